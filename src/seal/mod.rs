@@ -1,0 +1,1 @@
+//! Master key and data keys (design 4.6).

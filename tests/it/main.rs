@@ -1,0 +1,15 @@
+//! The one integration-test binary: real sockets, both databases.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly"
+)]
+
+mod flows;
+mod golden;
+mod harness;
+mod storage;
