@@ -21,8 +21,10 @@ pub struct Family {
     pub previous: i64,
     /// When `previous` was redeemed, i.e. the head was first made available for it.
     pub previous_redeemed_at: Option<Timestamp>,
-    /// The lowest generation that was redeemed in the present burst; 0 while there was none.
+    /// From this generation up to the head, all were redeemed in the present burst; 0 while there was none.
     pub burst_first: i64,
+    /// The generation whose late recovery began the present burst; 0 if a redemption of the head began it.
+    pub burst_recovered: i64,
     /// When the present burst began.
     pub burst_started_at: Option<Timestamp>,
     pub created_at: Timestamp,

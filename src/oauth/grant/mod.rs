@@ -1,5 +1,9 @@
 //! Grants: one authorization each, and everything issued from it (design 4.1). One file per grant type of the token endpoint.
 
+pub mod facts;
+
+pub use facts::{ClientTokenFacts, CodeFacts, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts};
+
 use uuid::Uuid;
 
 use crate::clock::Timestamp;

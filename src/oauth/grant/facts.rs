@@ -1,0 +1,117 @@
+//! What a decision rests on: the facts that `storage` reads in one statement and hands to the pure core.
+//!
+//! Every redeem path gets a [`Standing`], so that no path can forget a check that its sibling makes: user enabled, client
+//! enabled, grant not ended, browser session alive where the grant lives with it.
+
+use std::time::Duration;
+
+use super::{AuthorizationCode, Grant};
+use crate::clock::Timestamp;
+use crate::oauth::family::Family;
+use crate::oauth::refusal::Reason;
+use crate::oidc::user::User;
+
+/// The grant behind any artefact, with everybody on whom it depends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub grant: Grant,
+    /// The user of the grant. Removing a user removes the grants, so there always is one.
+    pub user: User,
+    /// `clients.enabled` as the database says it now, not as a cache remembers it.
+    pub client_enabled: bool,
+    /// The browser session of the grant; `None` if the grant has none or its row is gone.
+    pub session: Option<SessionFacts>,
+}
+
+/// The columns of a browser session that say whether it is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionFacts {
+    pub last_used_at: Timestamp,
+    /// The absolute end.
+    pub expires_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A grant and the refresh family issued from it, if there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantFacts {
+    pub standing: Standing,
+    pub family: Option<Family>,
+}
+
+/// A code, by digest, the grant behind it, and the family that its redemption made, if any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodeFacts {
+    pub code: AuthorizationCode,
+    pub standing: Standing,
+    pub family: Option<Family>,
+}
+
+/// A refresh family, by id, and the grant behind it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FamilyFacts {
+    pub family: Family,
+    pub standing: Standing,
+}
+
+/// An access token of a user's grant: is its `jti` in `revoked_tokens`, and the grant that the `jti` unseals to. One statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenFacts {
+    pub revoked: bool,
+    /// `None`: swept or removed, and then the token is inactive (design 4.1).
+    pub grant: Option<Standing>,
+}
+
+/// An access token of the client_credentials grant: it answers to `revoked_tokens` and to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTokenFacts {
+    pub revoked: bool,
+    /// `false` too if the client was removed.
+    pub client_enabled: bool,
+    pub tokens_not_before: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Everything on which a grant's life depends (security.md, lesson 4). `session_idle` is `[lifetimes] session_idle`.
+    ///
+    /// # Errors
+    /// `UserDisabled`, `ClientDisabled`, `GrantEnded`, `SessionEnded`, in this order.
+    pub fn check(&self, session_idle: Duration, now: Timestamp) -> Result<(), Reason> {
+        if !self.user.enabled {
+            return Err(Reason::UserDisabled { sub: self.user.sub.clone() });
+        }
+        if !self.client_enabled {
+            return Err(Reason::ClientDisabled { client_id: self.grant.client_id.clone() });
+        }
+        if self.grant.ended_at.is_some() {
+            return Err(Reason::GrantEnded { because: self.grant.ended_because.clone().unwrap_or_default() });
+        }
+        if now >= self.grant.expires_at {
+            return Err(Reason::GrantEnded { because: "lifetime".to_owned() });
+        }
+        // Design 4.2: with offline_access a grant outlives the browser session; without, it ends with it.
+        if self.grant.lives_with_session() && !self.session.is_some_and(|session| session.is_live(session_idle, now)) {
+            return Err(Reason::SessionEnded);
+        }
+        Ok(())
+    }
+}
+
+impl SessionFacts {
+    /// Not ended, not idle for `idle` or longer, not past its absolute end.
+    pub fn is_live(&self, idle: Duration, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.expires_at && now < self.last_used_at.plus(idle)
+    }
+}
+
+impl Grant {
+    /// Was `scope` granted?
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|granted| granted == scope)
+    }
+
+    /// Does the grant end with its browser session? (design 4.2; OpenID Connect Core §11)
+    pub fn lives_with_session(&self) -> bool {
+        (self.session_id.is_some() || self.sid.is_some()) && !self.has_scope("offline_access")
+    }
+}
