@@ -65,7 +65,10 @@ fn a_test_configuration_loads() {
 #[test]
 fn an_unknown_key_is_refused_with_file_line_and_the_nearest_key() {
     let text = complaint(from_file("[server]\nissuer = \"https://id.example.com\"\n\n[lifetimes]\nacces_token = 60\n"));
-    assert!(text.contains("chancery.toml:5: unknown key \"acces_token\" in [lifetimes] (did you mean \"access_token\"?)"), "{text}");
+    assert!(
+        text.contains("chancery.toml:5: unknown key \"acces_token\" in [lifetimes] (did you mean \"access_token\"?)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -161,10 +164,8 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
 
 #[test]
 fn an_alias_and_its_key_both_set_is_an_error() {
-    let text = complaint(from_env(&[
-        ("CHANCERY_ISSUER", "https://a.example.com"),
-        ("CHANCERY_SERVER__ISSUER", "https://a.example.com"),
-    ]));
+    let text =
+        complaint(from_env(&[("CHANCERY_ISSUER", "https://a.example.com"), ("CHANCERY_SERVER__ISSUER", "https://a.example.com")]));
     assert!(text.contains("CHANCERY_ISSUER") && text.contains("CHANCERY_SERVER__ISSUER"), "{text}");
     let both_files = [("CHANCERY_MASTER_KEY_FILE", "/a"), ("CHANCERY_KEYS__MASTER_KEY_FILE", "/a")];
     assert!(from_env(&both_files).is_err());
@@ -187,7 +188,8 @@ fn an_unknown_variable_is_refused_only_with_a_double_underscore() {
 
 #[test]
 fn lists_in_variables_are_separated_by_commas() {
-    let config = from_env(&[("CHANCERY_PROXIES__TRUSTED", "10.0.0.0/8, ::1"), ("CHANCERY_OUTBOUND__ALLOW", "idp.internal,127.0.0.1")]);
+    let config =
+        from_env(&[("CHANCERY_PROXIES__TRUSTED", "10.0.0.0/8, ::1"), ("CHANCERY_OUTBOUND__ALLOW", "idp.internal,127.0.0.1")]);
     let config = config.unwrap();
     assert!(config.proxies.trusts("10.1.2.3".parse().unwrap()));
     assert!(config.proxies.trusts("::ffff:10.1.2.3".parse().unwrap()));
@@ -198,7 +200,8 @@ fn lists_in_variables_are_separated_by_commas() {
 
 #[test]
 fn an_empty_value_counts_as_not_set() {
-    let config = from_env(&[("CHANCERY_MASTER_KEY", ""), ("CHANCERY_ISSUER", ""), ("CHANCERY_SERVER__ISSUER", "https://a.example.com")]);
+    let config =
+        from_env(&[("CHANCERY_MASTER_KEY", ""), ("CHANCERY_ISSUER", ""), ("CHANCERY_SERVER__ISSUER", "https://a.example.com")]);
     let config = config.unwrap();
     assert!(config.keys.master_key.is_none());
     assert_eq!(config.issuer.as_str(), "https://a.example.com");
@@ -272,7 +275,8 @@ fn postgres_without_a_master_key_and_tls_do_not_start() {
 
 #[test]
 fn neither_debug_nor_an_error_shows_a_secret() {
-    let config = from_env(&[("CHANCERY_DATABASE_URL", "postgres://u:hunter2@localhost/x"), ("CHANCERY_MASTER_KEY", "hunter2")]).unwrap();
+    let config =
+        from_env(&[("CHANCERY_DATABASE_URL", "postgres://u:hunter2@localhost/x"), ("CHANCERY_MASTER_KEY", "hunter2")]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!complaint(from_env(&[("CHANCERY_DATABASE_URL", "hunter2")])).contains("hunter2"));
 }
