@@ -15,7 +15,7 @@ pub struct Proxies {
 
 impl Proxies {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { trusted: section.list("trusted", &[], |text| network(text)) }
+        Self { trusted: section.list("trusted", &[], network) }
     }
 
     /// Whether `address` is one of ours. An IPv4 address inside IPv6 counts as the IPv4 address.

@@ -240,7 +240,7 @@ impl Section<'_> {
     }
 
     /// A value that parses by `FromStr`, with a default that is known to parse.
-    pub fn from_str<T: FromStr>(&mut self, key: &'static str, default: T, shown: &str, what: &str) -> T {
+    pub fn parsed_or<T: FromStr>(&mut self, key: &'static str, default: T, shown: &str, what: &str) -> T {
         self.parsed(key, shown, what, |text| text.parse::<T>().map_err(|_| format!("must be {what}, and {text:?} is not")))
             .unwrap_or(default)
     }

@@ -11,7 +11,7 @@ pub struct Registration {
 
 impl Registration {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { redirect_schemes: section.list("redirect_schemes", &["cursor", "vscode"], |text| scheme(text)) }
+        Self { redirect_schemes: section.list("redirect_schemes", &["cursor", "vscode"], scheme) }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct SecurityTxt {
 impl SecurityTxt {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let read = Self {
-            contact: section.list("contact", &[], |text| contact(text)),
+            contact: section.list("contact", &[], contact),
             expires: section.parsed("expires", "", "a date and time in quotes", |text| {
                 time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
                     .map(|_| text.to_owned())

@@ -22,9 +22,9 @@ impl ServerConfig {
     pub(super) fn read(section: &mut Section<'_>) -> (Self, Issuer) {
         let here = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let issuer = section.parsed("issuer", "http://localhost:8080", "a URL", Issuer::parse);
-        let listen = section.from_str("listen", here(8080), "127.0.0.1:8080", "an address and port such as 127.0.0.1:8080");
+        let listen = section.parsed_or("listen", here(8080), "127.0.0.1:8080", "an address and port such as 127.0.0.1:8080");
         let management_listen =
-            section.from_str("management_listen", here(9080), "127.0.0.1:9080", "an address and port such as 127.0.0.1:9080");
+            section.parsed_or("management_listen", here(9080), "127.0.0.1:9080", "an address and port such as 127.0.0.1:9080");
         if listen == management_listen && listen.port() != 0 {
             section.contradiction("management_listen", format!("management_listen and listen are both {listen}"));
         }
