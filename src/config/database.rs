@@ -15,6 +15,8 @@ pub struct DatabaseConfig {
     pub max_connections: u32,
     /// How long a request waits for a connection before it answers 503.
     pub acquire_timeout: Duration,
+    /// How long one statement may run before it is cancelled.
+    pub statement_timeout: Duration,
 }
 
 impl DatabaseConfig {
@@ -24,21 +26,24 @@ impl DatabaseConfig {
         if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
             section.contradiction("url", "url must begin with sqlite://, postgres:// or postgresql://".to_owned());
         }
+        let (least, most) = (Duration::from_millis(10), Duration::from_secs(300));
+        let defaults = Self::new("");
         Self {
             url,
-            max_connections: section.number32("max_connections", 16, 1, 1000),
-            acquire_timeout: section.duration(
-                "acquire_timeout",
-                Duration::from_secs(5),
-                Duration::from_millis(10),
-                Duration::from_secs(60),
-            ),
+            max_connections: section.number32("max_connections", defaults.max_connections, 1, 1000),
+            acquire_timeout: section.duration("acquire_timeout", defaults.acquire_timeout, least, most),
+            statement_timeout: section.duration("statement_timeout", defaults.statement_timeout, least, most),
         }
     }
 
-    /// The configuration of one database, with defaults for the rest.
-    pub fn of(url: &str) -> Self {
-        Self { url: Secret::new(url.to_owned()), max_connections: 16, acquire_timeout: Duration::from_secs(5) }
+    /// The given URL with the defaults: 16 connections, 3 s to wait for one, 10 s for a statement.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url.into()),
+            max_connections: 16,
+            acquire_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(10),
+        }
     }
 
     /// Whether it is the embedded store.

@@ -5,7 +5,7 @@
 //! exactly what the sections below read: the list of known keys is collected while they read, so that neither the reference
 //! (`config/chancery.toml`) nor the error hints can drift from the code.
 
-mod database;
+pub mod database;
 mod duration;
 mod file;
 mod issuer;

@@ -1,1 +1,3 @@
-//! service
+//! I/O around the pure core: load facts, decide, apply. Lower than the edges, higher than storage and the core.
+
+pub mod passwords;
