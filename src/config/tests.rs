@@ -286,3 +286,56 @@ fn without_an_issuer_the_port_of_the_listener_names_it() {
     let config = from_env(&[("CHANCERY_LISTEN", "0.0.0.0:9999")]).unwrap();
     assert_eq!(config.issuer.as_str(), "http://localhost:9999");
 }
+
+const REFERENCE: &str = include_str!("../../config/chancery.toml");
+
+#[test]
+fn the_reference_parses_to_exactly_the_defaults() {
+    let from_reference = from_file(REFERENCE).unwrap();
+    let defaults = from_env(&[]).unwrap();
+    assert_eq!(format!("{from_reference:#?}"), format!("{defaults:#?}"));
+    assert_eq!(from_reference.database.url.expose(), defaults.database.url.expose());
+    assert!(from_reference.keys.master_key.is_none());
+}
+
+#[test]
+fn the_reference_names_every_key_that_is_read_with_its_default() {
+    let mut errors = Vec::new();
+    let file = file::parse(REFERENCE, "chancery.toml", &mut errors);
+    assert_eq!(errors, []);
+    let written: Vec<(String, String)> = file.entries.keys().cloned().collect();
+    let mut known: Vec<(String, String)> = Config::known().into_iter().map(|known| (known.section.to_owned(), known.key)).collect();
+    known.sort();
+    assert_eq!(written, known);
+    for known in Config::known() {
+        let (raw, line) = &file.entries[&(known.section.to_owned(), known.key.clone())];
+        let shown = match raw {
+            file::Raw::Text(text) => text.clone(),
+            file::Raw::Integer(number) => number.to_string(),
+            file::Raw::Boolean(yes) => yes.to_string(),
+            file::Raw::List(items) => items.join(","),
+        };
+        assert_eq!(shown, known.default, "line {line}");
+    }
+}
+
+#[test]
+fn every_key_can_be_given_by_its_variable() {
+    for known in Config::known() {
+        if known.default.is_empty() {
+            continue;
+        }
+        from_env(&[(&known.variable(), &known.default)]).unwrap();
+        if let Some(alias) = known.alias() {
+            from_env(&[(&alias, &known.default)]).unwrap();
+            assert!(from_env(&[(&alias, &known.default), (&known.variable(), &known.default)]).is_err(), "{alias}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_names_every_short_variable() {
+    for alias in Config::known().iter().filter_map(Known::alias).filter(|alias| !alias.ends_with("_FILE")) {
+        assert!(REFERENCE.contains(&format!("# {alias}. ")), "{alias}");
+    }
+}
