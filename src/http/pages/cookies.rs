@@ -1,0 +1,130 @@
+//! The two cookies of the pages (RFC 6265bis; design 7): which session is signed in here, and which browser this is.
+//!
+//! On an https issuer both carry the `__Host-` prefix and Secure: no other host and no plain connection can set them. On an http
+//! loopback issuer they go without, since Safari keeps no Secure cookie there. Both are HttpOnly and SameSite=Lax, path `/`.
+
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+use crate::secret::Secret;
+
+/// The cookies of an issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cookies {
+    https: bool,
+}
+
+/// Which cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// The browser session: a bearer value, stored as a digest.
+    Session,
+    /// Which browser this is, signed in or not: what interactions and CSRF tokens are bound to.
+    Browser,
+}
+
+impl Cookies {
+    /// For an issuer with this scheme.
+    pub const fn new(issuer_is_https: bool) -> Self {
+        Self { https: issuer_is_https }
+    }
+
+    /// The cookie's name on the wire.
+    pub const fn name(self, name: Name) -> &'static str {
+        match (self.https, name) {
+            (true, Name::Session) => "__Host-chancery-session",
+            (false, Name::Session) => "chancery-session",
+            (true, Name::Browser) => "__Host-chancery-browser",
+            (false, Name::Browser) => "chancery-browser",
+        }
+    }
+
+    /// A `Set-Cookie` value. Without `max_age` it lives until the browser is closed. `None` if the value does not fit in a cookie.
+    pub fn set(self, name: Name, value: &Secret<String>, max_age: Option<Duration>) -> Option<HeaderValue> {
+        let value = value.expose();
+        if !is_token(value) {
+            return None;
+        }
+        let age = max_age.map(|age| format!("; Max-Age={}", age.as_secs())).unwrap_or_default();
+        let mut header = HeaderValue::try_from(format!("{}={value}; Path=/{age}{}", self.name(name), self.attributes())).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
+    /// A `Set-Cookie` value that removes the cookie.
+    pub fn clear(self, name: Name) -> HeaderValue {
+        HeaderValue::try_from(format!("{}=; Path=/; Max-Age=0{}", self.name(name), self.attributes()))
+            .unwrap_or(HeaderValue::from_static("chancery=; Max-Age=0"))
+    }
+
+    /// The cookie that the browser sent. `None` if there is none, if it is not a value of ours in form, or if several differ:
+    /// then somebody else put one there.
+    pub fn read(self, name: Name, headers: &HeaderMap) -> Option<Secret<String>> {
+        let wanted = self.name(name);
+        let mut found: Option<&str> = None;
+        for header in headers.get_all(COOKIE) {
+            for pair in header.to_str().ok()?.split(';') {
+                let Some((key, value)) = pair.trim().split_once('=') else { continue };
+                if key != wanted {
+                    continue;
+                }
+                if !is_token(value) || found.is_some_and(|other| other != value) {
+                    return None;
+                }
+                found = Some(value);
+            }
+        }
+        found.map(|value| Secret::new(value.to_owned()))
+    }
+
+    const fn attributes(self) -> &'static str {
+        if self.https { "; Secure; HttpOnly; SameSite=Lax" } else { "; HttpOnly; SameSite=Lax" }
+    }
+}
+
+/// 43 characters of base64url: [`crate::entropy::token`].
+fn is_token(value: &str) -> bool {
+    value.len() == 43 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ";
+    const TWO: &str = "bbcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ";
+
+    fn read(https: bool, header: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::try_from(header).unwrap());
+        Cookies::new(https).read(Name::Session, &headers).map(|value| value.expose().clone())
+    }
+
+    #[test]
+    fn an_https_issuer_has_host_cookies() {
+        let header = Cookies::new(true).set(Name::Session, &Secret::new(ONE.into()), Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(header, format!("__Host-chancery-session={ONE}; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax").as_str());
+        assert_eq!(
+            Cookies::new(true).clear(Name::Browser),
+            "__Host-chancery-browser=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+        );
+    }
+
+    #[test]
+    fn an_http_loopback_issuer_has_plain_cookies() {
+        let header = Cookies::new(false).set(Name::Browser, &Secret::new(ONE.into()), None).unwrap();
+        assert_eq!(header, format!("chancery-browser={ONE}; Path=/; HttpOnly; SameSite=Lax").as_str());
+    }
+
+    #[test]
+    fn only_a_value_of_ours_is_read_and_never_one_of_two() {
+        assert_eq!(read(true, &format!("a=b; __Host-chancery-session={ONE}")), Some(ONE.into()));
+        assert_eq!(read(true, &format!("chancery-session={ONE}")), None);
+        assert_eq!(read(true, "__Host-chancery-session=short"), None);
+        assert_eq!(read(false, &format!("chancery-session={ONE}; chancery-session={TWO}")), None);
+        assert_eq!(read(false, &format!("chancery-session={ONE};chancery-session={ONE}")), Some(ONE.into()));
+        assert_eq!(Cookies::new(true).set(Name::Session, &Secret::new("a; b".into()), None), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! Scopes in words for the consent page, grouped by the API that they belong to.
+
+use crate::oauth::resource::Resource;
+
+use super::client_seen::is_deceptive;
+use super::i18n::{Lang, ScopeWords};
+
+/// The scopes of one API, or those of the person's own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeGroup {
+    /// The API's name, or "Your account".
+    pub title: String,
+    /// The API's identifier; nothing for the person's own account.
+    pub identifier: Option<String>,
+    pub scopes: Vec<ScopeLine>,
+}
+
+/// One scope in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeLine {
+    /// As the protocol calls it.
+    pub scope: String,
+    pub title: String,
+    /// May be empty.
+    pub description: String,
+}
+
+/// What is asked for: first what concerns the person's own account (OpenID Connect Core §5.4, §11), then API by API in the order
+/// of `resources`. A scope that none of them knows stands with the account under its own name: nothing is hidden.
+pub fn group(lang: Lang, scopes: &[String], resources: &[Resource]) -> Vec<ScopeGroup> {
+    let mut own = ScopeGroup { title: lang.texts().consent_this_service.to_owned(), identifier: None, scopes: Vec::new() };
+    let mut others: Vec<ScopeGroup> = resources
+        .iter()
+        .map(|api| ScopeGroup { title: tame(&api.name), identifier: Some(api.identifier.clone()), scopes: vec![] })
+        .collect();
+    for scope in scopes {
+        let place = resources.iter().zip(&mut others).find_map(|(api, group)| {
+            let known = api.scopes.iter().find(|known| known.name == *scope)?;
+            Some((known, group))
+        });
+        match (in_words(lang, scope), place) {
+            (Some(words), None) => own.scopes.push(ScopeLine {
+                scope: scope.clone(),
+                title: words.title.to_owned(),
+                description: words.description.to_owned(),
+            }),
+            (Some(words), Some((_, group))) => group.scopes.push(ScopeLine {
+                scope: scope.clone(),
+                title: words.title.to_owned(),
+                description: words.description.to_owned(),
+            }),
+            (None, Some((known, group))) => {
+                let description = tame(&known.description);
+                let title = if description.is_empty() { scope.clone() } else { description };
+                group.scopes.push(ScopeLine { scope: scope.clone(), title, description: String::new() });
+            }
+            (None, None) => own.scopes.push(ScopeLine { scope: scope.clone(), title: scope.clone(), description: String::new() }),
+        }
+    }
+    std::iter::once(own).chain(others).filter(|group| !group.scopes.is_empty()).collect()
+}
+
+/// Our own words for the scopes that the specifications or this server define.
+fn in_words(lang: Lang, scope: &str) -> Option<ScopeWords> {
+    let texts = lang.texts();
+    match scope {
+        "openid" => Some(texts.scope_openid),
+        "profile" => Some(texts.scope_profile),
+        "email" => Some(texts.scope_email),
+        "phone" => Some(texts.scope_phone),
+        "address" => Some(texts.scope_address),
+        "offline_access" => Some(texts.scope_offline_access),
+        "admin:read" => Some(texts.scope_admin_read),
+        "admin:write" => Some(texts.scope_admin_write),
+        _ => None,
+    }
+}
+
+fn tame(text: &str) -> String {
+    text.chars().filter(|c| !is_deceptive(*c)).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::Alg;
+    use crate::oauth::resource::{ResourceScope, TokenFormat};
+
+    #[test]
+    fn scopes_are_grouped_by_api_and_none_is_hidden() {
+        let orders = Resource {
+            identifier: "https://api.example.com".into(),
+            name: "Orders".into(),
+            scopes: vec![
+                ResourceScope { name: "orders:read".into(), description: "Read your orders".into() },
+                ResourceScope { name: "orders:write".into(), description: String::new() },
+            ],
+            access_token_lifetime: None,
+            access_token_signing_alg: Alg::RS256,
+            access_token_format: TokenFormat::Jwt,
+            introspection_clients: vec![],
+        };
+        let asked: Vec<String> = ["openid", "orders:write", "odd", "orders:read"].map(String::from).to_vec();
+        let groups = group(Lang::En, &asked, &[orders]);
+        let shown: Vec<(&str, Vec<&str>)> =
+            groups.iter().map(|g| (g.title.as_str(), g.scopes.iter().map(|s| s.title.as_str()).collect())).collect();
+        assert_eq!(
+            shown,
+            [("Your account", vec!["Know who you are", "odd"]), ("Orders", vec!["orders:write", "Read your orders"])]
+        );
+    }
+}

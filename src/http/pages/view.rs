@@ -1,0 +1,281 @@
+//! The pages as plain structs: what a handler must know to show one. The templates of the same names turn them into HTML.
+
+use std::time::Duration;
+
+use askama::Template;
+
+use crate::oauth::refusal::Reason;
+
+use super::assets;
+use super::client_seen::{ClientSeen, Destination, initial};
+use super::failure;
+use super::i18n::{DemoTexts, Lang, Phrase, Texts};
+use super::scope_words::ScopeGroup;
+
+/// What every page has around it.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    pub lang: Lang,
+    /// The path of the issuer without a slash at the end: "" or "/auth". Every URL of the page begins with it.
+    pub base: &'a str,
+    /// The name of this sign-in service: `[pages] name`.
+    pub name: &'a str,
+    /// Where people find help: an https or mailto URL of the configuration.
+    pub support: Option<&'a str>,
+}
+
+impl<'a> Frame<'a> {
+    fn texts(&self) -> &'static Texts {
+        self.lang.texts()
+    }
+
+    fn asset(&self, name: &str) -> String {
+        assets::url(self.base, name)
+    }
+
+    /// Where the client will send the person, in words.
+    fn place(&self, client: &ClientSeen) -> String {
+        client.destination.words(self.lang)
+    }
+
+    /// The URL of one of our own paths, such as `/login`.
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
+
+/// Where a page's form leads, and what it carries unseen.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<'a> {
+    /// Our own path below the issuer: `/login`.
+    pub action: &'a str,
+    /// Sent as `interaction`: the id of the pending request.
+    pub interaction: Option<&'a str>,
+    /// Sent as `csrf`.
+    pub csrf: &'a str,
+}
+
+/// The sign-in page. Sends `username` and `password`; the button to cancel sends `decision=deny`.
+#[derive(Template)]
+#[template(path = "login.html")]
+pub struct LoginView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// The app that sent the person here; `None` when they came by themselves.
+    pub client: Option<&'a ClientSeen>,
+    /// `login_hint`, or what was typed before.
+    pub username: &'a str,
+    pub notice: Option<LoginNotice>,
+    pub failure: Option<LoginFailure>,
+}
+
+/// Why a person who was here before sees the sign-in page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginNotice {
+    /// prompt=login, or max_age is over.
+    SignInAgain,
+    /// The session was idle for too long.
+    SessionExpired,
+}
+
+/// What went wrong, as far as the page may say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginFailure {
+    /// One message for every failing branch.
+    NoMatch,
+    /// Too many failures: how long to wait.
+    Throttled(Duration),
+    /// Too much password hashing is waiting.
+    Busy,
+}
+
+impl LoginView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        Some(match self.failure? {
+            LoginFailure::NoMatch => texts.sign_in_failed.to_owned(),
+            LoginFailure::Busy => texts.sign_in_busy.to_owned(),
+            LoginFailure::Throttled(wait) => {
+                let wait = match wait.as_secs().div_ceil(60) {
+                    0 | 1 => texts.one_minute.to_owned(),
+                    minutes => format!("{minutes} {}", texts.minutes),
+                };
+                format!("{}{wait}{}", texts.sign_in_throttled.0, texts.sign_in_throttled.1)
+            }
+        })
+    }
+
+    fn notice_text(&self) -> Option<&'static str> {
+        self.notice.map(|notice| match notice {
+            LoginNotice::SignInAgain => self.frame.texts().sign_in_again,
+            LoginNotice::SessionExpired => self.frame.texts().session_expired,
+        })
+    }
+}
+
+/// Who is signed in, as the pages show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Person<'a> {
+    /// The full name, or the username.
+    pub name: &'a str,
+    /// Email address or username: what tells two accounts apart.
+    pub detail: &'a str,
+}
+
+impl Person<'_> {
+    fn initial(&self) -> String {
+        initial(self.name)
+    }
+
+    fn has_detail(&self) -> bool {
+        !self.detail.is_empty() && self.detail != self.name
+    }
+}
+
+/// prompt=select_account. Sends `account` with `current` or `other`.
+#[derive(Template)]
+#[template(path = "select_account.html")]
+pub struct SelectAccountView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub client: &'a ClientSeen,
+    pub person: Person<'a>,
+}
+
+/// The consent page. Sends `decision` with `allow` or `deny`; the two buttons weigh the same.
+#[derive(Template)]
+#[template(path = "consent.html")]
+pub struct ConsentView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub client: &'a ClientSeen,
+    pub person: Person<'a>,
+    /// From [`super::scope_words::group`].
+    pub groups: Vec<ScopeGroup>,
+}
+
+/// An error page. Shows its trace id in the element `trace-id`.
+#[derive(Template)]
+#[template(path = "error.html")]
+pub struct ErrorView<'a> {
+    pub frame: Frame<'a>,
+    pub reason: &'a Reason,
+    pub trace_id: &'a str,
+}
+
+impl ErrorView<'_> {
+    fn phrase(&self) -> Phrase {
+        (failure::shown(self.reason).phrase)(self.frame.texts())
+    }
+
+    fn parameter(&self) -> Option<&str> {
+        failure::shown(self.reason).parameter
+    }
+
+    fn received(&self) -> Option<String> {
+        failure::shown(self.reason).received.map(failure::tame)
+    }
+}
+
+/// The question before signing out. Sends `decision` with `allow` or `deny`.
+#[derive(Template)]
+#[template(path = "logout.html")]
+pub struct LogoutView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// The name of the app that asks, if one proved itself.
+    pub client_name: Option<&'a str>,
+    pub person: Option<Person<'a>>,
+}
+
+/// After the question: signed out, or not.
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOutView<'a> {
+    pub frame: Frame<'a>,
+    /// False when the person chose to stay.
+    pub signed_out: bool,
+}
+
+/// The answer of response_mode=form_post (OAuth 2.0 Form Post Response Mode §2): sends itself, and has a button.
+/// Its policy is [`FormPostView::policy`].
+#[derive(Template)]
+#[template(path = "form_post.html")]
+pub struct FormPostView<'a> {
+    pub frame: Frame<'a>,
+    /// The proved redirect URI.
+    pub action: &'a str,
+    pub fields: &'a [(String, String)],
+}
+
+impl FormPostView<'_> {
+    /// The one inline script of the server.
+    pub const SCRIPT: &'static str = "document.forms[0].submit()";
+
+    /// The policy that this page needs.
+    pub fn policy(&self) -> super::csp::Policy {
+        super::csp::Policy::posting_to(self.action, Self::SCRIPT)
+    }
+
+    fn destination(&self) -> String {
+        Destination::of(self.action).words(self.frame.lang)
+    }
+}
+
+/// The person's own page. One form: `withdraw` with the id of an app, or `sign_out` with `here` or `everywhere`.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub struct AccountView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub person: Person<'a>,
+    pub apps: &'a [AppAccess],
+    /// The name of the app whose access was just withdrawn.
+    pub withdrawn: Option<&'a str>,
+}
+
+/// An app that has access to the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppAccess {
+    /// What the button sends: the client's id.
+    pub id: String,
+    /// From [`super::client_seen::shown_name`].
+    pub name: String,
+    /// What it may do, in words.
+    pub scopes: Vec<String>,
+    /// The day on which it was allowed: [`Lang::date`].
+    pub since: String,
+}
+
+impl AppAccess {
+    fn initial(&self) -> String {
+        initial(&self.name)
+    }
+}
+
+/// The demo relying party of `quickstart`. Its policy is [`super::csp::Policy::with_own_scripts`].
+#[derive(Template)]
+#[template(path = "demo.html")]
+pub struct DemoView<'a> {
+    pub frame: Frame<'a>,
+    /// The issuer, without a slash at the end.
+    pub issuer: &'a str,
+    pub client_id: &'a str,
+    /// Space-separated: what the demo asks for.
+    pub scope: &'a str,
+}
+
+impl DemoView<'_> {
+    fn demo(&self) -> &'static DemoTexts {
+        &self.frame.texts().demo
+    }
+
+    /// For the script, in an attribute that the template escapes.
+    fn texts_json(&self) -> String {
+        serde_json::to_string(self.demo()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,204 @@
+//! Every page in every language. With `CHANCERY_RENDER_PAGES=DIR` the pages are written to files to look at, CSS inlined.
+
+use scraper::{Html, Selector};
+
+use super::*;
+use crate::http::pages::client_seen::HttpsLink;
+use crate::http::pages::scope_words::ScopeLine;
+
+const EVIL: &str = "\"><script>alert(1)</script>";
+
+fn frame(lang: Lang) -> Frame<'static> {
+    Frame { lang, base: "/auth", name: "Northwind Traders", support: Some("https://support.example.com") }
+}
+
+fn form(action: &'static str) -> Form<'static> {
+    Form { action, interaction: Some("interaction-id"), csrf: "csrf-token" }
+}
+
+fn client(name: &str) -> ClientSeen {
+    ClientSeen {
+        name: name.to_owned(),
+        destination: Destination::of("https://ledger.example.com/cb"),
+        website: HttpsLink::of("https://ledger.example.com"),
+        privacy_policy: HttpsLink::of("https://ledger.example.com/privacy"),
+        terms_of_service: HttpsLink::of("https://ledger.example.com/terms"),
+    }
+}
+
+fn person(name: &str) -> Person<'_> {
+    Person { name, detail: "alice@northwind.example" }
+}
+
+fn groups(lang: Lang) -> Vec<ScopeGroup> {
+    let own: Vec<String> = ["openid", "profile", "email", "offline_access"].map(String::from).to_vec();
+    let mut groups = crate::http::pages::scope_words::group(lang, &own, &[]);
+    groups.push(ScopeGroup {
+        title: "Orders".into(),
+        identifier: Some("https://api.example.com/orders".into()),
+        scopes: vec![
+            ScopeLine { scope: "orders:read".into(), title: "Read your orders".into(), description: String::new() },
+            ScopeLine { scope: "orders:write".into(), title: "Place orders in your name".into(), description: String::new() },
+        ],
+    });
+    groups
+}
+
+/// Every page, by the name of its file, with text in every place that a stranger can fill.
+fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
+    let frame = frame(lang);
+    let (client, alice) = (client(&format!("Ledger{stranger}")), format!("Alice Arden{stranger}"));
+    let person = person(&alice);
+    let login = |notice, failure, username| {
+        LoginView { frame, form: form("/login"), client: Some(&client), username, notice, failure }.render().unwrap()
+    };
+    let apps = vec![
+        AppAccess {
+            id: "c1".into(),
+            name: format!("Ledger{stranger}"),
+            scopes: vec!["See your profile".into(), "See your email address".into(), "Read your orders".into()],
+            since: "21 November 2026".into(),
+        },
+        AppAccess {
+            id: "c2".into(),
+            name: "Team Calendar".into(),
+            scopes: vec!["Know who you are".into()],
+            since: "3 March 2026".into(),
+        },
+    ];
+    let reason = Reason::RedirectUriMismatch {
+        client_id: "c1".into(),
+        registered: vec!["https://registered.example/cb".into()],
+        received: format!("https://ledger.example.com/callback/{stranger}"),
+    };
+    let missing = Reason::NotFound { path: format!("/x{stranger}") };
+    let fields = [("code".to_owned(), format!("abc{stranger}")), ("state".to_owned(), stranger.to_owned())];
+    vec![
+        ("login", login(None, None, stranger)),
+        ("login-again", login(Some(LoginNotice::SignInAgain), None, &alice)),
+        ("login-failed", login(None, Some(LoginFailure::NoMatch), &alice)),
+        ("login-throttled", login(None, Some(LoginFailure::Throttled(Duration::from_secs(150))), &alice)),
+        ("login-busy", login(None, Some(LoginFailure::Busy), &alice)),
+        (
+            "login-alone",
+            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None }.render().unwrap(),
+        ),
+        ("select-account", SelectAccountView { frame, form: form("/login"), client: &client, person }.render().unwrap()),
+        ("consent", ConsentView { frame, form: form("/consent"), client: &client, person, groups: groups(lang) }.render().unwrap()),
+        ("error", ErrorView { frame, reason: &reason, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
+        ("not-found", ErrorView { frame, reason: &missing, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
+        (
+            "logout",
+            LogoutView { frame, form: form("/logout"), client_name: Some(&client.name), person: Some(person) }.render().unwrap(),
+        ),
+        ("signed-out", SignedOutView { frame, signed_out: true }.render().unwrap()),
+        ("stayed", SignedOutView { frame, signed_out: false }.render().unwrap()),
+        ("form-post", FormPostView { frame, action: "https://ledger.example.com/cb", fields: &fields }.render().unwrap()),
+        (
+            "account",
+            AccountView { frame, form: form("/account"), person, apps: &apps, withdrawn: Some(stranger) }.render().unwrap(),
+        ),
+        ("account-empty", AccountView { frame, form: form("/account"), person, apps: &[], withdrawn: None }.render().unwrap()),
+        (
+            "demo",
+            DemoView {
+                frame,
+                issuer: "https://id.example.com/auth",
+                client_id: "demo",
+                scope: "openid profile email offline_access",
+            }
+            .render()
+            .unwrap(),
+        ),
+    ]
+}
+
+fn count(page: &Html, selector: &str) -> usize {
+    page.select(&Selector::parse(selector).unwrap()).count()
+}
+
+#[test]
+fn every_page_has_one_main_at_most_one_form_and_its_language() {
+    for lang in Lang::ALL {
+        for (name, html) in every_page(lang, "") {
+            let page = Html::parse_document(&html);
+            assert_eq!(count(&page, "main"), 1, "{name}");
+            assert_eq!(count(&page, "h1"), 1, "{name}");
+            assert!(count(&page, "form") <= 1, "{name}");
+            assert_eq!(count(&page, &format!("html[lang={}]", lang.tag())), 1, "{name}");
+            assert_eq!(count(&page, "title"), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_strangers_write_is_escaped_everywhere() {
+    for lang in Lang::ALL {
+        for (name, html) in every_page(lang, EVIL) {
+            assert!(!html.contains("<script>alert"), "{name}");
+            let scripts = usize::from(matches!(name, "form-post" | "demo"));
+            assert_eq!(count(&Html::parse_document(&html), "script"), scripts, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_page_needs_what_the_policy_forbids() {
+    for (name, html) in every_page(Lang::En, "") {
+        let page = Html::parse_document(&html);
+        assert_eq!(count(&page, "[style], style, base, iframe, object, img, link[rel=preload]"), 0, "{name}");
+        assert!(!html.contains(" onclick=") && !html.contains("javascript:"), "{name}");
+        for link in page.select(&Selector::parse("a[href]").unwrap()) {
+            assert!(link.attr("href").unwrap().starts_with("https://"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_url_of_ours_begins_with_the_path_of_the_issuer() {
+    for (name, html) in every_page(Lang::En, "") {
+        let page = Html::parse_document(&html);
+        for own in page.select(&Selector::parse("link[href], script[src], form[action]").unwrap()) {
+            let url = own.attr("href").or(own.attr("src")).or(own.attr("action")).unwrap();
+            assert!(url.starts_with("/auth/") || name == "form-post" && url.starts_with("https://ledger"), "{name}: {url}");
+        }
+    }
+}
+
+#[test]
+fn the_names_that_scripts_and_password_managers_rely_on_are_there() {
+    let pages = every_page(Lang::De, "");
+    let page = |wanted: &str| Html::parse_document(&pages.iter().find(|(name, _)| *name == wanted).unwrap().1);
+    let login = page("login");
+    assert_eq!(count(&login, "main form input[name=username][autocomplete=username]"), 1);
+    assert_eq!(count(&login, "main form input[name=password][type=password][autocomplete=current-password]"), 1);
+    assert_eq!(count(&login, "main form input[name=csrf]"), 1);
+    for name in ["consent", "logout"] {
+        assert_eq!(count(&page(name), "main form button[name=decision][value=allow]"), 1, "{name}");
+        assert_eq!(count(&page(name), "main form button[name=decision][value=deny]"), 1, "{name}");
+    }
+    let error = page("error");
+    let trace = error.select(&Selector::parse("#trace-id").unwrap()).next().unwrap();
+    assert_eq!(trace.text().collect::<String>(), "9f86d081884c7d659a2feaa0c55ad015");
+    assert!(!error.html().contains("registered.example"));
+}
+
+#[test]
+fn the_inline_script_is_the_one_that_its_policy_allows() {
+    let (_, html) = every_page(Lang::En, "").into_iter().find(|(name, _)| *name == "form-post").unwrap();
+    let page = Html::parse_document(&html);
+    let script = page.select(&Selector::parse("script").unwrap()).next().unwrap();
+    assert_eq!(script.text().collect::<String>(), FormPostView::SCRIPT);
+}
+
+#[test]
+fn pages_can_be_written_to_files_to_look_at() {
+    let Ok(folder) = std::env::var("CHANCERY_RENDER_PAGES") else { return };
+    let css = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/chancery.css")).unwrap();
+    for lang in Lang::ALL {
+        for (name, html) in every_page(lang, "") {
+            let html = html.replace("</head>", &format!("<style>{css}</style></head>")).replace("autofocus", "");
+            std::fs::write(format!("{folder}/{name}.{}.html", lang.tag()), html).unwrap();
+        }
+    }
+}
