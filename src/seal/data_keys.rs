@@ -1,0 +1,283 @@
+//! The data keys: one ring per purpose, all in memory, ready for use.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::cipher::{self, Cipher, KEY_LEN};
+use super::{MasterKey, SealError};
+use crate::clock::Timestamp;
+use crate::entropy::{self, Entropy};
+use crate::secret::Secret;
+
+/// What a data key is for. No two purposes share a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Seals private signing keys.
+    Signing,
+    /// The MAC of refresh tokens.
+    Refresh,
+    /// Seals the grant into `jti`, and whole opaque access tokens.
+    Token,
+    /// The keyed hash of device user codes.
+    UserCode,
+    /// CSRF tokens and what browser cookies carry.
+    Cookie,
+    /// Pagination cursors.
+    Cursor,
+    /// The keyed hash of identifiers that must not be stored as typed.
+    Lookup,
+}
+
+impl Purpose {
+    /// Every purpose, in a fixed order.
+    pub const ALL: [Self; 7] =
+        [Self::Signing, Self::Refresh, Self::Token, Self::UserCode, Self::Cookie, Self::Cursor, Self::Lookup];
+
+    /// The name in the database and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Refresh => "refresh",
+            Self::Token => "token",
+            Self::UserCode => "user_code",
+            Self::Cookie => "cookie",
+            Self::Cursor => "cursor",
+            Self::Lookup => "lookup",
+        }
+    }
+
+    /// The purpose of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == name)
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A data key as the database holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataKeyRecord {
+    /// 1 to 2³² - 1; what sealed values and MACs name.
+    pub id: i64,
+    pub purpose: Purpose,
+    /// The 32 bytes under the master key, bound to id and purpose.
+    pub sealed: Vec<u8>,
+    pub created_at: Timestamp,
+    /// Since when a newer key seals; this one still opens.
+    pub retired_at: Option<Timestamp>,
+    /// Since when nothing under this key is believed any more.
+    pub compromised_at: Option<Timestamp>,
+}
+
+/// A fresh data key, sealed under the master key for its row.
+pub fn new_data_key(master: &MasterKey, entropy: &dyn Entropy, id: i64, purpose: Purpose) -> Vec<u8> {
+    let key = Secret::new(entropy::bytes::<KEY_LEN>(entropy));
+    master.seal(entropy, &context(id, purpose), key.expose())
+}
+
+/// All data keys that are believed, by purpose. Immutable: a rotation makes a new one.
+pub struct DataKeys {
+    rings: [Ring; 7],
+}
+
+/// The keys of one purpose: the one that seals, and all that open.
+struct Ring {
+    current: Arc<Cipher>,
+    all: HashMap<u32, Arc<Cipher>>,
+}
+
+impl DataKeys {
+    /// Opens the records. `seals_after` says which key seals: the newest created by then, so that no replica uses a key that
+    /// another has not loaded yet; if all are younger, the oldest of them. Compromised keys are left out. `known` saves the work
+    /// for keys that were opened before, and lets a process go on while its master key is being replaced.
+    pub fn open_records(
+        master: &MasterKey,
+        records: &[DataKeyRecord],
+        seals_after: Timestamp,
+        known: Option<&DataKeys>,
+    ) -> Result<Self, SealError> {
+        let ring = |purpose: Purpose| -> Result<Ring, SealError> {
+            let mut live: Vec<&DataKeyRecord> =
+                records.iter().filter(|record| record.purpose == purpose && record.compromised_at.is_none()).collect();
+            live.sort_by_key(|record| (record.created_at, record.id));
+            let mut all = HashMap::new();
+            for record in &live {
+                let id = u32::try_from(record.id).map_err(|_| SealError::Damaged(record.id))?;
+                let cipher = match known.and_then(|known| known.ring(purpose).all.get(&id)) {
+                    Some(cipher) => Arc::clone(cipher),
+                    None => Arc::new(open_one(master, record, id)?),
+                };
+                all.insert(id, cipher);
+            }
+            let usable = live.iter().rev().find(|record| record.created_at <= seals_after);
+            let current = usable.or(live.first()).and_then(|record| u32::try_from(record.id).ok());
+            let current = current.and_then(|id| all.get(&id)).map(Arc::clone).ok_or(SealError::NoKey(purpose.as_str()))?;
+            Ok(Ring { current, all })
+        };
+        let [a, b, c, d, e, f, g] = Purpose::ALL.map(ring);
+        Ok(Self { rings: [a?, b?, c?, d?, e?, f?, g?] })
+    }
+
+    /// Seals `plain` under the purpose's current key, bound to `context`.
+    pub fn seal(&self, purpose: Purpose, entropy: &dyn Entropy, context: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.ring(purpose).current.seal(entropy, context, plain)
+    }
+
+    /// Opens what [`DataKeys::seal`] made for the same purpose and context, under any key of the purpose that is still believed.
+    pub fn open(&self, purpose: Purpose, context: &[u8], sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
+        let id = cipher::key_id(sealed)?;
+        self.ring(purpose).all.get(&id).ok_or(SealError::UnknownKey(id))?.open(context, sealed)
+    }
+
+    /// HMAC-SHA-256 of the parts under the purpose's current key, and that key's id.
+    pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> (i64, [u8; 32]) {
+        let current = &self.ring(purpose).current;
+        (i64::from(current.id()), current.mac(parts))
+    }
+
+    /// The same under the key of that id; `None` if it is unknown or was compromised.
+    pub fn mac_with(&self, purpose: Purpose, key_id: i64, parts: &[&[u8]]) -> Option<[u8; 32]> {
+        let id = u32::try_from(key_id).ok()?;
+        self.ring(purpose).all.get(&id).map(|cipher| cipher.mac(parts))
+    }
+
+    /// The id of the key that seals for this purpose now.
+    pub fn current_id(&self, purpose: Purpose) -> i64 {
+        i64::from(self.ring(purpose).current.id())
+    }
+
+    fn ring(&self, purpose: Purpose) -> &Ring {
+        let [signing, refresh, token, user_code, cookie, cursor, lookup] = &self.rings;
+        match purpose {
+            Purpose::Signing => signing,
+            Purpose::Refresh => refresh,
+            Purpose::Token => token,
+            Purpose::UserCode => user_code,
+            Purpose::Cookie => cookie,
+            Purpose::Cursor => cursor,
+            Purpose::Lookup => lookup,
+        }
+    }
+}
+
+impl DataKeyRecord {
+    /// The same data key under the newest master key; `None` if it is already.
+    pub fn rewrapped(&self, master: &MasterKey, entropy: &dyn Entropy) -> Result<Option<Vec<u8>>, SealError> {
+        if master.is_newest(&self.sealed) {
+            return Ok(None);
+        }
+        let context = context(self.id, self.purpose);
+        let plain = master.open(&context, &self.sealed)?;
+        Ok(Some(master.seal(entropy, &context, plain.expose())))
+    }
+}
+
+impl fmt::Debug for DataKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataKeys(…)")
+    }
+}
+
+fn open_one(master: &MasterKey, record: &DataKeyRecord, id: u32) -> Result<Cipher, SealError> {
+    let plain = master.open(&context(record.id, record.purpose), &record.sealed)?;
+    let key: &[u8; KEY_LEN] = plain.expose().as_slice().try_into().map_err(|_| SealError::Damaged(record.id))?;
+    Cipher::new(id, key)
+}
+
+fn context(id: i64, purpose: Purpose) -> Vec<u8> {
+    format!("chancery data key {id} {purpose}").into_bytes()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    const T0: Timestamp = Timestamp::from_seconds(1_000);
+
+    fn record(master: &MasterKey, id: i64, purpose: Purpose, created_at: Timestamp) -> DataKeyRecord {
+        let sealed = new_data_key(master, &SystemEntropy, id, purpose);
+        DataKeyRecord { id, purpose, sealed, created_at, retired_at: None, compromised_at: None }
+    }
+
+    fn records() -> (MasterKey, Vec<DataKeyRecord>) {
+        let (master, _) = MasterKey::generate(&SystemEntropy).unwrap();
+        let records = (1..).zip(Purpose::ALL).map(|(id, purpose)| record(&master, id, purpose, T0)).collect();
+        (master, records)
+    }
+
+    /// Data keys for tests of other rooms.
+    pub(crate) fn data_keys() -> DataKeys {
+        let (master, records) = records();
+        DataKeys::open_records(&master, &records, T0, None).unwrap()
+    }
+
+    #[test]
+    fn purposes_do_not_open_each_other() {
+        let keys = data_keys();
+        let sealed = keys.seal(Purpose::Token, &SystemEntropy, b"c", b"plain");
+        assert_eq!(keys.open(Purpose::Token, b"c", &sealed).unwrap().expose(), b"plain");
+        for purpose in Purpose::ALL {
+            assert_eq!(keys.open(purpose, b"c", &sealed).is_ok(), purpose == Purpose::Token, "{purpose}");
+        }
+    }
+
+    #[test]
+    fn mac_parts_do_not_run_into_each_other() {
+        let keys = data_keys();
+        let (id, mac) = keys.mac(Purpose::Refresh, &[b"ab", b"c"]);
+        assert_eq!(keys.mac_with(Purpose::Refresh, id, &[b"ab", b"c"]), Some(mac));
+        assert_ne!(keys.mac(Purpose::Refresh, &[b"a", b"bc"]).1, mac);
+        assert_ne!(keys.mac(Purpose::Refresh, &[b"abc"]).1, mac);
+        assert_ne!(keys.mac(Purpose::Lookup, &[b"ab", b"c"]).1, mac);
+        assert_eq!(keys.mac_with(Purpose::Refresh, 99, &[b"ab", b"c"]), None);
+        assert_eq!(keys.mac_with(Purpose::Refresh, -1, &[]), None);
+    }
+
+    #[test]
+    fn a_key_seals_only_when_every_replica_has_had_time_to_load_it() {
+        let (master, mut all) = records();
+        let later = T0.plus(std::time::Duration::from_secs(100));
+        all.push(record(&master, 8, Purpose::Refresh, later));
+        let young = DataKeys::open_records(&master, &all, T0, None).unwrap();
+        assert_eq!(young.current_id(Purpose::Refresh), 2);
+        let old = young.mac(Purpose::Refresh, &[b"x"]);
+        let ready = DataKeys::open_records(&master, &all, later, Some(&young)).unwrap();
+        assert_eq!(ready.current_id(Purpose::Refresh), 8);
+        assert_eq!(ready.mac_with(Purpose::Refresh, old.0, &[b"x"]), Some(old.1));
+        assert!(young.mac_with(Purpose::Refresh, 8, &[b"x"]).is_some());
+    }
+
+    #[test]
+    fn a_compromised_key_opens_nothing() {
+        let (master, mut all) = records();
+        let before = DataKeys::open_records(&master, &all, T0, None).unwrap();
+        let sealed = before.seal(Purpose::Cookie, &SystemEntropy, b"", b"x");
+        all[4].compromised_at = Some(T0);
+        assert_eq!(DataKeys::open_records(&master, &all, T0, Some(&before)).unwrap_err(), SealError::NoKey("cookie"));
+        all.push(record(&master, 8, Purpose::Cookie, T0));
+        let after = DataKeys::open_records(&master, &all, T0, Some(&before)).unwrap();
+        assert_eq!(after.open(Purpose::Cookie, b"", &sealed).unwrap_err(), SealError::UnknownKey(5));
+    }
+
+    #[test]
+    fn rows_cannot_be_swapped() {
+        let (master, mut all) = records();
+        let (first, second) = (all[0].sealed.clone(), all[1].sealed.clone());
+        (all[0].sealed, all[1].sealed) = (second, first);
+        assert_eq!(DataKeys::open_records(&master, &all, T0, None).unwrap_err(), SealError::DoesNotOpen);
+    }
+
+    #[test]
+    fn rewrapping_keeps_the_key() {
+        let (old, all) = records();
+        let (new, _) = MasterKey::generate(&SystemEntropy).unwrap();
+        assert_eq!(all[0].rewrapped(&old, &SystemEntropy), Ok(None));
+        assert!(all[0].rewrapped(&new, &SystemEntropy).is_err());
+    }
+}
