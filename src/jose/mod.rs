@@ -1,6 +1,30 @@
 //! JOSE: keys, signing, strict verification (RFC 7515, 7517, 7518, 7638, 8037).
+//!
+//! Our tokens are signed by aws-lc keys that were parsed once. What comes back passes a strict reader of our own before any
+//! signature is looked at; the algorithm is the key's, never the token's (RFC 8725 §3.1). This room knows no database and no HTTP.
+
+mod base64url;
+mod header;
+mod jwk;
+mod keyset;
+mod life;
+mod signing_key;
+mod strict_json;
+mod verify;
+
+#[cfg(test)]
+mod rfc_vectors;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use jwk::{PublicJwk, PublicKey};
+pub use keyset::{KeyEntry, KeySet};
+pub use life::{Event, KeyLife, KeyState, KeyTimes, plan};
+pub use signing_key::{KeyMaker, KeyPair, NewKeyPairs, SignError, SigningKey};
+pub use strict_json::{JsonError, object};
+pub use verify::{Typ, Verified};
 
 /// A signature algorithm that this server makes keys for (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -9,4 +33,29 @@ pub enum Alg {
     RS256,
     ES256,
     EdDSA,
+}
+
+impl Alg {
+    /// Every algorithm, the default first: the order in JWKS and discovery.
+    pub const ALL: [Self; 3] = [Self::RS256, Self::ES256, Self::EdDSA];
+
+    /// The `alg` of RFC 7518 and RFC 8037.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::ES256 => "ES256",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// The algorithm of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|alg| alg.as_str() == name)
+    }
+}
+
+impl fmt::Display for Alg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

@@ -1,0 +1,163 @@
+//! Private keys: made, kept parsed, used. Parsing an RSA key costs a good part of a signature, so it happens once (design 4.5).
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::{Alg, PublicJwk, Typ, base64url, jwk};
+use crate::secret::Secret;
+
+/// Why a key could not be made or read, or a token not be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// aws-lc could not make a key.
+    #[error("no {0} key could be made")]
+    Generate(Alg),
+    /// The PKCS#8 document is not a key of this algorithm.
+    #[error("the stored {0} key cannot be read")]
+    Unreadable(Alg),
+    /// aws-lc could not sign.
+    #[error("signing with {0} failed")]
+    Sign(Alg),
+    /// The claims are not JSON.
+    #[error("the claims cannot be written as JSON: {0}")]
+    Claims(String),
+}
+
+/// Where new key pairs come from. Making an RSA key takes some 40 ms of processor time: call it off the runtime's workers.
+pub trait KeyMaker: Send + Sync + 'static {
+    /// A new key pair: RSA of 2048 bits, P-256, or Ed25519.
+    fn make(&self, alg: Alg) -> Result<KeyPair, SignError>;
+}
+
+/// Key pairs made by aws-lc, from the operating system's randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewKeyPairs;
+
+/// A key pair before it has a row: the private half in PKCS#8.
+pub struct KeyPair {
+    pub alg: Alg,
+    pub kid: String,
+    pub public: PublicJwk,
+    pub pkcs8: Secret<Vec<u8>>,
+}
+
+impl KeyMaker for NewKeyPairs {
+    fn make(&self, alg: Alg) -> Result<KeyPair, SignError> {
+        let failed = |_| SignError::Generate(alg);
+        let pkcs8 = match alg {
+            Alg::RS256 => {
+                let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+                Secret::new(key.as_der().map_err(failed)?.as_ref().to_vec())
+            }
+            Alg::ES256 => {
+                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+                Secret::new(key.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
+            }
+            Alg::EdDSA => {
+                let key = Ed25519KeyPair::generate().map_err(failed)?;
+                Secret::new(key.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
+            }
+        };
+        let key = SigningKey::from_pkcs8(alg, pkcs8.expose())?;
+        Ok(KeyPair { alg, kid: key.kid, public: key.public, pkcs8 })
+    }
+}
+
+enum Private {
+    Rsa(RsaKeyPair),
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+}
+
+/// A private key, parsed once and used by all requests, with its headers encoded beforehand.
+pub struct SigningKey {
+    /// The RFC 7638 thumbprint of the public key.
+    pub kid: String,
+    pub alg: Alg,
+    pub public: PublicJwk,
+    private: Private,
+    /// One encoded header with its dot for each type that we issue.
+    headers: [(Typ, String); 3],
+}
+
+impl SigningKey {
+    /// Parses a PKCS#8 document.
+    pub fn from_pkcs8(alg: Alg, pkcs8: &[u8]) -> Result<Self, SignError> {
+        let unreadable = |_| SignError::Unreadable(alg);
+        let (private, public) = match alg {
+            Alg::RS256 => {
+                let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(unreadable)?;
+                let public = jwk::rsa_from_der(key.public_key().as_ref());
+                (Private::Rsa(key), public)
+            }
+            Alg::ES256 => {
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(unreadable)?;
+                let public = jwk::ec_from_point(key.public_key().as_ref());
+                (Private::Ec(key), public)
+            }
+            Alg::EdDSA => {
+                let key = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(unreadable)?;
+                let public = jwk::okp_from_bytes(key.public_key().as_ref());
+                (Private::Ed(key), public)
+            }
+        };
+        let public = public.ok_or(SignError::Unreadable(alg))?;
+        let kid = public.thumbprint();
+        let headers = Typ::ALL.map(|typ| (typ, header(alg, &kid, typ.as_str())));
+        Ok(Self { kid, alg, public, private, headers })
+    }
+
+    /// Signs `claims` as a compact JWS whose header is `alg`, `kid` and `typ` (RFC 7515 §3.1).
+    pub fn sign_jwt(&self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
+        let claims = serde_json::to_vec(claims).map_err(|error| SignError::Claims(error.to_string()))?;
+        // Header, claims, dot, and an RSA signature: one allocation.
+        let mut jwt = String::with_capacity(200 + claims.len() * 4 / 3 + 360);
+        match self.headers.iter().find(|(known, _)| known.as_str() == typ) {
+            Some((_, header)) => jwt.push_str(header),
+            None => jwt.push_str(&header(self.alg, &self.kid, typ)),
+        }
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut jwt);
+        let signature = self.sign(jwt.as_bytes())?;
+        jwt.push('.');
+        URL_SAFE_NO_PAD.encode_string(&signature, &mut jwt);
+        Ok(jwt)
+    }
+
+    /// The signature in the form that JWS wants (RFC 7518 §3.3, §3.4; RFC 8037 §3.1).
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let failed = |_| SignError::Sign(self.alg);
+        match &self.private {
+            Private::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+            Private::Ec(key) => Ok(key.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
+            Private::Ed(key) => Ok(key.try_sign(message).map_err(failed)?.as_ref().to_vec()),
+        }
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({} {})", self.alg, self.kid)
+    }
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyPair({} {})", self.alg, self.kid)
+    }
+}
+
+fn header(alg: Alg, kid: &str, typ: &str) -> String {
+    let json = serde_json::json!({ "alg": alg.as_str(), "kid": kid, "typ": typ }).to_string();
+    base64url::encode(json.as_bytes()) + "."
+}
