@@ -1,1 +1,34 @@
-//! storage
+//! Facts at rest, on SQLite or PostgreSQL: one file per aggregate, one SQL text for both databases.
+//!
+//! This folder decides nothing. It hands facts to the core and applies decisions by conditional writes whose WHERE repeats every fact
+//! that can have changed since; a write that finds nothing to change says so, and the caller reads and decides once more. It never
+//! reads in order to write. No bearer value and nothing that a person typed in secret comes here: digests and sealed bytes only. SQL
+//! never asks for the time; `now` is an argument.
+//!
+//! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users, clients,
+//! sessions, interactions, codes, grants (by id), families.
+
+/// Declares the statements of a file, each a constant [`Sql`](db::Sql), and lists them all in `STATEMENTS` for the test that prepares
+/// every one of them on both databases.
+macro_rules! statements {
+    ($($(#[$meta:meta])* $name:ident = $kind:ident $body:tt;)*) => {
+        $($(#[$meta])* const $name: $crate::storage::db::Sql = $crate::storage::db::Sql::$kind $body;)*
+        pub(super) const STATEMENTS: &[(&str, $crate::storage::db::Sql)] =
+            &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
+    };
+}
+
+pub mod db;
+pub mod error;
+pub mod lock;
+pub mod migrate;
+pub mod value;
+
+pub use db::{Db, Kind, Row, Sql, Tx};
+pub use error::StoreError;
+pub use value::{Args, Value};
+
+/// Every statement of the store with its name. For the test that prepares each on both databases.
+pub fn statements() -> Vec<(&'static str, Sql)> {
+    [migrate::STATEMENTS].concat()
+}

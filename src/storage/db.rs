@@ -1,0 +1,617 @@
+//! The one file that names SQL drivers: [`Db`], [`Tx`] and [`Row`] over the two native pools.
+//!
+//! SQLite (the default): write-ahead log, one writer whose units of work start with BEGIN IMMEDIATE, a pool of readers that cannot
+//! write, `synchronous=FULL`, so that nothing acknowledged is lost with the power. PostgreSQL: one pool, READ COMMITTED, on which every
+//! conditional UPDATE is decided by the row as it is when its lock is held.
+//!
+//! sqlx's `begin()` is not used at all: in 0.9.0, cancelled at the wrong moment (a caller that hangs up), it leaves the next borrower
+//! of the connection inside a stale transaction. A unit of work here runs to its end in its own task, whatever becomes of its caller,
+//! and a connection whose unit did not end in an acknowledged COMMIT or ROLLBACK is closed, never given back. That costs nothing,
+//! where a ROLLBACK at every release would cost a round trip and a warning in the server's log.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Executor, PgPool, Postgres, Row as _, SqlSafeStr as _, Sqlite, SqlitePool};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::config::database::DatabaseConfig;
+use crate::secret::Digest;
+use crate::storage::error::StoreError;
+use crate::storage::lock::FileLock;
+use crate::storage::value::{Args, Value};
+
+/// How many statements each connection keeps prepared: more than the store has.
+const PREPARED_STATEMENTS: usize = 400;
+/// SQLite readers share one page cache each and one disk; more of them only cost memory.
+const MOST_SQLITE_READERS: u32 = 8;
+
+/// Which database this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// The text of one statement, with `$1`, `$2`, … on both databases.
+#[derive(Debug, Clone, Copy)]
+pub enum Sql {
+    /// The same on both.
+    Both(&'static str),
+    /// Where a hot path, or a lock that SQLite does not need, deserves its own form.
+    Split { sqlite: &'static str, postgres: &'static str },
+}
+
+impl Sql {
+    /// The text for one database.
+    pub const fn text(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (Self::Both(text), Kind::Sqlite | Kind::Postgres) => text,
+            (Self::Split { sqlite, .. }, Kind::Sqlite) => sqlite,
+            (Self::Split { postgres, .. }, Kind::Postgres) => postgres,
+        }
+    }
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self::Both(text)
+    }
+}
+
+/// The store. Cheap to clone; all clones share the pools.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    pools: Pools,
+    statement_timeout: Duration,
+}
+
+enum Pools {
+    Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens the database; a missing SQLite file is made, readable by its owner alone. Migrates nothing.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = config.url.expose();
+        let pools = if url.starts_with("sqlite:") {
+            connect_sqlite(config).await?
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Pools::Postgres(connect_postgres(config).await?)
+        } else {
+            return Err(StoreError::Unavailable("the database URL must begin with sqlite:// or postgres://".to_owned()));
+        };
+        Ok(Self(Arc::new(Inner { pools, statement_timeout: config.statement_timeout })))
+    }
+
+    /// Which database this is.
+    pub fn kind(&self) -> Kind {
+        match &self.0.pools {
+            Pools::Sqlite { .. } => Kind::Sqlite,
+            Pools::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    /// The file of a SQLite database.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.0.pools {
+            Pools::Sqlite { file, .. } => Some(file),
+            Pools::Postgres(_) => None,
+        }
+    }
+
+    /// Reads at most one row.
+    pub async fn optional(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// Reads all rows.
+    pub async fn all(&self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
+        self.reader().await?.all(sql, args).await
+    }
+
+    /// One statement that writes, durable when it returns. Answers how many rows it changed.
+    pub async fn execute(&self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
+        self.writer().await?.execute(sql, args).await
+    }
+
+    /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
+    pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
+        Ok(self.writer().await?.all(sql, args).await?.into_iter().next())
+    }
+
+    /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
+    /// does a statement that failed, whatever `work` made of it: Postgres allows nothing else, and SQLite follows.
+    pub async fn transaction<T, E>(
+        &self,
+        name: &'static str,
+        work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let db = self.clone();
+        let unit = tokio::spawn(async move {
+            let started = Instant::now();
+            let result = db.run(work).await;
+            let outcome = if result.is_ok() { "committed" } else { "rolled back" };
+            tracing::trace!(unit = name, outcome, micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+            result
+        });
+        match unit.await {
+            Ok(result) => result,
+            Err(stopped) => Err(StoreError::Unavailable(format!("the unit of work `{name}` stopped: {stopped}")).into()),
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.all("SELECT 1 AS one", Args::new()).await.map(drop)
+    }
+
+    /// SQLite: a number that changes when another process or connection changed the file, so that caches can be dropped at once.
+    /// Postgres: `None`. The number has meaning only for one connection, so it is always asked of the same one: the writer.
+    pub async fn data_version(&self) -> Result<Option<i64>, StoreError> {
+        match self.kind() {
+            Kind::Sqlite => {
+                let row = self.returning("PRAGMA data_version", Args::new()).await?;
+                row.map(|row| row.get("data_version")).transpose()
+            }
+            Kind::Postgres => Ok(None),
+        }
+    }
+
+    /// Parses and plans a statement without running it, for the test that does so with every one on both databases.
+    pub async fn prepare(&self, sql: Sql) -> Result<(), StoreError> {
+        let text = sql.text(self.kind());
+        match &self.0.pools {
+            Pools::Sqlite { writer, .. } => {
+                writer.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
+            }
+            Pools::Postgres(pool) => pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop),
+        }
+        .map_err(store_error)
+    }
+
+    /// Waits until every connection has been given back, and closes them all.
+    pub async fn close(&self) {
+        match &self.0.pools {
+            Pools::Sqlite { readers, writer, .. } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    async fn reader(&self) -> Result<Tx, StoreError> {
+        Ok(self.borrowed(match &self.0.pools {
+            Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
+            Pools::Postgres(pool) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+        }))
+    }
+
+    async fn writer(&self) -> Result<Tx, StoreError> {
+        Ok(self.borrowed(match &self.0.pools {
+            Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
+            Pools::Postgres(pool) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+        }))
+    }
+
+    fn borrowed(&self, connection: Connection) -> Tx {
+        Tx { connection, state: State::Idle, timeout: self.0.statement_timeout }
+    }
+
+    async fn run<T, E: From<StoreError>>(
+        &self,
+        work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let mut tx = self.writer().await?;
+        tx.begin().await?;
+        match work(&mut tx).await {
+            Ok(done) => match tx.state {
+                State::Failed => {
+                    tx.rollback().await;
+                    Err(StoreError::Corrupt("a unit of work went on after a statement of it had failed".to_owned()).into())
+                }
+                State::Idle | State::Open => {
+                    tx.commit().await?;
+                    Ok(done)
+                }
+            },
+            Err(refused) => {
+                tx.rollback().await;
+                Err(refused)
+            }
+        }
+    }
+}
+
+/// A unit of work in progress, or one borrowed connection. See [`Db::transaction`].
+pub struct Tx {
+    connection: Connection,
+    state: State,
+    timeout: Duration,
+}
+
+enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No transaction is open on the connection.
+    Idle,
+    /// BEGIN was sent.
+    Open,
+    /// A statement of the unit failed: it can only be rolled back.
+    Failed,
+}
+
+impl Tx {
+    /// Which database this is.
+    pub fn kind(&self) -> Kind {
+        match &self.connection {
+            Connection::Sqlite(_) => Kind::Sqlite,
+            Connection::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    /// Reads at most one row.
+    pub async fn optional(&mut self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// One statement that writes and answers at most one row.
+    pub async fn returning(&mut self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// Runs a statement and takes all its rows. Always to the last one: the commit of a lone `UPDATE … RETURNING` comes after it.
+    pub async fn all(&mut self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
+        let text = sql.into().text(self.kind());
+        let limit = self.timeout;
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => in_time(limit, sqlite_query(text, args).fetch_all(&mut **connection))
+                .await
+                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
+            Connection::Postgres(connection) => in_time(limit, postgres_query(text, args).fetch_all(&mut **connection))
+                .await
+                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+        };
+        self.noted(result)
+    }
+
+    /// One statement that writes. Answers how many rows it changed.
+    pub async fn execute(&mut self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
+        let text = sql.into().text(self.kind());
+        let limit = self.timeout;
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                in_time(limit, sqlite_query(text, args).execute(&mut **connection)).await.map(|done| done.rows_affected())
+            }
+            Connection::Postgres(connection) => {
+                in_time(limit, postgres_query(text, args).execute(&mut **connection)).await.map(|done| done.rows_affected())
+            }
+        };
+        self.noted(result)
+    }
+
+    /// Runs a script of several statements without values: a migration. It may take as long as it needs.
+    pub(super) async fn script(&mut self, text: &'static str) -> Result<(), StoreError> {
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(drop),
+            Connection::Postgres(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(drop),
+        };
+        self.noted(result.map_err(Trouble::Driver))
+    }
+
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        // Set first: if this is cut off, nobody knows what the database made of it.
+        self.state = State::Open;
+        self.script(match self.kind() {
+            // A deferred transaction that reads and then writes fails with "database is locked" at once.
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        })
+        .await
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.script("COMMIT").await?;
+        self.state = State::Idle;
+        Ok(())
+    }
+
+    async fn rollback(&mut self) {
+        if self.script("ROLLBACK").await.is_ok() {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Translates the outcome of a statement, and remembers what it means for the connection.
+    fn noted<T>(&mut self, result: Result<T, Trouble>) -> Result<T, StoreError> {
+        result.map_err(|trouble| {
+            if self.state == State::Open {
+                self.state = State::Failed;
+            }
+            match trouble {
+                Trouble::Driver(error) => store_error(error),
+                Trouble::TooSlow(limit) => {
+                    // The answer may still come, long after; nobody else must read it.
+                    self.close_on_drop();
+                    StoreError::Unavailable(format!("a statement did not answer within {} ms", limit.as_millis()))
+                }
+            }
+        })
+    }
+
+    fn close_on_drop(&mut self) {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.close_on_drop(),
+            Connection::Postgres(connection) => connection.close_on_drop(),
+        }
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if self.state != State::Idle {
+            self.close_on_drop();
+        }
+    }
+}
+
+/// What a statement can run into.
+enum Trouble {
+    Driver(sqlx::Error),
+    TooSlow(Duration),
+}
+
+/// The database cancels a statement by itself after the limit; a second later it does not answer at all, and we stop waiting.
+async fn in_time<T>(limit: Duration, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
+    match tokio::time::timeout(limit + Duration::from_secs(1), statement).await {
+        Ok(result) => result.map_err(Trouble::Driver),
+        Err(_elapsed) => Err(Trouble::TooSlow(limit)),
+    }
+}
+
+fn sqlite_query(text: &'static str, args: Args) -> Query<'static, Sqlite, SqliteArguments> {
+    args.into_iter().fold(sqlx::query(text), |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bytes(value) => query.bind(value),
+    })
+}
+
+fn postgres_query(text: &'static str, args: Args) -> Query<'static, Postgres, PgArguments> {
+    args.into_iter().fold(sqlx::query(text), |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bytes(value) => query.bind(value),
+    })
+}
+
+/// One row of an answer.
+pub enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The value of a column.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if there is no such column or the value is not of this type.
+    pub fn get<T: Column>(&self, column: &str) -> Result<T, StoreError> {
+        T::read(self, column)
+    }
+
+    fn int(&self, column: &str) -> Result<Option<i64>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+        .map_err(store_error)
+    }
+
+    fn text(&self, column: &str) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+        .map_err(store_error)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+        .map_err(store_error)
+    }
+}
+
+/// A type that a column can be read as.
+pub trait Column: Sized {
+    /// See [`Row::get`].
+    fn read(row: &Row, column: &str) -> Result<Self, StoreError>;
+}
+
+macro_rules! column {
+    ($($type:ty: $from:ident, $value:ident => $convert:expr;)*) => {$(
+        impl Column for Option<$type> {
+            fn read(row: &Row, column: &str) -> Result<Self, StoreError> {
+                match row.$from(column)? {
+                    None => Ok(None),
+                    Some($value) => match $convert {
+                        Some(value) => Ok(Some(value)),
+                        None => Err(StoreError::Corrupt(format!("column `{column}` does not hold a {}", stringify!($type)))),
+                    },
+                }
+            }
+        }
+        impl Column for $type {
+            fn read(row: &Row, column: &str) -> Result<Self, StoreError> {
+                Option::<$type>::read(row, column)?.ok_or_else(|| StoreError::Corrupt(format!("column `{column}` is empty")))
+            }
+        }
+    )*};
+}
+
+column! {
+    i64: int, value => Some(value);
+    u64: int, value => u64::try_from(value).ok();
+    bool: int, value => match value { 0 => Some(false), 1 => Some(true), _ => None };
+    Timestamp: int, value => Some(Timestamp::from_micros(value));
+    String: text, value => Some(value);
+    Vec<u8>: bytes, value => Some(value);
+    [u8; 16]: bytes, value => <[u8; 16]>::try_from(value).ok();
+    Uuid: bytes, value => Uuid::from_slice(&value).ok();
+    Digest: bytes, value => Digest::from_stored(&value);
+}
+
+async fn connect_sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError> {
+    let options = SqliteConnectOptions::from_str(config.url.expose()).map_err(store_error)?;
+    let file = options.get_filename().to_path_buf();
+    make_private(&file)?;
+    let options = options
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(config.acquire_timeout)
+        .statement_cache_capacity(PREPARED_STATEMENTS)
+        .optimize_on_close(true, 400);
+    let pool = || {
+        SqlitePoolOptions::new()
+            .acquire_timeout(config.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+    };
+    // Switching a new file to the write-ahead log cannot wait for another process that does the same: one at a time.
+    let turn = FileLock::acquire(&file, config.acquire_timeout).await?;
+    let writer =
+        pool().max_connections(1).connect_with(options.clone().journal_mode(SqliteJournalMode::Wal)).await.map_err(store_error)?;
+    let readers = pool()
+        .max_connections(config.max_connections.clamp(1, MOST_SQLITE_READERS))
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .map_err(store_error)?;
+    drop(turn);
+    Ok(Pools::Sqlite { readers, writer, file })
+}
+
+/// Makes the file and the folders above it where they are missing, for the owner's eyes only; SQLite gives the log the same mode.
+fn make_private(file: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let failed = |error: std::io::Error| StoreError::Unavailable(format!("cannot make {}: {error}", file.display()));
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    }
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(_made) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(config.url.expose())
+        .map_err(store_error)?
+        .application_name("chancery")
+        .statement_cache_capacity(PREPARED_STATEMENTS);
+    if !config.url.expose().contains('@') && std::env::var_os("PGUSER").is_none() {
+        // The driver would quietly sign in as "anonymous".
+        return Err(StoreError::Unavailable("the database URL names no user: postgres://USER@HOST/DATABASE".to_owned()));
+    }
+    let limit = config.statement_timeout.as_millis();
+    // Numbers from our own configuration; as statements and not as start-up options, which poolers refuse.
+    let settings: Arc<str> = format!(
+        "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {}; \
+         SET default_transaction_isolation = 'read committed'",
+        limit.saturating_mul(2)
+    )
+    .into();
+    PgPoolOptions::new()
+        .max_connections(config.max_connections.max(1))
+        .acquire_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let settings = Arc::clone(&settings);
+            Box::pin(async move { sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await.map(drop) })
+        })
+        .connect_with(options)
+        .await
+        .map_err(store_error)
+}
+
+/// What the driver said, in the words of [`StoreError`].
+fn store_error(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) => {
+            let message = database.message().to_owned();
+            if database.is_unique_violation() || database.is_foreign_key_violation() {
+                return StoreError::Conflict(database.constraint().map_or(message, str::to_owned));
+            }
+            let code = database.code().unwrap_or_default().into_owned();
+            if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                postgres_error(&code, message)
+            } else {
+                sqlite_error(&code, message)
+            }
+        }
+        sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection was free in time".to_owned()),
+        sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Configuration(_) => StoreError::Unavailable(error.to_string()),
+        _ => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+/// By SQLSTATE class (PostgreSQL manual, appendix A).
+fn postgres_error(code: &str, message: String) -> StoreError {
+    let class = code.get(..2).unwrap_or_default();
+    match (class, code) {
+        // Undefined table, column or function.
+        (_, "42P01" | "42703" | "42883") => StoreError::Schema(message),
+        // Connection, resources, operator intervention (also: statement timeout), system; deadlock and serialization; read-only
+        // server after a failover; object in use; sign-in refused; no such database.
+        ("08" | "53" | "57" | "58" | "40" | "55" | "28" | "3D", _) | (_, "25006" | "25P03") => {
+            StoreError::Unavailable(format!("{code}: {message}"))
+        }
+        _ => StoreError::Corrupt(format!("{code}: {message}")),
+    }
+}
+
+/// By primary result code (sqlite.org/rescode.html); extended codes keep it in their low byte.
+fn sqlite_error(code: &str, message: String) -> StoreError {
+    match code.parse::<i64>().map_or(0, |code| code & 0xff) {
+        1 if message.starts_with("no such table")
+            || message.starts_with("no such column")
+            || message.contains("has no column named") =>
+        {
+            StoreError::Schema(message)
+        }
+        // PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
+        3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15 => StoreError::Unavailable(message),
+        _ => StoreError::Corrupt(format!("{code}: {message}")),
+    }
+}

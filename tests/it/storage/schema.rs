@@ -1,0 +1,73 @@
+//! Migrations: once, under a lock, never over a newer schema; and every statement fits the schema on both databases.
+
+use chancery::args;
+use chancery::clock::Timestamp;
+use chancery::storage::{StoreError, migrate};
+
+use super::Store;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+async fn two_start_together(kind: chancery::storage::Kind, rounds: usize) {
+    for _ in 0..rounds {
+        let store = Store::empty(kind).await;
+        let (one, two) = (store.replica().await, store.replica().await);
+        let (first, second) = tokio::join!(
+            tokio::spawn(async move { migrate::run(&one, NOW).await }),
+            tokio::spawn(async move { migrate::run(&two, NOW).await })
+        );
+        let (first, second) = (first.unwrap().unwrap(), second.unwrap().unwrap());
+        assert_eq!(first.len() + second.len(), usize::try_from(migrate::newest()).unwrap());
+        assert!(first.is_empty() || second.is_empty());
+    }
+}
+
+on_both! {
+    async fn every_statement_fits_the_schema(kind) {
+        let store = Store::empty(kind).await;
+        migrate::run(&store.db, NOW).await.unwrap();
+        let mut refused = Vec::new();
+        for (name, sql) in chancery::storage::statements() {
+            if let Err(error) = store.db.prepare(sql).await {
+                refused.push(format!("{name}: {error}"));
+            }
+        }
+        assert!(refused.is_empty(), "{}", refused.join("\n"));
+    }
+
+    async fn replicas_that_start_together_migrate_once(kind) {
+        two_start_together(kind, 10).await;
+    }
+
+    #[ignore = "long: ./test --long"]
+    async fn replicas_that_start_together_migrate_once_fifty_times(kind) {
+        two_start_together(kind, 50).await;
+    }
+
+    async fn pending_scripts_are_named_and_refused_until_they_are_applied(kind) {
+        let store = Store::empty(kind).await;
+        assert_eq!(migrate::pending(&store.db).await.unwrap().len(), usize::try_from(migrate::newest()).unwrap());
+        assert!(matches!(migrate::require_current(&store.db).await, Err(StoreError::Schema(_))));
+        migrate::run(&store.db, NOW).await.unwrap();
+        assert!(migrate::pending(&store.db).await.unwrap().is_empty());
+        migrate::require_current(&store.db).await.unwrap();
+        assert!(migrate::run(&store.db, NOW).await.unwrap().is_empty());
+    }
+
+    async fn a_newer_schema_is_refused(kind) {
+        let store = Store::empty(kind).await;
+        migrate::run(&store.db, NOW).await.unwrap();
+        let insert = "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+        store.db.execute(insert, args![migrate::newest() + 1, "later", [0_u8; 32], NOW]).await.unwrap();
+        for refused in [migrate::run(&store.db, NOW).await.map(drop), migrate::require_current(&store.db).await] {
+            assert!(matches!(&refused, Err(StoreError::Schema(why)) if why.contains("newer")), "{refused:?}");
+        }
+    }
+
+    async fn a_script_that_was_changed_after_it_was_applied_is_refused(kind) {
+        let store = Store::empty(kind).await;
+        migrate::run(&store.db, NOW).await.unwrap();
+        store.db.execute("UPDATE schema_migrations SET checksum = $1 WHERE number = 1", args![[7_u8; 32]]).await.unwrap();
+        assert!(matches!(migrate::run(&store.db, NOW).await, Err(StoreError::Schema(_))));
+    }
+}
