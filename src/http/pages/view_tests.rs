@@ -3,6 +3,7 @@
 use scraper::{Html, Selector};
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::http::pages::client_seen::HttpsLink;
 use crate::http::pages::scope_words::ScopeLine;
 
@@ -57,13 +58,13 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             id: "c1".into(),
             name: format!("Ledger{stranger}"),
             scopes: vec!["See your profile".into(), "See your email address".into(), "Read your orders".into()],
-            since: "21 November 2026".into(),
+            since: lang.date(Timestamp::from_seconds(1_795_219_200)),
         },
         AppAccess {
             id: "c2".into(),
             name: "Team Calendar".into(),
             scopes: vec!["Know who you are".into()],
-            since: "3 March 2026".into(),
+            since: lang.date(Timestamp::from_seconds(1_772_500_000)),
         },
     ];
     let reason = Reason::RedirectUriMismatch {
@@ -94,10 +95,7 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("signed-out", SignedOutView { frame, signed_out: true }.render().unwrap()),
         ("stayed", SignedOutView { frame, signed_out: false }.render().unwrap()),
         ("form-post", FormPostView { frame, action: "https://ledger.example.com/cb", fields: &fields }.render().unwrap()),
-        (
-            "account",
-            AccountView { frame, form: form("/account"), person, apps: &apps, withdrawn: Some(stranger) }.render().unwrap(),
-        ),
+        ("account", AccountView { frame, form: form("/account"), person, apps: &apps, withdrawn: Some(&alice) }.render().unwrap()),
         ("account-empty", AccountView { frame, form: form("/account"), person, apps: &[], withdrawn: None }.render().unwrap()),
         (
             "demo",
