@@ -33,14 +33,15 @@ pub(super) fn read(jwt: &str) -> Result<Compact<'_>, String> {
         return Err(format!("longer than {MAX_JWT} bytes"));
     }
     let mut segments = jwt.split('.');
-    let (Some(header), Some(payload), Some(signature), None) =
-        (segments.next(), segments.next(), segments.next(), segments.next())
+    let (Some(header), Some(payload), Some(signature), None) = (segments.next(), segments.next(), segments.next(), segments.next())
     else {
         return Err("not three segments with dots between".to_owned());
     };
     let signing_input = jwt.get(..header.len() + 1 + payload.len()).unwrap_or_default();
-    let decoded = |segment: &str, name: &str| base64url::decode(segment).ok_or_else(|| format!("the {name} is not unpadded base64url"));
-    let header = strict_json::object(&decoded(header, "header")?).map_err(|error| format!("the header is not sound JSON: {error}"))?;
+    let decoded =
+        |segment: &str, name: &str| base64url::decode(segment).ok_or_else(|| format!("the {name} is not unpadded base64url"));
+    let header =
+        strict_json::object(&decoded(header, "header")?).map_err(|error| format!("the header is not sound JSON: {error}"))?;
     let payload = decoded(payload, "payload")?;
     let signature = decoded(signature, "signature")?;
 

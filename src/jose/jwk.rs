@@ -1,8 +1,6 @@
 //! Public keys: as JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2), with their thumbprint (RFC 7638), and ready to verify.
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

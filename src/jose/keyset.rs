@@ -40,11 +40,8 @@ impl KeySet {
     pub fn new(mut entries: Vec<KeyEntry>) -> Self {
         // Active keys first, in the order of the algorithms: a client that takes the first key takes the right one most often.
         entries.sort_by(|a, b| (a.state, a.alg, b.created_at, &a.kid).cmp(&(b.state, b.alg, a.created_at, &b.kid)));
-        let active = entries
-            .iter()
-            .filter(|entry| entry.state == KeyState::Active)
-            .filter_map(|entry| entry.signer.clone())
-            .collect();
+        let active =
+            entries.iter().filter(|entry| entry.state == KeyState::Active).filter_map(|entry| entry.signer.clone()).collect();
         let jwks = document(&entries);
         let etag = format!("\"{}\"", base64url::encode(&Sha256::digest(&jwks)));
         let keys = entries

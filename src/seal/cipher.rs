@@ -29,11 +29,8 @@ impl Cipher {
         let mut seal = derive(key, b"chancery seal")?;
         let mut mac = derive(key, b"chancery mac")?;
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, &seal).map_err(|_| SealError::Damaged(i64::from(id)));
-        let cipher = unbound.map(|unbound| Self {
-            id,
-            seal: LessSafeKey::new(unbound),
-            mac: hmac::Key::new(hmac::HMAC_SHA256, &mac),
-        });
+        let cipher =
+            unbound.map(|unbound| Self { id, seal: LessSafeKey::new(unbound), mac: hmac::Key::new(hmac::HMAC_SHA256, &mac) });
         seal.zeroize();
         mac.zeroize();
         cipher
