@@ -33,6 +33,14 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// As people and JSON documents write it: RFC 3339, UTC, whole seconds.
+    pub fn rfc3339(self) -> String {
+        time::OffsetDateTime::from_unix_timestamp(self.seconds())
+            .ok()
+            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .unwrap_or_else(|| self.seconds().to_string())
+    }
+
     /// This instant moved forward; saturates at the end of time.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

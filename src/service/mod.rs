@@ -1,3 +1,4 @@
 //! I/O around the pure core: load facts, decide, apply. Lower than the edges, higher than storage and the core.
 
+pub mod master_key;
 pub mod passwords;

@@ -8,7 +8,6 @@ pub mod assets;
 pub mod client_seen;
 pub mod cookies;
 pub mod csp;
-pub mod csrf;
 pub mod failure;
 pub mod i18n;
 pub mod origin;
