@@ -1,10 +1,17 @@
 //! What a client is: RFC 7591 metadata plus this server's own members, and the one validator for both.
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
+use super::redirect_uri;
+use super::resource::{self, Resource};
+use super::scope;
 use crate::clock::Timestamp;
 use crate::jose::Alg;
 use crate::secret::Digest;
+
+pub use validate::{MetadataCode, MetadataError, Policy, validate};
 
 /// A registered client with all that a decision about it needs.
 #[derive(Debug, Clone)]
@@ -155,6 +162,139 @@ pub enum Introspection {
     Own,
     /// Everybody's.
     Any,
+}
+
+impl Client {
+    /// May the client use this grant?
+    pub fn uses(&self, grant: GrantType) -> bool {
+        self.metadata.grant_types.contains(&grant)
+    }
+
+    /// RFC 6749 §2.1: a public client cannot keep a secret and does not authenticate.
+    pub fn is_public(&self) -> bool {
+        self.metadata.token_endpoint_auth_method == AuthMethod::None
+    }
+
+    /// RFC 8252: an application on the person's device. Registered as such, or public with loopback and private-use redirects
+    /// alone (design 7).
+    pub fn is_native(&self) -> bool {
+        let uris = &self.metadata.redirect_uris;
+        let on_the_device = |uri: &String| redirect_uri::is_http_loopback(uri) || redirect_uri::is_private_use(uri);
+        self.metadata.application_type == ApplicationType::Native
+            || (self.is_public() && !uris.is_empty() && uris.iter().all(on_the_device))
+    }
+
+    /// Is PKCE demanded? Always, except of a confidential client without strict profile that turned it off (design 7).
+    pub fn requires_pkce(&self) -> bool {
+        self.metadata.require_pkce || self.is_public() || self.is_fapi2()
+    }
+
+    /// FAPI 2.0 Security Profile.
+    pub fn is_fapi2(&self) -> bool {
+        self.metadata.profile == Some(Profile::Fapi2)
+    }
+
+    /// What happens to its refresh tokens when they are used; the `fapi2` profile forces `none` (design 4.2).
+    pub fn refresh_rotation(&self) -> RefreshRotation {
+        if self.is_fapi2() { RefreshRotation::None } else { self.metadata.refresh_rotation }
+    }
+
+    /// The scopes that it is registered for, as registered, or the server's default set for clients with a person's grant
+    /// (contract.md). Some may not exist any more.
+    pub fn registered_scopes(&self) -> Vec<String> {
+        match &self.metadata.scope {
+            Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            None if self.uses(GrantType::AuthorizationCode) => scope::DEFAULT.iter().map(|scope| (*scope).to_owned()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The scopes that it may ask for: registered, and either OpenID Connect's own or defined by one of `resources` (which
+    /// includes the built-in admin API, see [`resource::Catalogue::resources`]). `admin:write` includes `admin:read`.
+    pub fn allowed_scopes(&self, resources: &[Resource]) -> Vec<String> {
+        let mut allowed = self.registered_scopes();
+        if allowed.iter().any(|scope| scope == resource::ADMIN_WRITE) && !allowed.iter().any(|scope| scope == resource::ADMIN_READ)
+        {
+            allowed.push(resource::ADMIN_READ.to_owned());
+        }
+        allowed.retain(|scope| scope::is_openid_connect(scope) || resource::owner(resources, scope).is_some());
+        allowed
+    }
+
+    /// The scopes of a client_credentials request without `scope` (contract.md): those that it is registered for at resources.
+    pub fn resource_scopes(&self, resources: &[Resource]) -> Vec<String> {
+        let mut scopes = self.allowed_scopes(resources);
+        scopes.retain(|scope| !scope::is_openid_connect(scope));
+        scopes
+    }
+}
+
+impl GrantType {
+    /// Every grant that is offered; discovery and registration are built from it.
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials];
+
+    /// As in `grant_type` and `grant_types`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+impl AuthMethod {
+    /// Every method that is offered; discovery and registration are built from it.
+    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+
+    /// As in `token_endpoint_auth_method`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::None => "none",
+        }
+    }
+}
+
+impl ClientSecret {
+    /// May it be used at `now`?
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+impl Default for ClientMetadata {
+    /// What an empty JSON object means.
+    fn default() -> Self {
+        Self {
+            client_name: None,
+            redirect_uris: Vec::new(),
+            post_logout_redirect_uris: Vec::new(),
+            grant_types: defaults::grant_types(),
+            response_types: defaults::response_types(),
+            token_endpoint_auth_method: AuthMethod::default(),
+            scope: None,
+            application_type: ApplicationType::default(),
+            id_token_signed_response_alg: Alg::default(),
+            default_max_age: None,
+            require_auth_time: false,
+            client_uri: None,
+            logo_uri: None,
+            policy_uri: None,
+            tos_uri: None,
+            initiate_login_uri: None,
+            contacts: Vec::new(),
+            software_id: None,
+            software_version: None,
+            require_pkce: true,
+            profile: None,
+            first_party: false,
+            refresh_rotation: RefreshRotation::default(),
+            refresh_recovery: defaults::refresh_recovery(),
+            introspection: Introspection::default(),
+        }
+    }
 }
 
 mod defaults {

@@ -5,9 +5,17 @@
 //! [`Reason::story`] is what an operator reads with `chancery explain`: expected, received, first difference, what to do.
 //! Nothing that a caller may see tells a registered value, whether a user exists, or another client's data.
 
+mod rule;
+mod story;
+mod wire;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+
+pub use rule::Rule;
+pub use story::Story;
+pub use wire::{Challenge, Wire, sanitise};
 
 /// A request was refused; carried by every decision of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +108,8 @@ pub enum Reason {
     ResourceMalformed { received: String },
     /// No such resource, or the client has no scope there (RFC 8707 §2: invalid_target).
     ResourceNotAllowed { resource: String, allowed: Vec<String> },
+    /// The resources of one access token want different algorithms or formats: one token cannot please them all.
+    ResourcesDisagree { resources: Vec<String>, about: String },
     /// prompt holds an unknown value, or none together with another.
     PromptInvalid { received: String },
     /// The request parameter (RFC 9101) is not supported.

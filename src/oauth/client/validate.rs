@@ -1,0 +1,443 @@
+//! The one validator of client metadata (security.md ): create, update and every import go through it, an update
+//! with the merged result. It also fills in what follows from other members.
+
+use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation};
+use crate::oauth::{redirect_uri, resource, scope};
+
+/// What the deployment and the caller permit.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// `[registration] redirect_schemes`: private-use schemes without a dot (design 7).
+    pub redirect_schemes: Vec<String>,
+    /// The caller is the command line or `admin:write`. Everybody else may set neither our own privileges nor admin scopes.
+    pub operator: bool,
+}
+
+/// Metadata that cannot be accepted (RFC 7591 §3.2.2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {message}")]
+pub struct MetadataError {
+    /// The member at fault.
+    pub field: &'static str,
+    pub code: MetadataCode,
+    /// Continues the member's name to a sentence, and says what to write instead.
+    pub message: String,
+}
+
+/// RFC 7591 §3.2.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetadataCode {
+    InvalidRedirectUri,
+    InvalidClientMetadata,
+}
+
+impl MetadataCode {
+    /// As in the `error` member.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+        }
+    }
+}
+
+const MAX_REDIRECT_URIS: usize = 100;
+const MAX_TEXT: usize = 255;
+const MAX_URL: usize = 2048;
+/// A day, in seconds.
+const MAX_RECOVERY: u64 = 86_400;
+
+fn refuse<T>(field: &'static str, message: impl Into<String>) -> Result<T, MetadataError> {
+    Err(MetadataError { field, code: MetadataCode::InvalidClientMetadata, message: message.into() })
+}
+
+/// The metadata with its consequences filled in.
+///
+/// # Errors
+/// The first member that cannot be accepted.
+pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientMetadata, MetadataError> {
+    grants(&mut metadata)?;
+    redirects(&metadata, policy)?;
+    texts(&metadata)?;
+    for (field, url) in urls(&metadata) {
+        web_url(url).or_else(|message| refuse(field, message))?;
+    }
+    scopes(&mut metadata, policy)?;
+    authentication(&metadata)?;
+    refresh(&metadata)?;
+    privileges(&metadata, policy)?;
+    Ok(metadata)
+}
+
+/// grant_types, response_types and what they need of each other (RFC 7591 §2.1).
+fn grants(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
+    let mut seen = Vec::new();
+    metadata.grant_types.retain(|grant| {
+        !seen.contains(grant) && {
+            seen.push(*grant);
+            true
+        }
+    });
+    if metadata.grant_types.is_empty() {
+        return refuse("grant_types", "is empty; name at least one of authorization_code and client_credentials");
+    }
+    let with_person = metadata.grant_types.contains(&GrantType::AuthorizationCode);
+    if metadata.grant_types.contains(&GrantType::RefreshToken) && !with_person {
+        return refuse(
+            "grant_types",
+            "has refresh_token without authorization_code; refresh tokens come from a person's grant alone",
+        );
+    }
+    if let Some(other) = metadata.response_types.iter().find(|kind| *kind != "code") {
+        let other: String = other.chars().take(40).collect();
+        return refuse(
+            "response_types",
+            format!("has {other:?}; only \"code\" is offered, for implicit and hybrid clients too: with PKCE"),
+        );
+    }
+    // RFC 7591 §2: without a grant that begins at the authorization endpoint there is no response type.
+    metadata.response_types = if with_person { vec!["code".to_owned()] } else { Vec::new() };
+    if metadata.token_endpoint_auth_method == AuthMethod::None && metadata.grant_types.contains(&GrantType::ClientCredentials) {
+        return refuse("grant_types", "has client_credentials, which needs a client that authenticates (RFC 6749 section 4.4)");
+    }
+    Ok(())
+}
+
+fn redirects(metadata: &ClientMetadata, policy: &Policy) -> Result<(), MetadataError> {
+    if metadata.grant_types.contains(&GrantType::AuthorizationCode) && metadata.redirect_uris.is_empty() {
+        return Err(MetadataError {
+            field: "redirect_uris",
+            code: MetadataCode::InvalidRedirectUri,
+            message: "is empty; the authorization_code grant needs at least one".to_owned(),
+        });
+    }
+    let lists = [("redirect_uris", &metadata.redirect_uris), ("post_logout_redirect_uris", &metadata.post_logout_redirect_uris)];
+    for (field, uris) in lists {
+        let refuse = |message: String| Err(MetadataError { field, code: MetadataCode::InvalidRedirectUri, message });
+        if uris.len() > MAX_REDIRECT_URIS {
+            return refuse(format!("has more than {MAX_REDIRECT_URIS} entries"));
+        }
+        for (position, uri) in uris.iter().enumerate() {
+            if let Err(problem) = redirect_uri::check_registered(uri, &policy.redirect_schemes) {
+                let shown: String = uri.chars().take(200).collect();
+                return refuse(format!("entry {} ({shown:?}) {problem}", position + 1));
+            }
+            if uris.iter().take(position).any(|earlier| earlier == uri) {
+                return refuse(format!("entry {} repeats an earlier one", position + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    let named = [
+        ("client_name", &metadata.client_name),
+        ("software_id", &metadata.software_id),
+        ("software_version", &metadata.software_version),
+    ];
+    let single = named.into_iter().filter_map(|(field, text)| text.as_ref().map(|text| (field, text)));
+    for (field, text) in single.chain(metadata.contacts.iter().map(|contact| ("contacts", contact))) {
+        if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
+            return refuse(field, format!("must have between 1 and {MAX_TEXT} characters"));
+        }
+        // Direction overrides and invisible letters make one name look like another on the consent page.
+        if text.chars().any(|letter| letter.is_control() || is_deceptive(letter)) {
+            return refuse(field, "contains control or invisible formatting characters");
+        }
+    }
+    if metadata.contacts.len() > 20 {
+        return refuse("contacts", "has more than 20 entries");
+    }
+    Ok(())
+}
+
+fn is_deceptive(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Every member that is a web address (security.md R-61). A test finds the members by name and fails if one is missing here.
+fn urls(metadata: &ClientMetadata) -> impl Iterator<Item = (&'static str, &String)> {
+    [
+        ("client_uri", &metadata.client_uri),
+        ("logo_uri", &metadata.logo_uri),
+        ("policy_uri", &metadata.policy_uri),
+        ("tos_uri", &metadata.tos_uri),
+        ("initiate_login_uri", &metadata.initiate_login_uri),
+    ]
+    .into_iter()
+    .filter_map(|(field, url)| url.as_ref().map(|url| (field, url)))
+}
+
+/// A web address that may be shown to people: https without user name, in the form that browsers read.
+fn web_url(url: &str) -> Result<(), String> {
+    if url.len() > MAX_URL {
+        return Err(format!("is longer than {MAX_URL} bytes"));
+    }
+    if url.chars().any(|letter| !letter.is_ascii_graphic() || letter == '\\') {
+        return Err("contains a character that must be percent-encoded".to_owned());
+    }
+    let parsed = url::Url::parse(url).map_err(|error| format!("is not an absolute URL: {error}"))?;
+    if parsed.scheme() != "https" || !url.starts_with("https://") {
+        return Err("must begin with https://".to_owned());
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("contains a user name or password; remove it".to_owned());
+    }
+    Ok(())
+}
+
+fn scopes(metadata: &mut ClientMetadata, policy: &Policy) -> Result<(), MetadataError> {
+    let Some(text) = &metadata.scope else { return Ok(()) };
+    let Ok(scopes) = scope::parse(text) else {
+        return refuse(
+            "scope",
+            format!("must be at most {} scope names separated by spaces (RFC 6749 section 3.3)", scope::MAX_SCOPES),
+        );
+    };
+    if text.len() > 4096 {
+        return refuse("scope", "is longer than 4096 bytes");
+    }
+    if !policy.operator
+        && let Some(admin) = scopes.iter().find(|scope| resource::is_admin(scope))
+    {
+        return refuse("scope", format!("has {admin}, which only the command line and the admin API may give"));
+    }
+    metadata.scope = Some(scope::join(&scopes));
+    Ok(())
+}
+
+fn authentication(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    let public = metadata.token_endpoint_auth_method == AuthMethod::None;
+    let fapi2 = metadata.profile == Some(Profile::Fapi2);
+    if !metadata.require_pkce && public {
+        return refuse(
+            "require_pkce",
+            "may be false for a client that authenticates alone; PKCE is all that protects the codes of this one",
+        );
+    }
+    if !metadata.require_pkce && fapi2 {
+        return refuse("require_pkce", "may not be false with the profile fapi2");
+    }
+    if fapi2 && public {
+        return refuse("profile", "fapi2 needs a client that authenticates (FAPI 2.0 Security Profile section 5.3.2.1)");
+    }
+    if fapi2
+        && metadata.application_type == ApplicationType::Web
+        && metadata.redirect_uris.iter().any(|uri| !uri.starts_with("https://"))
+    {
+        return refuse("redirect_uris", "must all be https with the profile fapi2, unless application_type is native");
+    }
+    Ok(())
+}
+
+fn refresh(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    if metadata.refresh_recovery > MAX_RECOVERY {
+        return refuse("refresh_recovery", format!("is a number of seconds, at most {MAX_RECOVERY}"));
+    }
+    // RFC 9700 §2.2.2: refresh tokens of public clients are sender-constrained or rotated.
+    if metadata.refresh_rotation == RefreshRotation::None && metadata.token_endpoint_auth_method == AuthMethod::None {
+        return refuse(
+            "refresh_rotation",
+            "may not be none for a client that does not authenticate (RFC 9700 section 2.2.2); use recover or strict",
+        );
+    }
+    Ok(())
+}
+
+/// Privileges that no client may give to itself (security.md ).
+fn privileges(metadata: &ClientMetadata, policy: &Policy) -> Result<(), MetadataError> {
+    if metadata.introspection == Introspection::Any && metadata.token_endpoint_auth_method == AuthMethod::None {
+        return refuse("introspection", "may not be any for a client that does not authenticate");
+    }
+    if policy.operator {
+        return Ok(());
+    }
+    if metadata.first_party {
+        return refuse("first_party", "is set by the command line and the admin API alone");
+    }
+    if metadata.introspection == Introspection::Any {
+        return refuse("introspection", "is set by the command line and the admin API alone");
+    }
+    if !metadata.require_pkce {
+        return refuse("require_pkce", "is turned off by the command line and the admin API alone");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn operator() -> Policy {
+        Policy { redirect_schemes: Vec::new(), operator: true }
+    }
+
+    fn with(members: Value) -> Result<ClientMetadata, MetadataError> {
+        let mut all = json!({ "redirect_uris": ["https://client.example/cb"] });
+        for (name, value) in members.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        validate(serde_json::from_value(all).unwrap(), &operator())
+    }
+
+    fn fault(members: Value) -> &'static str {
+        with(members).unwrap_err().field
+    }
+
+    #[test]
+    fn the_smallest_client_gets_the_defaults_of_rfc_7591() {
+        let metadata = with(json!({})).unwrap();
+        assert_eq!(metadata.grant_types, [GrantType::AuthorizationCode]);
+        assert_eq!(metadata.response_types, ["code"]);
+        assert_eq!(metadata.token_endpoint_auth_method, AuthMethod::ClientSecretBasic);
+        assert!(metadata.require_pkce);
+    }
+
+    #[test]
+    fn the_default_is_what_an_empty_object_means() {
+        let empty: ClientMetadata = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(empty, ClientMetadata::default());
+    }
+
+    #[test]
+    fn what_is_valid_stays_valid_and_as_it_is() {
+        let once =
+            with(json!({ "scope": "openid  orders:read openid", "grant_types": ["authorization_code", "refresh_token"] })).unwrap();
+        assert_eq!(once.scope.as_deref(), Some("openid orders:read"));
+        assert_eq!(validate(once.clone(), &operator()).unwrap(), once);
+    }
+
+    #[test]
+    fn a_machine_needs_no_redirect_uri_and_gets_no_response_type() {
+        let machine = with(json!({ "redirect_uris": [], "grant_types": ["client_credentials"] })).unwrap();
+        assert!(machine.response_types.is_empty());
+    }
+
+    #[test]
+    fn grants_fit_together() {
+        assert_eq!(fault(json!({ "grant_types": [] })), "grant_types");
+        assert_eq!(fault(json!({ "grant_types": ["refresh_token"] })), "grant_types");
+        assert_eq!(fault(json!({ "grant_types": ["client_credentials"], "token_endpoint_auth_method": "none" })), "grant_types");
+        assert_eq!(fault(json!({ "response_types": ["token"] })), "response_types");
+        assert_eq!(fault(json!({ "response_types": ["code", "code id_token"] })), "response_types");
+        assert_eq!(fault(json!({ "redirect_uris": [] })), "redirect_uris");
+        assert!(serde_json::from_value::<ClientMetadata>(json!({ "grant_types": ["password"] })).is_err());
+    }
+
+    #[test]
+    fn a_redirect_uri_fault_has_its_own_code_and_says_which_entry() {
+        let error = with(json!({ "redirect_uris": ["https://client.example/cb", "https://client.example/cb#x"] })).unwrap_err();
+        assert_eq!((error.field, error.code.as_str()), ("redirect_uris", "invalid_redirect_uri"));
+        assert!(error.message.starts_with("entry 2"), "{error}");
+        assert_eq!(fault(json!({ "post_logout_redirect_uris": ["javascript:alert(1)"] })), "post_logout_redirect_uris");
+        assert_eq!(fault(json!({ "redirect_uris": ["https://a.test/", "https://a.test/"] })), "redirect_uris");
+    }
+
+    /// the members are found by their names in the schema, so a new one cannot be forgotten.
+    #[test]
+    fn every_member_that_is_an_address_is_checked() {
+        let mut everything = serde_json::to_value(ClientMetadata::default()).unwrap();
+        for name in ["client_uri", "logo_uri", "policy_uri", "tos_uri", "initiate_login_uri"] {
+            everything[name] = json!("https://client.example/x");
+        }
+        let full: ClientMetadata = serde_json::from_value(everything).unwrap();
+        let source = include_str!("../client.rs");
+        let members = source.lines().filter_map(|line| line.trim().strip_prefix("pub ")).filter_map(|line| line.split(':').next());
+        let addresses: Vec<&str> = members.filter(|name| name.ends_with("_uri")).collect();
+        assert_eq!(urls(&full).map(|(field, _)| field).collect::<Vec<_>>(), addresses);
+        for name in addresses {
+            for bad in [
+                "javascript:alert(1)",
+                "http://client.example/",
+                "https://u@client.example/",
+                "/x",
+                "data:,x",
+                "https:client.example",
+                "https://a.test/\u{a0}",
+            ] {
+                assert_eq!(fault(json!({ name: bad })), name, "{bad}");
+            }
+            assert!(with(json!({ name: "https://client.example/x?y#z" })).is_ok());
+        }
+    }
+
+    #[test]
+    fn names_cannot_hide_letters() {
+        assert_eq!(fault(json!({ "client_name": "Pay\u{202e}lap" })), "client_name");
+        assert_eq!(fault(json!({ "client_name": "Pay\u{200b}pal" })), "client_name");
+        assert_eq!(fault(json!({ "client_name": " " })), "client_name");
+        assert_eq!(fault(json!({ "client_name": "x".repeat(256) })), "client_name");
+        assert_eq!(fault(json!({ "contacts": ["a@b.test\r\nBcc: c@d.test"] })), "contacts");
+        assert!(with(json!({ "client_name": "Müllers Bestellungen 注文" })).is_ok());
+    }
+
+    #[test]
+    fn pkce_is_turned_off_for_confidential_clients_alone() {
+        assert!(with(json!({ "require_pkce": false })).is_ok());
+        assert_eq!(fault(json!({ "require_pkce": false, "token_endpoint_auth_method": "none" })), "require_pkce");
+        assert_eq!(fault(json!({ "require_pkce": false, "profile": "fapi2" })), "require_pkce");
+    }
+
+    #[test]
+    fn public_clients_rotate_and_do_not_pretend() {
+        let public = |name: &str, value: Value| fault(json!({ "token_endpoint_auth_method": "none", name: value }));
+        assert_eq!(public("refresh_rotation", json!("none")), "refresh_rotation");
+        assert_eq!(public("profile", json!("fapi2")), "profile");
+        assert_eq!(public("introspection", json!("any")), "introspection");
+        assert_eq!(fault(json!({ "refresh_recovery": 86_401 })), "refresh_recovery");
+        assert_eq!(fault(json!({ "profile": "fapi2", "redirect_uris": ["http://localhost/cb"] })), "redirect_uris");
+    }
+
+    /// what only an operator may give.
+    #[test]
+    fn a_client_that_registers_itself_gets_no_privilege() {
+        let registration = Policy::default();
+        let registered = |members: Value| {
+            let mut all = json!({ "redirect_uris": ["https://client.example/cb"] });
+            for (name, value) in members.as_object().unwrap() {
+                all[name] = value.clone();
+            }
+            validate(serde_json::from_value(all).unwrap(), &registration).map_err(|error| error.field)
+        };
+        assert!(registered(json!({ "scope": "openid orders:read" })).is_ok());
+        assert_eq!(registered(json!({ "scope": "openid admin:read" })).unwrap_err(), "scope");
+        assert_eq!(registered(json!({ "scope": "admin:write" })).unwrap_err(), "scope");
+        assert_eq!(registered(json!({ "first_party": true })).unwrap_err(), "first_party");
+        assert_eq!(registered(json!({ "introspection": "any" })).unwrap_err(), "introspection");
+        assert_eq!(registered(json!({ "require_pkce": false })).unwrap_err(), "require_pkce");
+    }
+
+    /// an update is a merge and then the same validator, so it cannot reach what create refuses.
+    #[test]
+    fn an_update_cannot_reach_what_create_refuses() {
+        let mut merged = serde_json::to_value(with(json!({ "refresh_rotation": "none" })).unwrap()).unwrap();
+        merged["token_endpoint_auth_method"] = json!("none");
+        let error = validate(serde_json::from_value(merged).unwrap(), &operator()).unwrap_err();
+        assert_eq!(error.field, "refresh_rotation");
+    }
+
+    proptest! {
+        #[test]
+        fn validating_twice_changes_nothing(
+            scope in proptest::option::of("[a-z: ]{0,30}"),
+            grants in proptest::sample::subsequence(GrantType::ALL.to_vec(), 0..=3),
+            method in proptest::sample::select(AuthMethod::ALL.to_vec()),
+            require_pkce: bool, fapi2: bool, operator: bool,
+        ) {
+            let metadata = ClientMetadata {
+                redirect_uris: vec!["https://client.example/cb".to_owned()],
+                scope, grant_types: grants, token_endpoint_auth_method: method, require_pkce,
+                profile: fapi2.then_some(Profile::Fapi2),
+                ..ClientMetadata::default()
+            };
+            let policy = Policy { redirect_schemes: Vec::new(), operator };
+            if let Ok(once) = validate(metadata, &policy) {
+                prop_assert_eq!(validate(once.clone(), &policy).unwrap(), once);
+            }
+        }
+    }
+}
