@@ -16,6 +16,7 @@ pub trait Entropy: Send + Sync + 'static {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the operating system")]
     fn fill(&self, out: &mut [u8]) {
         if aws_lc_rs::rand::fill(out).is_err() {
             // Nothing that this server does is safe without randomness, and nothing can be answered either.

@@ -40,6 +40,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::ScopeUnknown { scope } | Reason::ScopeNotAllowed { scope, .. } => with(|t| t.app_request, "scope", scope),
         Reason::ScopeMalformed { received } => with(|t| t.malformed_parameter, "scope", received),
         Reason::ResourceMalformed { received } => with(|t| t.malformed_parameter, "resource", received),
+        Reason::ResourcesDisagree { .. } => at(|t| t.app_request, "resource"),
         Reason::ResourceNotAllowed { resource, .. } => with(|t| t.app_request, "resource", resource),
         Reason::PromptInvalid { received } => with(|t| t.malformed_parameter, "prompt", received),
         Reason::RequestObjectUnsupported => at(|t| t.app_request, "request"),
