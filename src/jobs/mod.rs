@@ -1,1 +1,2 @@
 //! jobs
+pub mod key_rotation;

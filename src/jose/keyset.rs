@@ -76,6 +76,11 @@ impl KeySet {
     pub fn find(&self, kid: &str) -> Option<&KeyEntry> {
         self.keys.get(kid)
     }
+
+    /// Every key that is not compromised, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.keys.values()
+    }
 }
 
 #[derive(Serialize)]

@@ -1,4 +1,5 @@
 //! I/O around the pure core: load facts, decide, apply. Lower than the edges, higher than storage and the core.
 
+pub mod keys;
 pub mod master_key;
 pub mod passwords;

@@ -20,6 +20,7 @@ macro_rules! statements {
 
 pub mod db;
 pub mod error;
+pub mod keys;
 pub mod lock;
 pub mod migrate;
 pub mod value;
@@ -30,5 +31,5 @@ pub use value::{Args, Value};
 
 /// Every statement of the store with its name. For the test that prepares each on both databases.
 pub fn statements() -> Vec<(&'static str, Sql)> {
-    [migrate::STATEMENTS].concat()
+    [migrate::STATEMENTS, keys::STATEMENTS].concat()
 }

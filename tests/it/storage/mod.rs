@@ -53,4 +53,5 @@ macro_rules! on_both {
     )*};
 }
 
+mod keys;
 mod schema;

@@ -1,0 +1,324 @@
+//! The keys of a running server: loaded once, reloaded every few seconds, rotated under a lock (design 4.5, 4.6).
+//!
+//! What requests use is an immutable [`Snapshot`]. It is never used when it is older than [`FRESH`]: a key that was declared
+//! compromised on one replica is refused by all of them within that time, and without a database nothing is signed.
+
+mod change;
+mod snapshot;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::jose::{Alg, Event, KeyLife, KeyMaker, KeySet, KeyState, NewKeyPairs, SignError, SigningKey, plan};
+use crate::oauth::refusal::Reason;
+use crate::seal::{DataKeys, MasterKey, Purpose, SealError};
+use crate::storage::keys as store;
+use crate::storage::{Db, StoreError};
+
+pub use snapshot::Snapshot;
+
+use change::{Change, Context};
+
+/// How old a snapshot may be when it is used. Also how long a new data key waits before it seals (twice this).
+pub const FRESH: Duration = Duration::from_secs(5);
+
+/// Why keys cannot be opened, loaded or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database was made with another master key.
+    #[error(
+        "the master key does not fit this database: its keys were sealed with another one. Nothing was changed. Give the master key \
+         that the database was made with (CHANCERY_MASTER_KEY, or master.key in the data folder)"
+    )]
+    WrongMasterKey,
+    /// Keys without a check value: a restore that went wrong, or a hand in the database.
+    #[error("the database holds keys but not the check value of their master key; restore it from a whole backup")]
+    CheckValueMissing,
+    #[error("a key in the database cannot be opened: {0}")]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// No such key.
+    #[error("there is no signing key {0}")]
+    UnknownKey(String),
+    /// A row that contradicts itself.
+    #[error("the signing key {0} is damaged in the database")]
+    Damaged(String),
+}
+
+impl From<KeyError> for Reason {
+    fn from(error: KeyError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeyError::Store(StoreError::Unavailable(_)) => Self::StorageUnavailable { detail },
+            KeyError::Store(StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_))
+            | KeyError::WrongMasterKey
+            | KeyError::CheckValueMissing
+            | KeyError::Seal(_)
+            | KeyError::Sign(_)
+            | KeyError::UnknownKey(_)
+            | KeyError::Damaged(_) => Self::Internal { detail },
+        }
+    }
+}
+
+/// What became of a rotation that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// `new` signs now in the place of `old`.
+    Done { alg: Alg, old: Option<String>, new: String },
+    /// `next` will sign by itself from that instant on, when everybody can know it.
+    Waits { alg: Alg, next: String, until: Timestamp },
+}
+
+/// A signing key, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    pub kid: String,
+    pub alg: Alg,
+    pub state: KeyState,
+    pub created_at: Timestamp,
+    pub state_since: Timestamp,
+    pub activated_at: Option<Timestamp>,
+}
+
+/// A data key, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataKeyInfo {
+    pub id: i64,
+    pub purpose: Purpose,
+    pub created_at: Timestamp,
+    pub retired_at: Option<Timestamp>,
+    pub compromised_at: Option<Timestamp>,
+}
+
+/// The keys of this process.
+pub struct Keys {
+    db: Db,
+    context: Context,
+    maker: Arc<dyn KeyMaker>,
+    current: RwLock<Arc<Snapshot>>,
+    /// One reload at a time; the instant of the last one that failed, and why.
+    reloading: tokio::sync::Mutex<Option<(Timestamp, KeyError)>>,
+}
+
+impl Keys {
+    /// Opens the keys of the database, and makes them if there are none at all: every data key, and an active and a next signing key
+    /// for each algorithm. Replicas that start together on an empty database end with one set.
+    ///
+    /// Errors: `WrongMasterKey`, `CheckValueMissing`; nothing is changed then.
+    pub async fn open(
+        db: &Db,
+        master: &MasterKey,
+        clock: &dyn Clock,
+        entropy: Arc<dyn Entropy>,
+        life: KeyLife,
+    ) -> Result<Arc<Self>, KeyError> {
+        Self::open_with(db, Context::new(master, entropy, life), Arc::new(NewKeyPairs), clock.now()).await
+    }
+
+    /// The same with key pairs from another source: tests that would rather not wait for RSA.
+    pub async fn open_with_maker(
+        db: &Db,
+        master: &MasterKey,
+        (clock, entropy): (&dyn Clock, Arc<dyn Entropy>),
+        life: KeyLife,
+        maker: Arc<dyn KeyMaker>,
+    ) -> Result<Arc<Self>, KeyError> {
+        Self::open_with(db, Context::new(master, entropy, life), maker, clock.now()).await
+    }
+
+    async fn open_with(db: &Db, context: Context, maker: Arc<dyn KeyMaker>, now: Timestamp) -> Result<Arc<Self>, KeyError> {
+        match store::check_value(db).await? {
+            Some(value) => context.check(&value)?,
+            None if store::exist(db).await? => return Err(KeyError::CheckValueMissing),
+            None => change::apply(db, &context, &maker, Change::Establish, now).await?,
+        }
+        let snapshot = match snapshot::load(db, &context.master, None, now).await {
+            // A purpose that a former version of this program did not know. Without any data key the database is damaged.
+            Err(KeyError::Seal(SealError::NoKey(_))) if !store::data_keys(db).await?.is_empty() => {
+                change::apply(db, &context, &maker, Change::Establish, now).await?;
+                snapshot::load(db, &context.master, None, now).await?
+            }
+            other => other?,
+        };
+        let keys = Self {
+            db: db.clone(),
+            context,
+            maker,
+            current: RwLock::new(Arc::new(snapshot)),
+            reloading: tokio::sync::Mutex::new(None),
+        };
+        keys.refresh(now).await?;
+        Ok(Arc::new(keys))
+    }
+
+    /// The signing keys as last loaded, however long ago: for JWKS and discovery.
+    pub fn current(&self) -> Arc<KeySet> {
+        Arc::clone(&self.snapshot().set)
+    }
+
+    /// The data keys as last loaded, however long ago.
+    pub fn data(&self) -> Arc<DataKeys> {
+        Arc::clone(&self.snapshot().data)
+    }
+
+    /// The keys as they were at most [`FRESH`] before `now`: for signing, sealing and judging tokens. Usually no more than a look; a
+    /// snapshot that has aged is loaded anew by the first who asks.
+    ///
+    /// Errors when they cannot be loaded: nothing is signed on old knowledge.
+    pub async fn live(&self, now: Timestamp) -> Result<Arc<Snapshot>, KeyError> {
+        let snapshot = self.snapshot();
+        if snapshot.is_fresh(now) {
+            return Ok(snapshot);
+        }
+        self.reload(now, false).await
+    }
+
+    /// Loads the keys and takes the steps in their lives that are due: for the background job, every few seconds.
+    pub async fn refresh(&self, now: Timestamp) -> Result<(), KeyError> {
+        let snapshot = self.reload(now, true).await?;
+        let wanted = store::wanted_rotations(&self.db).await?;
+        let due = Alg::ALL
+            .into_iter()
+            .any(|alg| !plan(alg, &snapshot.times(alg), wanted.contains(&alg), &self.context.life, now).is_empty());
+        if due {
+            self.change(Change::Advance, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the active key of one algorithm, or of all. A next key that is too young signs by itself as soon as everybody can know it.
+    /// `compromised`: at once, and nothing that the old key signed is believed from now on.
+    pub async fn rotate(&self, now: Timestamp, alg: Option<Alg>, compromised: bool) -> Result<Vec<Rotation>, KeyError> {
+        let algs: Vec<Alg> = Alg::ALL.into_iter().filter(|one| alg.is_none_or(|alg| alg == *one)).collect();
+        let before = self.reload(now, true).await?.set.clone();
+        if compromised {
+            let kids = algs.iter().filter_map(|alg| before.active(*alg)).map(|key| key.kid.clone()).collect();
+            self.change(Change::Compromise(kids), now).await?;
+        } else {
+            self.change(Change::Rotate(algs.clone()), now).await?;
+        }
+        let after = self.current();
+        Ok(algs.into_iter().filter_map(|alg| self.outcome(alg, &before, &after)).collect())
+    }
+
+    /// Declares one signing key compromised, in whatever state it is, and puts others in its place at once.
+    pub async fn compromise(&self, now: Timestamp, kid: &str) -> Result<(), KeyError> {
+        if self.reload(now, true).await?.set.find(kid).is_none() {
+            return Err(KeyError::UnknownKey(kid.to_owned()));
+        }
+        self.change(Change::Compromise(vec![kid.to_owned()]), now).await
+    }
+
+    /// Makes a new data key for the purpose; the old ones still open. `compromised`: they do not, and what was sealed or MAC'd under
+    /// them is worth nothing: refresh tokens, access tokens, cookies. For [`Purpose::Signing`], the signing keys under it are replaced too.
+    pub async fn rotate_data(&self, now: Timestamp, purpose: Purpose, compromised: bool) -> Result<(), KeyError> {
+        self.change(Change::RotateData { purpose, compromised }, now).await
+    }
+
+    /// Seals every data key anew under the newest of the two master keys. Answers how many were not yet. No session ends.
+    pub async fn rewrap(&self, now: Timestamp) -> Result<usize, KeyError> {
+        let due = store::data_keys(&self.db).await?;
+        let due = due.iter().filter(|record| !self.context.master.is_newest(&record.sealed)).count();
+        self.change(Change::Rewrap, now).await?;
+        Ok(due)
+    }
+
+    /// Every signing key, oldest first.
+    pub async fn list(&self) -> Result<Vec<KeyInfo>, KeyError> {
+        let records = store::signing_keys(&self.db).await?;
+        let info = |key: store::SigningKeyRecord| KeyInfo {
+            kid: key.kid,
+            alg: key.alg,
+            state: key.state,
+            created_at: key.created_at,
+            state_since: key.state_since,
+            activated_at: key.activated_at,
+        };
+        Ok(records.into_iter().map(info).collect())
+    }
+
+    /// Every data key, oldest first.
+    pub async fn list_data(&self) -> Result<Vec<DataKeyInfo>, KeyError> {
+        let records = store::data_keys(&self.db).await?;
+        let info = |key: crate::seal::DataKeyRecord| DataKeyInfo {
+            id: key.id,
+            purpose: key.purpose,
+            created_at: key.created_at,
+            retired_at: key.retired_at,
+            compromised_at: key.compromised_at,
+        };
+        Ok(records.into_iter().map(info).collect())
+    }
+
+    async fn change(&self, change: Change, now: Timestamp) -> Result<(), KeyError> {
+        change::apply(&self.db, &self.context, &self.maker, change, now).await?;
+        self.reload(now, true).await.map(drop)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        // A poisoned lock still holds a whole snapshot: it is replaced in one assignment.
+        Arc::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Loads a new snapshot. Unless `always`, one that somebody else loaded meanwhile will do, and a failure of this very second is not repeated:
+    /// requests must not queue up behind a database that is away.
+    async fn reload(&self, now: Timestamp, always: bool) -> Result<Arc<Snapshot>, KeyError> {
+        let mut last_failure = self.reloading.lock().await;
+        let snapshot = self.snapshot();
+        if !always {
+            if snapshot.is_fresh(now) {
+                return Ok(snapshot);
+            }
+            if let Some((at, error)) = last_failure.as_ref()
+                && now.since(*at) < Duration::from_secs(1)
+                && *at <= now
+            {
+                return Err(error.clone());
+            }
+        }
+        match snapshot::load(&self.db, &self.context.master, Some(&snapshot), now).await {
+            Ok(loaded) => {
+                let loaded = Arc::new(loaded);
+                *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::clone(&loaded);
+                *last_failure = None;
+                Ok(loaded)
+            }
+            Err(error) => {
+                *last_failure = Some((now, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn outcome(&self, alg: Alg, before: &KeySet, after: &KeySet) -> Option<Rotation> {
+        let old = before.active(alg).map(|key| key.kid.clone());
+        let new = after.active(alg).map(|key| key.kid.clone())?;
+        if old.as_ref() != Some(&new) {
+            return Some(Rotation::Done { alg, old, new });
+        }
+        let next = after.entries().find(|entry| entry.alg == alg && entry.state == KeyState::Next)?;
+        Some(Rotation::Waits { alg, next: next.kid.clone(), until: self.context.life.may_sign_at(next.created_at) })
+    }
+}
+
+impl Snapshot {
+    /// The key that signs with `alg`.
+    pub fn signer(&self, alg: Alg) -> Result<&Arc<SigningKey>, Reason> {
+        self.set.active(alg).ok_or_else(|| Reason::Internal { detail: format!("there is no active {alg} key") })
+    }
+}
+
+/// How many new key pairs the events ask for, by algorithm.
+fn pairs_needed(events: &[Event]) -> Vec<Alg> {
+    let new = |event: &Event| match event {
+        Event::Insert(alg, _) => Some(*alg),
+        Event::Become { .. } | Event::Forget { .. } => None,
+    };
+    events.iter().filter_map(new).collect()
+}

@@ -1,0 +1,226 @@
+//! Keys at rest: the master key's check value, data keys, signing keys. Private parts are sealed before they come here.
+//!
+//! Whoever changes keys takes [`lock`] first, so that changes happen one after the other on all replicas; the unique indexes (one
+//! active and one next signing key per algorithm, one current data key per purpose) stand behind it.
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::jose::{Alg, KeyState, KeyTimes, PublicJwk};
+use crate::seal::{DataKeyRecord, Purpose};
+use crate::storage::db::{Db, Row, Tx};
+use crate::storage::error::StoreError;
+
+statements! {
+    INSERT_CHECK = Both("INSERT INTO meta (name, value) VALUES ('master_key_check', $1) ON CONFLICT (name) DO NOTHING");
+    // A write that changes nothing: on Postgres it holds the row until the unit of work ends; SQLite has one writer anyway.
+    LOCK = Both("UPDATE meta SET value = value WHERE name = 'master_key_check' RETURNING value");
+    SET_CHECK = Both("UPDATE meta SET value = $1 WHERE name = 'master_key_check'");
+    CHECK = Both("SELECT value FROM meta WHERE name = 'master_key_check'");
+    COUNT = Both("SELECT (SELECT COUNT(*) FROM data_keys) + (SELECT COUNT(*) FROM signing_keys) AS keys");
+
+    DATA_KEYS = Both("SELECT id, purpose, sealed, created_at, retired_at, compromised_at FROM data_keys ORDER BY id");
+    INSERT_DATA_KEY = Both("INSERT INTO data_keys (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)");
+    RETIRE_DATA_KEYS = Both("UPDATE data_keys SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL");
+    COMPROMISE_DATA_KEYS = Both("UPDATE data_keys SET compromised_at = $2 WHERE purpose = $1 AND compromised_at IS NULL");
+    RESEAL_DATA_KEY = Both("UPDATE data_keys SET sealed = $2 WHERE id = $1");
+
+    SIGNING_KEYS = Both("SELECT kid, alg, state, sealed_private, public_jwk, created_at, state_since, published_at, activated_at
+                         FROM signing_keys ORDER BY created_at, kid");
+    INSERT_SIGNING_KEY = Both("INSERT INTO signing_keys
+        (kid, alg, state, sealed_private, public_jwk, created_at, state_since, published_at, activated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $6, $6, $7)");
+    ACTIVATE = Both("UPDATE signing_keys SET state = 'active', state_since = $2, activated_at = $2 WHERE kid = $1");
+    // A key that signs no more loses its private part.
+    RETIRE = Both("UPDATE signing_keys SET state = $2, state_since = $3, retired_at = $3, sealed_private = $4 WHERE kid = $1");
+    UNPUBLISH = Both("UPDATE signing_keys SET state = 'verify_only', state_since = $2 WHERE kid = $1");
+    RESEAL_SIGNING_KEY = Both("UPDATE signing_keys SET sealed_private = $2 WHERE kid = $1");
+    FORGET = Both("DELETE FROM signing_keys WHERE kid = $1");
+
+    WANT = Both("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    WANTED = Both("SELECT name FROM meta WHERE name LIKE 'rotate_wanted:%'");
+    SATISFIED = Both("DELETE FROM meta WHERE name = $1");
+}
+
+/// A signing key as the database holds it.
+#[derive(Debug, Clone)]
+pub struct SigningKeyRecord {
+    pub kid: String,
+    pub alg: Alg,
+    pub state: KeyState,
+    /// PKCS#8, sealed; empty once the key signs no more.
+    pub sealed_private: Vec<u8>,
+    pub public: PublicJwk,
+    pub created_at: Timestamp,
+    pub state_since: Timestamp,
+    pub published_at: Timestamp,
+    pub activated_at: Option<Timestamp>,
+}
+
+impl SigningKeyRecord {
+    /// What the key's life depends on.
+    pub fn times(&self) -> KeyTimes {
+        KeyTimes {
+            kid: self.kid.clone(),
+            state: self.state,
+            state_since: self.state_since,
+            published_at: self.published_at,
+            activated_at: self.activated_at,
+        }
+    }
+}
+
+/// The value by which the master key is recognised; `None` on a database without keys.
+pub async fn check_value(db: &Db) -> Result<Option<Vec<u8>>, StoreError> {
+    db.optional(CHECK, args![]).await?.map(|row| row.get("value")).transpose()
+}
+
+/// Whether there are any keys, or a check value: a database like that never gets a new master key.
+pub async fn exist(db: &Db) -> Result<bool, StoreError> {
+    if check_value(db).await?.is_some() {
+        return Ok(true);
+    }
+    let keys: Option<i64> = db.optional(COUNT, args![]).await?.map(|row| row.get("keys")).transpose()?;
+    Ok(keys != Some(0))
+}
+
+/// Begins a change of keys: holds off every other change, on all replicas, until the unit of work ends. Answers the check value.
+/// `if_none` becomes the check value of a database that has none.
+pub async fn lock(tx: &mut Tx, if_none: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    tx.execute(INSERT_CHECK, args![if_none]).await?;
+    let row = tx.returning(LOCK, args![]).await?;
+    row.ok_or_else(|| StoreError::Corrupt("the check value of the master key is gone".to_owned()))?.get("value")
+}
+
+/// Replaces the check value: the master key is being changed.
+pub async fn set_check_value(tx: &mut Tx, value: Vec<u8>) -> Result<(), StoreError> {
+    tx.execute(SET_CHECK, args![value]).await.map(drop)
+}
+
+/// All data keys, oldest id first.
+pub async fn data_keys(db: &Db) -> Result<Vec<DataKeyRecord>, StoreError> {
+    db.all(DATA_KEYS, args![]).await?.iter().map(data_key).collect()
+}
+
+/// All data keys, within a unit of work.
+pub async fn data_keys_tx(tx: &mut Tx) -> Result<Vec<DataKeyRecord>, StoreError> {
+    tx.all(DATA_KEYS, args![]).await?.iter().map(data_key).collect()
+}
+
+/// Writes a new data key; the purpose's current one must have been retired.
+pub async fn insert_data_key(tx: &mut Tx, key: &DataKeyRecord) -> Result<(), StoreError> {
+    tx.execute(INSERT_DATA_KEY, args![key.id, key.purpose.as_str(), key.sealed.clone(), key.created_at]).await.map(drop)
+}
+
+/// Makes room for a new data key of the purpose. `compromised`: nothing under any older key of it is believed from now on.
+pub async fn retire_data_keys(tx: &mut Tx, purpose: Purpose, compromised: bool, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(RETIRE_DATA_KEYS, args![purpose.as_str(), now]).await?;
+    if compromised {
+        tx.execute(COMPROMISE_DATA_KEYS, args![purpose.as_str(), now]).await?;
+    }
+    Ok(())
+}
+
+/// The same data key, sealed anew.
+pub async fn reseal_data_key(tx: &mut Tx, id: i64, sealed: Vec<u8>) -> Result<(), StoreError> {
+    tx.execute(RESEAL_DATA_KEY, args![id, sealed]).await.map(drop)
+}
+
+/// All signing keys, oldest first.
+pub async fn signing_keys(db: &Db) -> Result<Vec<SigningKeyRecord>, StoreError> {
+    db.all(SIGNING_KEYS, args![]).await?.iter().map(signing_key).collect()
+}
+
+/// All signing keys, within a unit of work.
+pub async fn signing_keys_tx(tx: &mut Tx) -> Result<Vec<SigningKeyRecord>, StoreError> {
+    tx.all(SIGNING_KEYS, args![]).await?.iter().map(signing_key).collect()
+}
+
+/// Writes a new signing key, published from `created_at` on.
+pub async fn insert_signing_key(tx: &mut Tx, key: &SigningKeyRecord) -> Result<(), StoreError> {
+    let public = serde_json::to_string(&key.public).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let args =
+        args![&key.kid, key.alg.as_str(), key.state.as_str(), key.sealed_private.clone(), public, key.created_at, key.activated_at];
+    tx.execute(INSERT_SIGNING_KEY, args).await.map(drop)
+}
+
+/// Moves a signing key into its next state.
+pub async fn become_state(tx: &mut Tx, kid: &str, state: KeyState, now: Timestamp) -> Result<(), StoreError> {
+    match state {
+        KeyState::Active => tx.execute(ACTIVATE, args![kid, now]).await,
+        KeyState::Retiring | KeyState::Compromised => tx.execute(RETIRE, args![kid, state.as_str(), now, Vec::<u8>::new()]).await,
+        KeyState::VerifyOnly => tx.execute(UNPUBLISH, args![kid, now]).await,
+        KeyState::Next => Err(StoreError::Corrupt("no key goes back to being the next one".to_owned())),
+    }
+    .map(drop)
+}
+
+/// The same private key, sealed anew.
+pub async fn reseal_signing_key(tx: &mut Tx, kid: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
+    tx.execute(RESEAL_SIGNING_KEY, args![kid, sealed]).await.map(drop)
+}
+
+/// Removes a key that nothing can ask for any more.
+pub async fn forget(tx: &mut Tx, kid: &str) -> Result<(), StoreError> {
+    tx.execute(FORGET, args![kid]).await.map(drop)
+}
+
+/// Remembers that a rotation was asked for, until the next key may sign.
+pub async fn want_rotation(tx: &mut Tx, alg: Alg, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(WANT, args![wanted_name(alg), now.micros().to_be_bytes().to_vec()]).await.map(drop)
+}
+
+/// The algorithms whose rotation was asked for and has not happened yet.
+pub async fn wanted_rotations(db: &Db) -> Result<Vec<Alg>, StoreError> {
+    db.all(WANTED, args![]).await?.iter().filter_map(wanted).collect()
+}
+
+/// The same, within a unit of work.
+pub async fn wanted_rotations_tx(tx: &mut Tx) -> Result<Vec<Alg>, StoreError> {
+    tx.all(WANTED, args![]).await?.iter().filter_map(wanted).collect()
+}
+
+/// The rotation that was asked for has happened.
+pub async fn rotation_done(tx: &mut Tx, alg: Alg) -> Result<(), StoreError> {
+    tx.execute(SATISFIED, args![wanted_name(alg)]).await.map(drop)
+}
+
+fn wanted_name(alg: Alg) -> String {
+    format!("rotate_wanted:{alg}")
+}
+
+fn wanted(row: &Row) -> Option<Result<Alg, StoreError>> {
+    let name: Result<String, StoreError> = row.get("name");
+    name.map(|name| Alg::ALL.into_iter().find(|alg| wanted_name(*alg) == name)).transpose()
+}
+
+fn data_key(row: &Row) -> Result<DataKeyRecord, StoreError> {
+    let purpose: String = row.get("purpose")?;
+    Ok(DataKeyRecord {
+        id: row.get("id")?,
+        purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("data key purpose", &purpose))?,
+        sealed: row.get("sealed")?,
+        created_at: row.get("created_at")?,
+        retired_at: row.get("retired_at")?,
+        compromised_at: row.get("compromised_at")?,
+    })
+}
+
+fn signing_key(row: &Row) -> Result<SigningKeyRecord, StoreError> {
+    let (alg, state, public): (String, String, String) = (row.get("alg")?, row.get("state")?, row.get("public_jwk")?);
+    let created_at = row.get("created_at")?;
+    Ok(SigningKeyRecord {
+        kid: row.get("kid")?,
+        alg: Alg::from_name(&alg).ok_or_else(|| unknown("algorithm", &alg))?,
+        state: KeyState::from_name(&state).ok_or_else(|| unknown("key state", &state))?,
+        sealed_private: row.get("sealed_private")?,
+        public: serde_json::from_str(&public).map_err(|error| StoreError::Corrupt(format!("a public key is damaged: {error}")))?,
+        created_at,
+        state_since: row.get("state_since")?,
+        published_at: row.get::<Option<Timestamp>>("published_at")?.unwrap_or(created_at),
+        activated_at: row.get("activated_at")?,
+    })
+}
+
+fn unknown(what: &str, name: &str) -> StoreError {
+    StoreError::Corrupt(format!("unknown {what} {name:?}"))
+}
