@@ -1,0 +1,14 @@
+//! What handlers take from a request: parameters read strictly, addresses believed only where configured, credentials untouched.
+//! Every refusal here is an OAuth error or a page, never the framework's plain text (security.md S-22).
+
+pub mod authorization;
+pub mod form;
+pub mod query;
+pub mod remote_addr;
+
+pub use authorization::RawAuthorization;
+pub use form::{Form, OptionalForm, PageForm};
+pub use query::{PageQuery, Query};
+pub use remote_addr::RemoteAddr;
+
+pub use crate::http::layers::trace_id::TraceId;

@@ -1,0 +1,36 @@
+//! How large a request's head may be: 64 header lines, 16 KiB of headers, 16 KiB of query by default (security.md ).
+//!
+//! The query's own limit is stated by the parameter parser; here is only room for it and the path, so that its refusal can say more.
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+
+use crate::http::error::{OAuthError, Trouble};
+use crate::oauth::refusal::Reason;
+
+/// Bytes of path and query together.
+const TARGET_BYTES: usize = 24 * 1024;
+
+/// Refuses a head of more than `lines` headers, or more than `limit` bytes of names and values with the four of `": "` and the line's
+/// end each.
+///
+/// # Errors
+/// The response to give instead: 431 or 414.
+#[expect(clippy::result_large_err, reason = "both sides are responses on their way out")]
+pub fn check(request: &Request, lines: usize, limit: usize) -> Result<(), Response> {
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > lines || bytes > limit {
+        return Err(too_long("(headers)", limit, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    let target = request.uri().path().len() + request.uri().query().map_or(0, |query| query.len() + 1);
+    if target > TARGET_BYTES {
+        return Err(too_long("(path and query)", TARGET_BYTES, StatusCode::URI_TOO_LONG));
+    }
+    Ok(())
+}
+
+fn too_long(name: &str, limit: usize, status: StatusCode) -> Response {
+    OAuthError::negotiated(Trouble::with_status(Reason::ParameterTooLong { name: name.to_owned(), limit }, status)).into_response()
+}

@@ -1,0 +1,82 @@
+//! What happens around every request, in one order for all routes:
+//!
+//! 1. trace id: ours, made here, whatever the caller sends;
+//! 2. the client's address, from the socket or from a configured proxy;
+//! 3. the size of the head;
+//! 4. the handler, with a time limit, and with panics caught;
+//! 5. errors put into words (JSON or a page) and the decision recorded;
+//! 6. security headers and the trace header;
+//! 7. metrics and the access log, without query strings.
+//!
+//! [`cors`] stands beside it, since it differs by route.
+
+pub mod access_log;
+pub mod cors;
+pub mod head_limits;
+pub mod panics;
+pub mod security_headers;
+pub mod trace_id;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use ipnet::IpNet;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::http::error::{self, ErrorPage};
+use crate::http::extract::remote_addr::RemoteAddr;
+use crate::service::decisions::Decisions;
+
+/// What the layers need.
+#[derive(Clone)]
+pub struct Edge {
+    /// For trace ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// For the time of a decision record.
+    pub clock: Arc<dyn Clock>,
+    /// Where refusals are recorded.
+    pub decisions: Decisions,
+    /// Networks of configured reverse proxies: only they are believed about whom they speak for (security.md R-81).
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// The issuer: the realm of challenges.
+    pub issuer: String,
+    /// Whether the issuer is https: then HSTS is sent.
+    pub https: bool,
+    /// Header lines of a request.
+    pub header_lines: usize,
+    /// Bytes of all headers of a request.
+    pub header_bytes: usize,
+    /// How long a handler may take.
+    pub request_timeout: Duration,
+    /// Renders an error for a person.
+    pub error_page: ErrorPage,
+}
+
+/// Wraps all routes of `router` that were added so far.
+pub fn wrap(router: Router, edge: Arc<Edge>) -> Router {
+    router.layer(from_fn_with_state(edge, around))
+}
+
+async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let trace_id = trace_id::TraceId::generate(edge.entropy.as_ref());
+    let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
+    request.extensions_mut().insert(trace_id);
+    request.extensions_mut().insert(address);
+    let about = error::About::of(&request, trace_id, address);
+
+    let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {
+        Ok(()) => panics::caught(edge.request_timeout, next.run(request)).await,
+        Err(too_large) => too_large,
+    };
+    let mut response = error::finish(response, &about, &edge);
+    security_headers::set(response.headers_mut(), edge.https);
+    trace_id::set(response.headers_mut(), trace_id);
+    access_log::write(&about, &response, begin.elapsed());
+    response
+}

@@ -1,0 +1,57 @@
+//! The id by which a request is talked about: 128 random bits of ours, never the caller's (design 4.7).
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::entropy::{self, Entropy};
+
+/// The header in which every response carries it (contract.md).
+pub static HEADER: HeaderName = HeaderName::from_static("chancery-trace-id");
+
+/// 128 random bits; shown as 32 lower-case hexadecimal digits. In the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(u128);
+
+impl TraceId {
+    /// A new one.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self(u128::from_be_bytes(entropy::bytes(entropy)))
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Puts the id into a response.
+pub fn set(headers: &mut HeaderMap, trace_id: TraceId) {
+    if let Ok(value) = HeaderValue::try_from(trace_id.to_string()) {
+        headers.insert(&HEADER, value);
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TraceId {
+    type Rejection = Infallible;
+
+    /// The request's id; all zeroes outside the layers, which no request is.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_32_hexadecimal_digits() {
+        assert_eq!(TraceId(0xabc).to_string(), "00000000000000000000000000000abc");
+        assert_ne!(TraceId::generate(&entropy::SystemEntropy), TraceId::generate(&entropy::SystemEntropy));
+    }
+}

@@ -1,0 +1,320 @@
+//! The HTTP server's own accept loop (security.md ).
+//!
+//! Every wait has an end: for the first byte, for the head, between two requests, for the body, for a reader that does not read.
+//! Connections are counted, in all and per address. A shutdown goes in this order: readiness down, a pause in which balancers notice,
+//! no new connections, requests in flight finish, and at the deadline whatever is left is cut off.
+//!
+//! This room moves bytes and counts connections; it knows nothing of OAuth, of the database, or of what a route does.
+
+mod body;
+mod caps;
+mod shutdown;
+mod timed_io;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tower::ServiceExt as _;
+
+pub use body::{BodyTimedOut, FinishedBody, TimedBody};
+pub use caps::{Caps, Refused};
+pub use shutdown::{Shutdown, on_signal};
+
+use timed_io::{Activity, TimedIo};
+
+/// The largest request head that is read at all, in bytes: 16 KiB of headers and 16 KiB of query with room for both to be refused
+/// by the layers in words, with a trace id.
+const HEAD_BUFFER: usize = 48 * 1024;
+
+/// How long a fresh connection may still take to send its first byte once the server drains.
+const DRAIN_FIRST_BYTE: Duration = Duration::from_millis(500);
+
+/// After an accept fails for want of resources (file descriptors), before it is tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the management listener serves at once.
+const MANAGEMENT_CONNECTIONS: usize = 64;
+
+/// The limits of one server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once, proxies not counted.
+    pub connections: usize,
+    /// Connections at once from one address (IPv4) or one /64 (IPv6), proxies not counted.
+    pub connections_per_address: usize,
+    /// From the first byte of a request's head to its last; also how long a fresh connection may stay silent.
+    pub header_read_timeout: Duration,
+    /// From the first look at the body to its last byte.
+    pub body_read_timeout: Duration,
+    /// Between two requests of one connection; also how long a peer may refuse to take the response.
+    pub idle_timeout: Duration,
+    /// From the signal until no more connections are accepted: time for load balancers to see that readiness is down.
+    pub drain_delay: Duration,
+    /// From the signal until connections are cut off. At most 30 s counts.
+    pub drain_deadline: Duration,
+    /// Networks of configured reverse proxies.
+    pub trusted_proxies: Arc<[IpNet]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_address: 128,
+            header_read_timeout: Duration::from_secs(10),
+            body_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            drain_delay: Duration::ZERO,
+            drain_deadline: Duration::from_secs(25),
+            trusted_proxies: Arc::from([]),
+        }
+    }
+}
+
+/// The sockets to serve on, already bound, so that a taken port is an error of start-up.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For everybody.
+    pub public: TcpListener,
+    /// Health and metrics.
+    pub management: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds both; port 0 asks for a free one.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub async fn bind(public: SocketAddr, management: Option<SocketAddr>) -> io::Result<Self> {
+        let public = TcpListener::bind(public).await?;
+        let management = match management {
+            Some(address) => Some(TcpListener::bind(address).await?),
+            None => None,
+        };
+        Ok(Self { public, management })
+    }
+}
+
+/// The routers behind the listeners, each already wrapped in its layers.
+#[derive(Debug, Clone)]
+pub struct Routers {
+    pub public: Router,
+    pub management: Router,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Serving {
+    /// Where the public listener is bound.
+    pub address: SocketAddr,
+    /// Where the management listener is bound, if there is one.
+    pub management_address: Option<SocketAddr>,
+    shutdown: Shutdown,
+    done: JoinHandle<Drained>,
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut off at the deadline.
+    pub cut_off: usize,
+}
+
+impl Serving {
+    /// Begins the shutdown; returns at once.
+    pub fn stop(&self) {
+        self.shutdown.begin();
+    }
+
+    /// Waits until a shutdown, begun here or by a signal, is over.
+    pub async fn finished(self) -> Drained {
+        self.done.await.unwrap_or(Drained { cut_off: 0 })
+    }
+}
+
+/// The peer of the connection as the socket names it, in the extensions of every request. Behind a proxy this is the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves until `shutdown` begins, then drains. Returns as soon as both listeners are being served.
+///
+/// # Errors
+/// A listener has no local address any more.
+pub fn serve(routers: Routers, listeners: Listeners, limits: Limits, shutdown: Shutdown) -> io::Result<Serving> {
+    let address = listeners.public.local_addr()?;
+    let management_address = listeners.management.as_ref().map(TcpListener::local_addr).transpose()?;
+    let done = tokio::spawn(run(routers, listeners, limits, shutdown.clone()));
+    Ok(Serving { address, management_address, shutdown, done })
+}
+
+async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: Shutdown) -> Drained {
+    // The management listener answers until the public one is drained, so that probes see "not ready" rather than nothing.
+    let management = listeners.management.map(|listener| {
+        let caps = Caps::new(MANAGEMENT_CONNECTIONS, MANAGEMENT_CONNECTIONS, Arc::from([]));
+        let gate = Shutdown::new();
+        let front = Front { router: routers.management, caps, limits: limits.clone(), shutdown: shutdown.clone(), gate: gate.clone() };
+        (gate, tokio::spawn(front.accept(listener, Duration::from_secs(1))))
+    });
+
+    let gate = Shutdown::new();
+    let caps = Caps::new(limits.connections, limits.connections_per_address, Arc::clone(&limits.trusted_proxies));
+    let deadline = limits.drain_deadline.min(Duration::from_secs(30));
+    let delay = limits.drain_delay.min(deadline);
+    let front = Front { router: routers.public, caps, limits, shutdown: shutdown.clone(), gate: gate.clone() };
+    let public = tokio::spawn(front.accept(listeners.public, deadline.saturating_sub(delay)));
+
+    shutdown.begun().await;
+    tracing::info!(delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "draining: not ready, still accepting");
+    tokio::time::sleep(delay).await;
+    gate.begin();
+    let drained = public.await.unwrap_or(Drained { cut_off: 0 });
+    if let Some((gate, management)) = management {
+        gate.begin();
+        drop(management.await);
+    }
+    tracing::info!(cut_off = drained.cut_off, "drained");
+    drained
+}
+
+/// One listener with what its connections need.
+#[derive(Clone)]
+struct Front {
+    router: Router,
+    caps: Caps,
+    limits: Limits,
+    /// The whole server is going down: answers ask for the connection to be closed.
+    shutdown: Shutdown,
+    /// This listener closes.
+    gate: Shutdown,
+}
+
+impl Front {
+    async fn accept(self, listener: TcpListener, patience: Duration) -> Drained {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.gate.begun() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, &mut connections),
+                    Err(error) if is_about_one_connection(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections");
+                        metrics::counter!("chancery_accept_errors_total").increment(1);
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let all_done = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all_done).await.is_ok() {
+            return Drained { cut_off: 0 };
+        }
+        let cut_off = connections.len();
+        connections.shutdown().await;
+        Drained { cut_off }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        match self.caps.admit(peer.ip()) {
+            Ok(permit) => {
+                let front = self.clone();
+                connections.spawn(async move {
+                    front.connection(stream, peer).await;
+                    drop(permit);
+                });
+            }
+            Err(refused) => {
+                metrics::counter!("chancery_connections_refused_total", "because" => refused.as_str()).increment(1);
+                if let Some(lingering) = self.caps.linger() {
+                    connections.spawn(async move {
+                        caps::refuse(stream).await;
+                        drop(lingering);
+                    });
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+        drop(stream.set_nodelay(true));
+        let activity = Activity::new();
+        let io = TimedIo::new(stream, activity.clone(), &self.limits);
+        let service = service_fn(|request| self.request(request, peer, activity.clone()));
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // Ours is exact; hyper's is the net below it, since it counts the idle time as part of the head.
+            .header_read_timeout(self.limits.header_read_timeout.max(self.limits.idle_timeout) + Duration::from_secs(5))
+            .max_buf_size(HEAD_BUFFER)
+            .half_close(false);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.gate.begun() => {
+                if activity.is_idle() {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                let silent = async {
+                    tokio::time::sleep(DRAIN_FIRST_BYTE).await;
+                    if !activity.is_fresh() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = silent => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // Broken connections are the peer's business; what they sent stays out of the log.
+            tracing::debug!(peer = %peer.ip(), %error, "connection ended early");
+        }
+    }
+
+    async fn request(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        activity: Activity,
+    ) -> Result<Response<FinishedBody>, Infallible> {
+        activity.request_began();
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, self.limits.body_read_timeout)));
+        request.extensions_mut().insert(Peer(peer));
+        let mut response = match self.router.clone().oneshot(request).map(|done: Result<Response<Body>, Infallible>| done).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if self.shutdown.is_begun() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| FinishedBody::new(body, activity)))
+    }
+}
+
+/// Errors of `accept` that say something about the connection, not about the listener.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

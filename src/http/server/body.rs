@@ -1,0 +1,102 @@
+//! Bodies with clocks: a request's body has to arrive in time, and the end of a response's body ends the request.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::timed_io::Activity;
+
+/// The request's body took longer than allowed; found as the source of the error that reading it gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyTimedOut;
+
+impl fmt::Display for BodyTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body did not arrive in time")
+    }
+}
+
+impl std::error::Error for BodyTimedOut {}
+
+/// A request's body that must be complete within a time counted from the first look at it.
+#[derive(Debug)]
+pub struct TimedBody<B> {
+    inner: B,
+    patience: Duration,
+    clock: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> TimedBody<B> {
+    /// Gives `inner` at most `patience`.
+    pub fn new(inner: B, patience: Duration) -> Self {
+        Self { inner, patience, clock: None }
+    }
+}
+
+impl<B> HttpBody for TimedBody<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<axum::BoxError>,
+{
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let patience = this.patience;
+        let clock = this.clock.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        clock.as_mut().poll(cx).map(|()| Some(Err(BodyTimedOut.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A response's body; when hyper is done with it, the request is over.
+#[derive(Debug)]
+pub struct FinishedBody {
+    inner: Body,
+    activity: Activity,
+}
+
+impl FinishedBody {
+    pub(super) fn new(inner: Body, activity: Activity) -> Self {
+        Self { inner, activity }
+    }
+}
+
+impl Drop for FinishedBody {
+    fn drop(&mut self) {
+        self.activity.request_ended();
+    }
+}
+
+impl HttpBody for FinishedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

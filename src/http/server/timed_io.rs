@@ -1,0 +1,257 @@
+//! A socket on which no wait is without end.
+//!
+//! A connection is always in one of four phases: fresh (not a byte yet), head (part of a request's head is here), request (a handler
+//! or its body is at work: the body and the handler have clocks of their own), idle (between two requests). In each of the other
+//! three the next read has a deadline. A write that the peer does not take has one too.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Limits;
+
+const FRESH: u64 = 0;
+const HEAD: u64 = 1;
+const REQUEST: u64 = 2;
+const IDLE: u64 = 3;
+const PHASES: u64 = 4;
+
+/// The phase of one connection, shared by its socket, its service and the accept loop. The number counts transitions in its upper
+/// bits, so that two idle times after each other are told apart.
+#[derive(Debug, Clone)]
+pub struct Activity(Arc<AtomicU64>);
+
+impl Activity {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(FRESH)))
+    }
+
+    /// A whole head is here and the service was called.
+    pub fn request_began(&self) {
+        self.enter(REQUEST);
+    }
+
+    /// The response is on its way.
+    pub fn request_ended(&self) {
+        self.enter(IDLE);
+    }
+
+    /// Not a byte came since the connection was accepted.
+    pub fn is_fresh(&self) -> bool {
+        self.0.load(Ordering::Acquire) % PHASES == FRESH
+    }
+
+    /// Between two requests.
+    pub fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Acquire) % PHASES == IDLE
+    }
+
+    fn bytes_came(&self) {
+        let phase = self.0.load(Ordering::Acquire) % PHASES;
+        if phase == FRESH || phase == IDLE {
+            self.enter(HEAD);
+        }
+    }
+
+    fn enter(&self, phase: u64) {
+        let now = self.0.load(Ordering::Acquire);
+        self.0.store((now / PHASES).wrapping_add(1).wrapping_mul(PHASES) | phase, Ordering::Release);
+    }
+
+    fn stamp(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The socket.
+#[derive(Debug)]
+pub struct TimedIo<S> {
+    inner: S,
+    activity: Activity,
+    header: Duration,
+    idle: Duration,
+    read_clock: Option<Pin<Box<Sleep>>>,
+    /// The stamp for which `read_clock` is set.
+    read_clock_for: Option<u64>,
+    write_clock: Option<Pin<Box<Sleep>>>,
+    write_waits: bool,
+}
+
+impl<S> TimedIo<S> {
+    pub fn new(inner: S, activity: Activity, limits: &Limits) -> Self {
+        Self {
+            inner,
+            activity,
+            header: limits.header_read_timeout,
+            idle: limits.idle_timeout,
+            read_clock: None,
+            read_clock_for: None,
+            write_clock: None,
+            write_waits: false,
+        }
+    }
+
+    /// Nothing to read: is the time for it over?
+    fn poll_read_clock(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let stamp = self.activity.stamp();
+        let patience = match stamp % PHASES {
+            REQUEST => return Poll::Pending,
+            IDLE => self.idle,
+            _ => self.header,
+        };
+        let clock = if self.read_clock_for == Some(stamp)
+            && let Some(clock) = self.read_clock.as_mut()
+        {
+            clock
+        } else {
+            self.read_clock_for = Some(stamp);
+            set(&mut self.read_clock, patience)
+        };
+        ready!(clock.as_mut().poll(cx));
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer sent nothing for too long"))
+    }
+
+    /// The peer takes nothing: is the time for it over?
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.write_waits = false;
+            return done;
+        }
+        let clock = if self.write_waits
+            && let Some(clock) = self.write_clock.as_mut()
+        {
+            clock
+        } else {
+            self.write_waits = true;
+            set(&mut self.write_clock, self.idle)
+        };
+        ready!(clock.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took nothing for too long")))
+    }
+}
+
+fn set(clock: &mut Option<Pin<Box<Sleep>>>, patience: Duration) -> &mut Pin<Box<Sleep>> {
+    let until = Instant::now() + patience;
+    let clock = clock.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+    clock.as_mut().reset(until);
+    clock
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(done) => {
+                if buf.filled().len() > before {
+                    this.activity.bytes_came();
+                }
+                // A head that trickles in keeps the clock of its first byte: the phase, and so the stamp, stays.
+                Poll::Ready(done)
+            }
+            Poll::Pending => this.poll_read_clock(cx).map(Err),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.watch_write(cx, done)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.watch_write(cx, done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.inner).poll_flush(cx);
+        this.watch_write(cx, done)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.watch_write(cx, done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { header_read_timeout: Duration::from_millis(100), idle_timeout: Duration::from_millis(600), ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_in_is_cut_off_by_the_clock_of_its_first_byte() {
+        let (mut peer, ours) = tokio::io::duplex(64);
+        let mut io = TimedIo::new(ours, Activity::new(), &limits());
+        let begin = Instant::now();
+        let trickle = tokio::spawn(async move {
+            while peer.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let mut byte = [0];
+        let error = loop {
+            match io.read(&mut byte).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= Duration::from_millis(90) && begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        trickle.abort();
+    }
+
+    #[tokio::test]
+    async fn two_idle_times_after_each_other_are_counted_apart() {
+        let (mut peer, ours) = tokio::io::duplex(64);
+        let activity = Activity::new();
+        let mut io = TimedIo::new(ours, activity.clone(), &limits());
+        let mut byte = [0];
+        for _ in 0..3 {
+            peer.write_all(b"a").await.unwrap();
+            io.read_exact(&mut byte).await.unwrap();
+            activity.request_began();
+            activity.request_ended();
+            let waited = tokio::time::timeout(Duration::from_millis(300), io.read(&mut byte)).await;
+            assert!(waited.is_err(), "half of the idle time is allowed each time");
+        }
+        assert_eq!(io.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_request_at_work_is_not_timed_here() {
+        let (_peer, ours) = tokio::io::duplex(64);
+        let activity = Activity::new();
+        let mut io = TimedIo::new(ours, activity.clone(), &limits());
+        activity.request_began();
+        assert!(tokio::time::timeout(Duration::from_millis(900), io.read(&mut [0])).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_off() {
+        let (_peer, ours) = tokio::io::duplex(8);
+        let mut io = TimedIo::new(ours, Activity::new(), &limits());
+        assert_eq!(io.write_all(&[0; 64]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,219 @@
+//! What a record must not hold is taken out before it is written: credentials typed into the wrong place, and identifiers that are
+//! unknown and may be anything (design 4.7, security.md R-84).
+
+use crate::oauth::params;
+use crate::oauth::refusal::Reason;
+use crate::service::keyed::Keyed;
+
+/// Characters of a text that the caller made up.
+const LONGEST: usize = 2048;
+/// Bytes of a list of registered values.
+const LONGEST_LIST: usize = 24 * 1024;
+/// A path's segments beyond this many characters may be a token in a link.
+const LONGEST_SEGMENT: usize = 24;
+
+/// The reason as it may be kept. Every variant is named: a new one has to be thought about.
+pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
+    match reason {
+        // Identifiers that may be anything.
+        Reason::UnknownClient { client_id } => Reason::UnknownClient { client_id: hint(&client_id, keyed) },
+        Reason::SignInFailed { branch, identifier } => Reason::SignInFailed { branch, identifier: keyed.show(&identifier) },
+        Reason::SignInThrottled { scope, retry_after } => Reason::SignInThrottled { scope: cut(scope), retry_after },
+        Reason::NotFound { path } => Reason::NotFound { path: without_long_segments(&path) },
+
+        // What was sent in a parameter that may hold a credential.
+        Reason::MalformedParameter { name, received, detail } => {
+            let received = if params::is_secret(&name) { "(not kept)".to_owned() } else { cut(received) };
+            Reason::MalformedParameter { name: cut(name), received, detail: cut(detail) }
+        }
+        Reason::DuplicateParameter { name } => Reason::DuplicateParameter { name: cut(name) },
+        Reason::MissingParameter { name } => Reason::MissingParameter { name: cut(name) },
+        Reason::ParameterTooLong { name, limit } => Reason::ParameterTooLong { name: cut(name), limit },
+        Reason::CredentialsInQuery { name } => Reason::CredentialsInQuery { name: cut(name) },
+        Reason::WrongContentType { received } => Reason::WrongContentType { received: received.map(cut) },
+        Reason::UnsupportedResponseType { received } => Reason::UnsupportedResponseType { received: cut(received) },
+        Reason::UnsupportedResponseMode { received } => Reason::UnsupportedResponseMode { received: cut(received) },
+        Reason::UnsupportedGrantType { received } => Reason::UnsupportedGrantType { received: cut(received) },
+        Reason::PkceMethodUnsupported { received } => Reason::PkceMethodUnsupported { received: received.map(cut) },
+        Reason::PkceChallengeMalformed { received } => Reason::PkceChallengeMalformed { received: cut(received) },
+        Reason::ScopeUnknown { scope } => Reason::ScopeUnknown { scope: cut(scope) },
+        Reason::ScopeMalformed { received } => Reason::ScopeMalformed { received: cut(received) },
+        Reason::ResourceMalformed { received } => Reason::ResourceMalformed { received: cut(received) },
+        Reason::PromptInvalid { received } => Reason::PromptInvalid { received: cut(received) },
+        Reason::CrossSiteForm { origin } => Reason::CrossSiteForm { origin: origin.map(cut) },
+        Reason::WrongIssuer { expected, received } => Reason::WrongIssuer { expected, received: cut(received) },
+        Reason::MethodNotAllowed { method, allowed } => Reason::MethodNotAllowed { method: cut(method), allowed },
+
+        // Lists of registered values that may be long.
+        Reason::RedirectUriMissing { client_id, registered } => Reason::RedirectUriMissing { client_id, registered: shorten(registered) },
+        Reason::RedirectUriMismatch { client_id, registered, received } => {
+            Reason::RedirectUriMismatch { client_id, registered: shorten(registered), received: cut(received) }
+        }
+        Reason::PostLogoutRedirectUriMismatch { client_id, registered, received } => {
+            Reason::PostLogoutRedirectUriMismatch { client_id, registered: shorten(registered), received: cut(received) }
+        }
+        Reason::ScopeNotAllowed { scope, allowed } => Reason::ScopeNotAllowed { scope: cut(scope), allowed: shorten(allowed) },
+        Reason::ResourceNotAllowed { resource, allowed } => {
+            Reason::ResourceNotAllowed { resource: cut(resource), allowed: shorten(allowed) }
+        }
+        Reason::ResourcesDisagree { resources, about } => Reason::ResourcesDisagree { resources: shorten(resources), about },
+        Reason::ConsentRequired { missing } => Reason::ConsentRequired { missing: shorten(missing) },
+        Reason::InsufficientScope { needed, received } => Reason::InsufficientScope { needed, received: shorten(received) },
+        Reason::TokenWrongAudience { expected, received } => Reason::TokenWrongAudience { expected, received: shorten(received) },
+        Reason::SeveralClientAuthenticationMethods { received } => {
+            Reason::SeveralClientAuthenticationMethods { received: shorten(received) }
+        }
+
+        // Made by this server, from what it knows itself.
+        kept @ (Reason::BodyTooLarge { .. }
+        | Reason::ClientDisabled { .. }
+        | Reason::MalformedAuthorization { .. }
+        | Reason::ClientAuthenticationMissing { .. }
+        | Reason::WrongClientAuthenticationMethod { .. }
+        | Reason::WrongClientSecret { .. }
+        | Reason::ClientIdMismatch { .. }
+        | Reason::ClientMayNotAuthorize { .. }
+        | Reason::PkceMissing { .. }
+        | Reason::RequestObjectUnsupported
+        | Reason::RequestUriUnsupported
+        | Reason::RegistrationParameterUnsupported
+        | Reason::LoginRequired { .. }
+        | Reason::InteractionRequired { .. }
+        | Reason::AccessDenied
+        | Reason::IdTokenHintInvalid { .. }
+        | Reason::InteractionUnknown
+        | Reason::InteractionExpired { .. }
+        | Reason::CsrfMismatch
+        | Reason::Overloaded { .. }
+        | Reason::UnauthorizedGrantType { .. }
+        | Reason::CodeUnknown
+        | Reason::CodeExpired { .. }
+        | Reason::CodeReplayed { .. }
+        | Reason::CodeRetried { .. }
+        | Reason::CodeOfAnotherClient { .. }
+        | Reason::CodeRedirectUriMismatch { .. }
+        | Reason::VerifierMissing
+        | Reason::VerifierMalformed { .. }
+        | Reason::VerifierWrong { .. }
+        | Reason::VerifierWithoutChallenge
+        | Reason::RefreshTokenUnknown
+        | Reason::RefreshTokenOfAnotherClient { .. }
+        | Reason::RefreshFamilyEnded { .. }
+        | Reason::RefreshFamilyIdle { .. }
+        | Reason::RefreshFamilyExpired { .. }
+        | Reason::RefreshTokenStolen { .. }
+        | Reason::RefreshRecoveryOver { .. }
+        | Reason::RefreshTokenAhead { .. }
+        | Reason::GrantEnded { .. }
+        | Reason::SessionEnded
+        | Reason::UserDisabled { .. }
+        | Reason::UserGone
+        | Reason::StateChanged
+        | Reason::TokenMissing
+        | Reason::TokenSentTwice
+        | Reason::TokenMalformed { .. }
+        | Reason::TokenSignatureInvalid { .. }
+        | Reason::TokenExpired { .. }
+        | Reason::TokenFromTheFuture { .. }
+        | Reason::TokenWrongIssuer { .. }
+        | Reason::TokenRevoked { .. }
+        | Reason::IntrospectionNotAllowed { .. }
+        | Reason::PostLogoutRedirectUriWithoutHint
+        | Reason::StorageUnavailable { .. }
+        | Reason::Internal { .. }
+        | Reason::AdminForbidden { .. }) => kept,
+    }
+}
+
+/// The client that a reason itself names, if it is known to exist.
+pub(super) fn client_of(reason: &Reason) -> Option<&str> {
+    match reason {
+        Reason::ClientDisabled { client_id }
+        | Reason::WrongClientAuthenticationMethod { client_id, .. }
+        | Reason::WrongClientSecret { client_id, .. }
+        | Reason::RedirectUriMissing { client_id, .. }
+        | Reason::RedirectUriMismatch { client_id, .. }
+        | Reason::ClientMayNotAuthorize { client_id }
+        | Reason::PkceMissing { client_id }
+        | Reason::UnauthorizedGrantType { client_id, .. }
+        | Reason::IntrospectionNotAllowed { client_id }
+        | Reason::PostLogoutRedirectUriMismatch { client_id, .. } => Some(client_id),
+        Reason::CodeOfAnotherClient { presented_by, .. } | Reason::RefreshTokenOfAnotherClient { presented_by, .. } => Some(presented_by),
+        Reason::ClientIdMismatch { authenticated, .. } => Some(authenticated),
+        _ => None,
+    }
+}
+
+/// An unknown client_id is most often a known one mistyped, and at times a secret in the wrong place: enough to recognise the first,
+/// too little to use the second.
+fn hint(text: &str, keyed: &Keyed) -> String {
+    let length = text.chars().count();
+    let start: String = text.chars().take((length / 3).min(4)).collect();
+    format!("{start}… ({length} characters, {})", keyed.show(text))
+}
+
+fn without_long_segments(path: &str) -> String {
+    let segments = path.split('/').take(16).map(|segment| if segment.chars().count() > LONGEST_SEGMENT { "…" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn cut(text: String) -> String {
+    if text.chars().nth(LONGEST).is_none() { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}
+
+fn shorten(mut list: Vec<String>) -> Vec<String> {
+    let all = list.len();
+    let mut bytes = 0;
+    list.retain(|item| {
+        bytes += item.len();
+        bytes <= LONGEST_LIST
+    });
+    if list.len() < all {
+        list.push(format!("… and {} more", all - list.len()));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::refusal::SignInBranch;
+
+    fn kept(reason: Reason) -> String {
+        serde_json::to_string(&scrub(reason, &Keyed::for_tests())).unwrap()
+    }
+
+    #[test]
+    fn a_secret_typed_as_a_client_id_cannot_be_read_from_the_record() {
+        let json = kept(Reason::UnknownClient { client_id: "S3cr3tS3cr3tS3cr3tS3cr3t".to_owned() });
+        assert!(!json.contains("S3cr3"), "{json}");
+        assert!(json.contains("S3cr…") && json.contains("24 characters") && json.contains("keyed:"), "{json}");
+    }
+
+    #[test]
+    fn a_password_typed_as_a_username_is_a_keyed_hash_and_stays_one() {
+        let keyed = Keyed::for_tests();
+        let once = Reason::SignInFailed { branch: SignInBranch::UnknownUser, identifier: "hunter2".to_owned() };
+        let once = scrub(once, &keyed);
+        let Reason::SignInFailed { identifier, .. } = &once else { panic!("{once:?}") };
+        assert!(identifier.starts_with("keyed:") && !identifier.contains("hunter2"));
+        assert_eq!(scrub(once.clone(), &keyed), once);
+    }
+
+    #[test]
+    fn credentials_that_break_their_grammar_are_not_kept() {
+        for name in ["code", "client_secret", "code_verifier", "refresh_token", "password", "token", "id_token_hint"] {
+            let reason = Reason::MalformedParameter { name: name.to_owned(), received: "hunter2".to_owned(), detail: String::new() };
+            assert!(!kept(reason).contains("hunter2"), "{name}");
+        }
+    }
+
+    #[test]
+    fn tokens_in_paths_are_not_kept_and_nothing_outgrows_its_column() {
+        assert_eq!(without_long_segments("/reset/AbCdEfGhIjKlMnOpQrStUvWxYz/x"), "/reset/…/x");
+        let registered = (0..10_000).map(|number| format!("https://app.example/{number}")).collect();
+        let received = "x".repeat(100_000);
+        let json = kept(Reason::RedirectUriMismatch { client_id: "app".to_owned(), registered, received });
+        assert!(json.len() < 65_536 && json.contains("more"));
+    }
+}
