@@ -1,2 +1,8 @@
-//! http
+//! The HTTP edge: listeners, layers, extractors, handlers. Everything here turns bytes into calls of `service` and back; no rule of
+//! a protocol is decided here.
+
+pub mod error;
+pub mod extract;
+pub mod layers;
 pub mod pages;
+pub mod server;

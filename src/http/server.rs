@@ -31,18 +31,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt as _;
 
+use crate::config::Config;
+
 pub use body::{BodyTimedOut, FinishedBody, TimedBody};
 pub use caps::{Caps, Refused};
 pub use shutdown::{Shutdown, on_signal};
 
 use timed_io::{Activity, TimedIo};
 
-/// The largest request head that is read at all, in bytes: 16 KiB of headers and 16 KiB of query with room for both to be refused
-/// by the layers in words, with a trace id.
-const HEAD_BUFFER: usize = 48 * 1024;
+/// How much larger than its limits a request's head may be and still be read, in bytes and lines: so that the layers can refuse it in
+/// words, with a trace id. Beyond that hyper answers 431 and closes.
+const HEAD_ROOM: usize = 32 * 1024;
+const LINES_ROOM: usize = 36;
 
 /// How long a fresh connection may still take to send its first byte once the server drains.
 const DRAIN_FIRST_BYTE: Duration = Duration::from_millis(500);
+
+/// From the signal to the end, whatever is configured (security.md R-92).
+const DRAIN_LONGEST: Duration = Duration::from_secs(30);
 
 /// After an accept fails for want of resources (file descriptors), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,10 +71,34 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// From the signal until no more connections are accepted: time for load balancers to see that readiness is down.
     pub drain_delay: Duration,
-    /// From the signal until connections are cut off. At most 30 s counts.
+    /// From the end of that delay until connections are cut off. Both together are 30 s at most.
     pub drain_deadline: Duration,
+    /// Bytes of a request's headers.
+    pub header_bytes: usize,
+    /// Lines of a request's headers.
+    pub headers: usize,
     /// Networks of configured reverse proxies.
     pub trusted_proxies: Arc<[IpNet]>,
+}
+
+impl Limits {
+    /// As configured.
+    pub fn of(config: &Config) -> Self {
+        let limits = &config.limits;
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            connections: count(limits.connections),
+            connections_per_address: count(limits.connections_per_address),
+            header_read_timeout: limits.header_read_timeout,
+            body_read_timeout: limits.body_read_timeout,
+            idle_timeout: limits.idle_timeout,
+            drain_delay: limits.drain_delay,
+            drain_deadline: limits.drain_deadline,
+            header_bytes: count(limits.header_bytes),
+            headers: count(limits.headers),
+            trusted_proxies: config.proxies.trusted.clone().into(),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -81,6 +111,8 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             drain_delay: Duration::ZERO,
             drain_deadline: Duration::from_secs(25),
+            header_bytes: 16 * 1024,
+            headers: 64,
             trusted_proxies: Arc::from([]),
         }
     }
@@ -167,16 +199,17 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
     let management = listeners.management.map(|listener| {
         let caps = Caps::new(MANAGEMENT_CONNECTIONS, MANAGEMENT_CONNECTIONS, Arc::from([]));
         let gate = Shutdown::new();
-        let front = Front { router: routers.management, caps, limits: limits.clone(), shutdown: shutdown.clone(), gate: gate.clone() };
+        let front =
+            Front { router: routers.management, caps, limits: limits.clone(), shutdown: shutdown.clone(), gate: gate.clone() };
         (gate, tokio::spawn(front.accept(listener, Duration::from_secs(1))))
     });
 
     let gate = Shutdown::new();
     let caps = Caps::new(limits.connections, limits.connections_per_address, Arc::clone(&limits.trusted_proxies));
-    let deadline = limits.drain_deadline.min(Duration::from_secs(30));
-    let delay = limits.drain_delay.min(deadline);
+    let delay = limits.drain_delay.min(DRAIN_LONGEST);
+    let deadline = limits.drain_deadline.min(DRAIN_LONGEST.saturating_sub(delay));
     let front = Front { router: routers.public, caps, limits, shutdown: shutdown.clone(), gate: gate.clone() };
-    let public = tokio::spawn(front.accept(listeners.public, deadline.saturating_sub(delay)));
+    let public = tokio::spawn(front.accept(listeners.public, deadline));
 
     shutdown.begun().await;
     tracing::info!(delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "draining: not ready, still accepting");
@@ -263,7 +296,8 @@ impl Front {
             .timer(TokioTimer::new())
             // Ours is exact; hyper's is the net below it, since it counts the idle time as part of the head.
             .header_read_timeout(self.limits.header_read_timeout.max(self.limits.idle_timeout) + Duration::from_secs(5))
-            .max_buf_size(HEAD_BUFFER)
+            .max_headers(self.limits.headers + LINES_ROOM)
+            .max_buf_size(self.limits.header_bytes + HEAD_ROOM)
             .half_close(false);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
@@ -315,6 +349,9 @@ impl Front {
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }

@@ -119,7 +119,8 @@ impl Decisions {
 /// The database is away.
 pub async fn find(db: &Db, trace_id: &str) -> Result<Option<Found>, StoreError> {
     let Some(record) = store::find(db, trace_id).await? else { return Ok(None) };
-    let reason = serde_json::from_str(&record.reason).map_err(|error| StoreError::Corrupt(format!("decision {trace_id}: {error}")))?;
+    let reason =
+        serde_json::from_str(&record.reason).map_err(|error| StoreError::Corrupt(format!("decision {trace_id}: {error}")))?;
     Ok(Some(Found {
         trace_id: record.trace_id,
         at: record.at,
@@ -163,7 +164,7 @@ impl Writer {
             }
             self.write(&records).await;
             for done in flushes {
-                drop(done.send(()));
+                let _gone = done.send(());
             }
         }
     }
@@ -193,15 +194,15 @@ impl Writer {
 fn record(decision: Decision, keyed: &Keyed) -> Option<Record> {
     let rule = decision.reason.rule().id;
     let reason = scrub::scrub(decision.reason, keyed);
-    // Handlers name the client where they know it; most reasons about one carry its id themselves.
-    let client_id = decision.client_id.or_else(|| scrub::client_of(&reason).map(str::to_owned));
+    let json = serde_json::to_value(&reason).ok()?;
     Some(Record {
         trace_id: decision.trace_id,
         at: decision.now,
         endpoint: decision.endpoint,
-        client_id,
+        // Handlers name the client where they know it; most reasons about one carry its id themselves.
+        client_id: decision.client_id.or_else(|| scrub::client_of(&reason, &json)),
         address_prefix: Some(decision.address_prefix.to_string()),
         rule: rule.to_owned(),
-        reason: serde_json::to_string(&reason).ok()?,
+        reason: json.to_string(),
     })
 }

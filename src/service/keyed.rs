@@ -4,8 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::seal::Purpose;
-use crate::service::keys::Keys;
+use crate::seal::{DataKeys, Purpose};
 
 /// What an identifier is, so that an account and an address with the same text are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +33,17 @@ impl Of {
     }
 }
 
+type Hash = dyn Fn(Of, &str) -> [u8; 32] + Send + Sync;
+
 /// Makes keyed hashes. Clones are cheap.
 #[derive(Clone)]
-pub struct Keyed(Arc<dyn Fn(Of, &str) -> [u8; 32] + Send + Sync>);
+pub struct Keyed(Arc<Hash>);
 
 impl Keyed {
-    /// Under the newest `lookup` data key. After that key is rotated the same identifier has another hash: counters begin anew.
-    pub fn new(keys: Arc<Keys>) -> Self {
-        Self(Arc::new(move |of, text| keys.data().mac(Purpose::Lookup, &[of.name(), text.as_bytes()]).1))
+    /// Under the newest `lookup` key of whatever `data_keys` gives at the time. After that key is rotated the same identifier has
+    /// another hash: counters begin anew.
+    pub fn new(data_keys: impl Fn() -> Arc<DataKeys> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |of, text| data_keys().mac(Purpose::Lookup, &[of.name(), text.as_bytes()]).1))
     }
 
     /// The hash.

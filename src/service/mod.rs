@@ -3,3 +3,7 @@
 pub mod keys;
 pub mod master_key;
 pub mod passwords;
+
+pub mod address;
+pub mod decisions;
+pub mod keyed;

@@ -19,6 +19,7 @@ macro_rules! statements {
 }
 
 pub mod db;
+pub mod decisions;
 pub mod error;
 pub mod keys;
 pub mod lock;
@@ -31,5 +32,5 @@ pub use value::{Args, Value};
 
 /// Every statement of the store with its name. For the test that prepares each on both databases.
 pub fn statements() -> Vec<(&'static str, Sql)> {
-    [migrate::STATEMENTS, keys::STATEMENTS].concat()
+    [decisions::STATEMENTS, migrate::STATEMENTS, keys::STATEMENTS].concat()
 }

@@ -12,8 +12,15 @@ use crate::http::server::BodyTimedOut;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 
-/// Bytes of a body.
-pub const BODY_LIMIT: usize = 64 * 1024;
+/// Bytes of a body; in the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit(pub usize);
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self(64 * 1024)
+    }
+}
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -45,7 +52,8 @@ impl<S: Sync> FromRequest<S> for OptionalForm {
         if parts.headers.contains_key(header::CONTENT_TYPE) {
             return Ok(Self(read(Request::from_parts(parts, body)).await?));
         }
-        let bytes = bytes(&parts.headers, body, BODY_LIMIT).await?;
+        let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+        let bytes = bytes(&parts.headers, body, limit).await?;
         if bytes.is_empty() {
             return Ok(Self(Params::parse_form(b"")?));
         }
@@ -68,7 +76,8 @@ impl<S: Sync> FromRequest<S> for PageForm {
 pub async fn read(request: Request) -> Result<Params, Trouble> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
-    let bytes = bytes(&parts.headers, body, BODY_LIMIT).await?;
+    let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+    let bytes = bytes(&parts.headers, body, limit).await?;
     Ok(Params::parse_form(&bytes)?)
 }
 

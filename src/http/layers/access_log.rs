@@ -13,11 +13,7 @@ pub fn write(about: &About, response: &Response, took: Duration) {
     let status = response.status();
     let route = about.route();
     let method = method_label(&about.method);
-    let labels = [
-        ("route", route.to_owned()),
-        ("method", method.to_owned()),
-        ("status", status.as_str().to_owned()),
-    ];
+    let labels = [("route", route.to_owned()), ("method", method.to_owned()), ("status", status.as_str().to_owned())];
     metrics::counter!("chancery_http_requests_total", &labels).increment(1);
     metrics::histogram!("chancery_http_request_seconds", "route" => route.to_owned()).record(took.as_secs_f64());
     let rule = response.extensions().get::<Refused>().map(Refused::rule_id);

@@ -29,6 +29,7 @@ use ipnet::IpNet;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::http::error::{self, ErrorPage};
+use crate::http::extract::form::BodyLimit;
 use crate::http::extract::remote_addr::RemoteAddr;
 use crate::service::decisions::Decisions;
 
@@ -47,6 +48,8 @@ pub struct Edge {
     pub issuer: String,
     /// Whether the issuer is https: then HSTS is sent.
     pub https: bool,
+    /// Bytes of a request's body.
+    pub body_limit: usize,
     /// Header lines of a request.
     pub header_lines: usize,
     /// Bytes of all headers of a request.
@@ -68,6 +71,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
     request.extensions_mut().insert(trace_id);
     request.extensions_mut().insert(address);
+    request.extensions_mut().insert(BodyLimit(edge.body_limit));
     let about = error::About::of(&request, trace_id, address);
 
     let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue};
 /// A year, for this host alone: other names below it may not be ours to speak for.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// For everything that is not a page: nothing may be loaded, framed or submitted.
-const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+const NOTHING: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 
 /// Sets what is missing.
 pub fn set(headers: &mut HeaderMap, https: bool) {

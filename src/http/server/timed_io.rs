@@ -218,7 +218,11 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(begin.elapsed() >= Duration::from_millis(90) && begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() >= Duration::from_millis(90) && begin.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            begin.elapsed()
+        );
         trickle.abort();
     }
 

@@ -1,1 +1,3 @@
 //! flows
+
+mod server;

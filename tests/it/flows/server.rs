@@ -1,0 +1,482 @@
+//! The accept loop and the layers, attacked over real sockets (security.md R-75, R-76, R-78, R-80, R-81, R-86, R-92). The routes are
+//! made for these tests; the limits are the real ones, only shorter.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{get, post};
+use chancery::clock::{SystemClock, Timestamp};
+use chancery::entropy::SystemEntropy;
+use chancery::http::error::{OAuthError, PageError, plain_page};
+use chancery::http::extract::{Form, RemoteAddr, TraceId};
+use chancery::http::layers::{self, Edge, cors};
+use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
+use chancery::oauth::refusal::Reason;
+use chancery::seal::{DataKeyRecord, DataKeys, MasterKey, Purpose, new_data_key};
+use chancery::service::decisions::{self, Decisions};
+use chancery::service::keyed::Keyed;
+use chancery::storage::{Db, Kind, migrate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::storage::Store;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Origins;
+
+impl cors::Origins for Origins {
+    fn is_registered<'a>(&'a self, origin: &'a str) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(async move { origin == "https://app.example" })
+    }
+}
+
+fn routes() -> Router {
+    let token = Router::new()
+        .route(
+            "/form",
+            post(async |Form(form): Form| match form.get("refuse") {
+                Some(_) => Err(OAuthError::from(Reason::CodeUnknown).for_client("app")),
+                None => Ok(form.all("resource").len().to_string()),
+            }),
+        )
+        .route("/panic", get(async || -> &'static str { panic!("a secret") }));
+    cors::registered(token, Arc::new(Origins))
+        .merge(cors::open(Router::new().route("/jwks", get(async || "{}"))))
+        .route("/ok", get(async |trace: TraceId, RemoteAddr(ip): RemoteAddr| format!("{trace} {ip}")))
+        .route("/page", get(async || -> Result<(), PageError> { Err(Reason::InteractionUnknown.into()) }))
+        .route(
+            "/slow",
+            get(async || {
+                tokio::time::sleep(SECOND).await;
+                "slow"
+            }),
+        )
+        .route("/hangs", get(async || std::future::pending::<()>().await))
+        .route("/large", get(async || vec![b'x'; 32 * 1024 * 1024]))
+}
+
+struct Running {
+    serving: Serving,
+    shutdown: Shutdown,
+    db: Db,
+    decisions: Decisions,
+    _store: Store,
+}
+
+impl Running {
+    fn address(&self) -> SocketAddr {
+        self.serving.address
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+
+    /// Sends a whole request and reads until the server closes.
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).await.unwrap();
+        read_all(&mut stream).await
+    }
+
+    async fn get(&self, path: &str, headers: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\nHost: a\nConnection: close\n{headers}\n")).await
+    }
+
+    async fn form(&self, headers: &str, body: &str) -> String {
+        let length = body.len();
+        self.ask(&format!("POST /form HTTP/1.1\nHost: a\nConnection: close\nContent-Length: {length}\n{headers}\n{body}")).await
+    }
+}
+
+fn short() -> Limits {
+    Limits {
+        header_read_timeout: Duration::from_millis(400),
+        body_read_timeout: Duration::from_millis(400),
+        idle_timeout: Duration::from_millis(800),
+        drain_deadline: 3 * SECOND,
+        ..Limits::default()
+    }
+}
+
+fn keyed() -> Keyed {
+    let (master, _) = MasterKey::generate(&SystemEntropy).unwrap();
+    let record = |(id, purpose)| DataKeyRecord {
+        id,
+        purpose,
+        sealed: new_data_key(&master, &SystemEntropy, id, purpose),
+        created_at: Timestamp::from_seconds(0),
+        retired_at: None,
+        compromised_at: None,
+    };
+    let records: Vec<_> = (1..).zip(Purpose::ALL).map(record).collect();
+    let keys = Arc::new(DataKeys::open_records(&master, &records, Timestamp::from_seconds(1), None).unwrap());
+    Keyed::new(move || Arc::clone(&keys))
+}
+
+async fn start(limits: Limits) -> Running {
+    let store = Store::empty(Kind::Sqlite).await;
+    migrate::run(&store.db, Timestamp::from_seconds(0)).await.unwrap();
+    let decisions = Decisions::start(store.db.clone(), keyed());
+    let edge = Arc::new(Edge {
+        entropy: Arc::new(SystemEntropy),
+        clock: Arc::new(SystemClock::default()),
+        decisions: decisions.clone(),
+        trusted_proxies: Arc::clone(&limits.trusted_proxies),
+        issuer: "https://issuer.example".to_owned(),
+        https: true,
+        body_limit: 64 * 1024,
+        header_lines: limits.headers,
+        header_bytes: limits.header_bytes,
+        request_timeout: 2 * SECOND,
+        error_page: plain_page(),
+    });
+    let routers = Routers { public: layers::wrap(routes(), edge), management: Router::new().route("/healthz", get(async || "ok")) };
+    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let shutdown = Shutdown::new();
+    let serving = server::serve(routers, listeners, limits, shutdown.clone()).unwrap();
+    Running { serving, shutdown, db: store.db.clone(), decisions, _store: store }
+}
+
+/// What comes until the server closes or resets the connection.
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let mut part = [0; 8192];
+    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(10 * SECOND, stream.read(&mut part)).await {
+        all.extend_from_slice(&part[..count]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+async fn closes_within(stream: &mut TcpStream, from: Duration, to: Duration) -> String {
+    let begin = Instant::now();
+    let said = read_all(stream).await;
+    let took = begin.elapsed();
+    assert!(took >= from && took <= to, "closed after {took:?}, having said {said:?}");
+    said
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or("nothing")
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next()?;
+    head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[tokio::test]
+async fn every_answer_carries_a_trace_id_of_ours_and_the_security_headers() {
+    let running = start(Limits::default()).await;
+    let answer = running.get("/ok", "Chancery-Trace-Id: mine\nX-Request-Id: mine\n").await;
+    let trace = header(&answer, "chancery-trace-id").unwrap();
+    assert!(trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()), "{trace}");
+    assert_eq!(body(&answer).split(' ').next(), Some(trace), "handlers see the same id");
+    assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
+    assert_eq!(header(&answer, "referrer-policy"), Some("no-referrer"));
+    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    assert_eq!(header(&answer, "strict-transport-security"), Some("max-age=31536000"));
+    for path in ["/nowhere", "/panic", "/page", "/form"] {
+        let answer = running.get(path, "").await;
+        assert!(header(&answer, "chancery-trace-id").is_some_and(|id| id != trace), "{path}: {answer}");
+        assert_eq!(header(&answer, "cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn slowloris_is_cut_off_although_bytes_keep_coming() {
+    let running = start(short()).await;
+    let mut stream = running.connect().await;
+    let begin = Instant::now();
+    stream.write_all(b"GET /ok HTTP/1.1\r\n").await.unwrap();
+    let mut byte = [0];
+    loop {
+        let sent = stream.write_all(b"a: b\r\n").await;
+        let closed = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await;
+        if sent.is_err() || closed.is_ok() {
+            break;
+        }
+        assert!(begin.elapsed() < 3 * SECOND, "still open");
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(350));
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed() {
+    let running = start(short()).await;
+    let mut stream = running.connect().await;
+    let said = closes_within(&mut stream, Duration::from_millis(350), 2 * SECOND).await;
+    assert_eq!(said, "");
+}
+
+#[tokio::test]
+async fn a_kept_alive_connection_may_idle_for_its_time_and_no_longer() {
+    let running = start(short()).await;
+    let mut stream = running.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut part = [0; 8192];
+        assert!(stream.read(&mut part).await.unwrap() > 0);
+        // Longer than a head may take, shorter than idling may.
+        tokio::time::sleep(Duration::from_millis(550)).await;
+    }
+    closes_within(&mut stream, Duration::from_millis(100), 2 * SECOND).await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_in_is_answered_408() {
+    let running = start(short()).await;
+    let mut stream = running.connect().await;
+    let head = "POST /form HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let trickle = async {
+        loop {
+            if write.write_all(b"a").await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut part = [0; 8192];
+    let answer = tokio::select! {
+        () = trickle => String::new(),
+        count = read.read(&mut part) => String::from_utf8_lossy(&part[..count.unwrap()]).into_owned(),
+    };
+    assert_eq!(status(&answer), "408", "{answer}");
+    assert!(answer.contains("invalid_request"));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_does_not_hold_its_connection_for_ever() {
+    let running = start(short()).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(2 * SECOND).await;
+    let got = read_all(&mut stream).await;
+    assert!(got.len() < 32 * 1024 * 1024, "the rest was not worth waiting for");
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections_and_the_next_is_told_to_come_back() {
+    let running = start(Limits { connections_per_address: 3, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = running.connect().await;
+        stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
+        held.push(stream);
+    }
+    let refused = running.get("/ok", "").await;
+    assert_eq!(status(&refused), "503");
+    assert_eq!(header(&refused, "retry-after"), Some("1"));
+    let management = running.serving.management_address.unwrap();
+    let mut probe = TcpStream::connect(management).await.unwrap();
+    probe.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_all(&mut probe).await), "200", "probes have listeners of their own");
+    held.pop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(status(&running.get("/ok", "").await), "200");
+}
+
+#[tokio::test]
+async fn all_connections_together_have_a_cap_and_proxies_are_exempt() {
+    let full = start(Limits { connections: 1, ..Limits::default() }).await;
+    let _held = full.connect().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(status(&full.get("/ok", "").await), "503");
+
+    let proxies: Arc<[_]> = Arc::from(["127.0.0.0/8".parse().unwrap()]);
+    let behind = start(Limits { connections: 1, connections_per_address: 1, trusted_proxies: proxies, ..Limits::default() }).await;
+    let _held = behind.connect().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(status(&behind.get("/ok", "").await), "200");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_in_words() {
+    let running = start(Limits::default()).await;
+    let answer = running.get("/ok", &format!("A: {}\n", "x".repeat(17 * 1024))).await;
+    assert_eq!(status(&answer), "431", "{answer}");
+    assert!(header(&answer, "chancery-trace-id").is_some());
+    let answer = running.get("/ok", &"A: b\n".repeat(70)).await;
+    assert_eq!(status(&answer), "431", "{answer}");
+    assert_eq!(status(&running.get(&format!("/ok?{}", "x".repeat(30 * 1024)), "").await), "414");
+    // Far beyond, nobody reads on.
+    assert_eq!(status(&running.get("/ok", &format!("A: {}\n", "x".repeat(200 * 1024))).await), "431");
+    assert_eq!(status(&running.get("/ok", "").await), "200");
+}
+
+#[tokio::test]
+async fn a_body_has_to_be_a_form_and_at_most_64_kib() {
+    let running = start(Limits::default()).await;
+    let form = "Content-Type: application/x-www-form-urlencoded\n";
+    assert_eq!(status(&running.form(form, "resource=a&resource=b").await), "200");
+    for wrong in ["", "Content-Type: application/json\n", "Content-Type: text/plain\n", &format!("{form}{form}")] {
+        let answer = running.form(wrong, "a=b").await;
+        assert_eq!(status(&answer), "400", "{answer}");
+        assert!(body(&answer).contains("invalid_request"));
+        assert_eq!(header(&answer, "content-type"), Some("application/json"));
+    }
+    let answer = running.form(form, &"a".repeat(64 * 1024 + 1)).await;
+    assert_eq!(status(&answer), "413", "{answer}");
+    let chunked = format!("{:x}\r\n{}\r\n0\r\n\r\n", 70_000, "a".repeat(70_000));
+    let head = "POST /form HTTP/1.1\nHost: a\nConnection: close\nTransfer-Encoding: chunked\n";
+    let answer = running.ask(&format!("{head}{form}\n{chunked}")).await;
+    assert_eq!(status(&answer), "413", "not announced, and refused all the same: {answer}");
+    assert_eq!(status(&running.form(form, "a=b&a=c").await), "400");
+    assert_eq!(status(&running.form(form, "a=%zz").await), "400");
+}
+
+#[tokio::test]
+async fn request_smuggling_shapes_are_refused() {
+    let running = start(Limits::default()).await;
+    let both = "POST /form HTTP/1.1\nHost: a\nContent-Length: 3\nContent-Length: 4\n\nabc";
+    assert_eq!(status(&running.ask(both).await), "400");
+    let answer =
+        running.ask("POST /form HTTP/1.1\nHost: a\nConnection: close\nTransfer-Encoding: identity, chunked, x\n\n0\n\n").await;
+    assert!(["400", "501", "nothing"].contains(&status(&answer)), "{answer}");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_server_goes_on() {
+    let running = start(Limits::default()).await;
+    let answer = running.get("/panic", "").await;
+    assert_eq!(status(&answer), "500");
+    assert!(body(&answer).contains("server_error") && !answer.contains("a secret"), "{answer}");
+    let page = running.get("/panic", "Accept: text/html\n").await;
+    assert_eq!(status(&page), "500");
+    assert!(page.contains("id=\"trace-id\""), "{page}");
+    assert_eq!(status(&running.get("/ok", "").await), "200");
+}
+
+#[tokio::test]
+async fn a_handler_that_hangs_is_answered_for() {
+    let running = start(Limits::default()).await;
+    let answer = running.get("/hangs", "").await;
+    assert_eq!(status(&answer), "503", "{answer}");
+    assert_eq!(header(&answer, "retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_errors_of_ours() {
+    let running = start(Limits::default()).await;
+    let answer = running.get("/nowhere", "").await;
+    assert_eq!((status(&answer), header(&answer, "content-type")), ("404", Some("application/json")), "{answer}");
+    let answer = running.get("/nowhere", "Accept: text/html,*/*\n").await;
+    assert!(answer.contains("id=\"trace-id\""), "{answer}");
+    let answer = running.get("/form", "").await;
+    assert_eq!(status(&answer), "405");
+    assert_eq!(header(&answer, "allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_on_record_within_a_second_and_holds_no_secret() {
+    let running = start(Limits::default()).await;
+    let form = "Content-Type: application/x-www-form-urlencoded\nX-Forwarded-For: 198.51.100.1\n";
+    let answer = running.form(form, "refuse=1&client_secret=hunter2hunter2").await;
+    assert_eq!(status(&answer), "400");
+    let trace = header(&answer, "chancery-trace-id").unwrap();
+    tokio::time::sleep(SECOND).await;
+    let found = decisions::find(&running.db, trace).await.unwrap().expect("recorded");
+    assert_eq!(found.reason, Reason::CodeUnknown);
+    assert_eq!(found.client_id.as_deref(), Some("app"));
+    assert_eq!(found.endpoint, "/form");
+    assert_eq!(found.address_prefix.as_deref(), Some("127.0.0.1"), "strangers are not believed about their address");
+    assert!(!format!("{found:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_counted_and_not_kept() {
+    let running = start(Limits::default()).await;
+    let mut kept = 0;
+    let mut traces = Vec::new();
+    for _ in 0..60 {
+        let answer = running.get("/page", "").await;
+        traces.push(header(&answer, "chancery-trace-id").unwrap().to_owned());
+    }
+    running.decisions.flush().await;
+    for trace in &traces {
+        kept += usize::from(decisions::find(&running.db, trace).await.unwrap().is_some());
+    }
+    // The minute may have turned once while the test ran.
+    assert!((20..=40).contains(&kept), "{kept}");
+}
+
+#[tokio::test]
+async fn other_sites_may_read_what_is_open_or_theirs_and_never_pages() {
+    let running = start(Limits::default()).await;
+    let allowed = "access-control-allow-origin";
+    assert_eq!(header(&running.get("/jwks", "Origin: https://any.example\n").await, allowed), Some("*"));
+    let form = "Content-Type: application/x-www-form-urlencoded\n";
+    let ours = running.form(&format!("{form}Origin: https://app.example\n"), "refuse=1").await;
+    assert_eq!(header(&ours, allowed), Some("https://app.example"), "errors too: {ours}");
+    assert!(header(&ours, "access-control-expose-headers").is_some_and(|names| names.contains("Chancery-Trace-Id")));
+    let preflight =
+        "OPTIONS /form HTTP/1.1\nHost: a\nConnection: close\nOrigin: https://app.example\nAccess-Control-Request-Method: POST\n\n";
+    let answer = running.ask(preflight).await;
+    assert_eq!((status(&answer), header(&answer, allowed)), ("204", Some("https://app.example")), "{answer}");
+    let foreign = running.form(&format!("{form}Origin: https://evil.example\n"), "a=b").await;
+    assert_eq!(header(&foreign, allowed), None);
+    for answer in [ours, foreign, running.get("/page", "Origin: https://app.example\n").await] {
+        assert_eq!(header(&answer, "access-control-allow-credentials"), None);
+    }
+    assert_eq!(header(&running.get("/page", "Origin: https://app.example\n").await, allowed), None);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let running = start(Limits { drain_delay: Duration::from_millis(300), ..short() }).await;
+    let mut idle = running.connect().await;
+    idle.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(idle.read(&mut [0; 8192]).await.unwrap() > 0);
+    let mut in_flight = running.connect().await;
+    in_flight.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    running.shutdown.begin();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(status(&running.get("/ok", "").await), "200", "during the delay new connections are still served");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(TcpStream::connect(running.address()).await.is_err(), "then nothing new is taken");
+
+    let answer = read_all(&mut in_flight).await;
+    assert!(answer.ends_with("slow") && header(&answer, "connection") == Some("close"), "{answer}");
+    assert_eq!(read_all(&mut idle).await, "");
+    let begin = Instant::now();
+    assert_eq!(running.serving.finished().await.cut_off, 0);
+    assert!(begin.elapsed() < SECOND);
+}
+
+#[tokio::test]
+async fn a_stuck_connection_does_not_hold_the_drain_beyond_its_deadline() {
+    let limits = Limits { header_read_timeout: 60 * SECOND, drain_deadline: Duration::from_millis(700), ..Limits::default() };
+    let running = start(limits).await;
+    let mut stuck = running.connect().await;
+    stuck.write_all(b"GET /ok HTTP/1.1\r\nHos").await.unwrap();
+    let _silent = running.connect().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begin = Instant::now();
+    running.serving.stop();
+    let drained = running.serving.finished().await;
+    assert_eq!(drained.cut_off, 1, "the silent one was let go earlier");
+    assert!(begin.elapsed() < 2 * SECOND);
+}
+
+#[tokio::test]
+async fn the_clients_address_comes_from_configured_proxies_alone() {
+    let proxies: Arc<[_]> = Arc::from(["127.0.0.0/8".parse().unwrap()]);
+    let behind = start(Limits { trusted_proxies: proxies, ..Limits::default() }).await;
+    let answer = behind.get("/ok", "X-Forwarded-For: 10.0.0.1, 203.0.113.9\nForwarded: for=1.2.3.4\nX-Real-Ip: 1.2.3.4\n").await;
+    assert!(answer.ends_with(" 203.0.113.9"), "{answer}");
+    let direct = start(Limits::default()).await;
+    let answer = direct.get("/ok", "X-Forwarded-For: 203.0.113.9\n").await;
+    assert!(answer.ends_with(" 127.0.0.1"), "{answer}");
+}
