@@ -327,7 +327,7 @@ async fn a_body_has_to_be_a_form_and_at_most_64_kib() {
     }
     let answer = running.form(form, &"a".repeat(64 * 1024 + 1)).await;
     assert_eq!(status(&answer), "413", "{answer}");
-    let chunked = format!("{:x}\r\n{}\r\n0\r\n\r\n", 70_000, "a".repeat(70_000));
+    let chunked = format!("{:x}\n{}\n0\n\n", 70_000, "a".repeat(70_000));
     let head = "POST /form HTTP/1.1\nHost: a\nConnection: close\nTransfer-Encoding: chunked\n";
     let answer = running.ask(&format!("{head}{form}\n{chunked}")).await;
     assert_eq!(status(&answer), "413", "not announced, and refused all the same: {answer}");
