@@ -287,6 +287,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::grant::samples::{self, at};
 
     const RECOVERY: Duration = Duration::from_secs(3600);
     const IDLE: Duration = Duration::from_secs(30 * 86_400);
@@ -295,29 +296,8 @@ mod tests {
     const STRICT: Facts = Facts { rotation: RefreshRotation::Strict, ..CONFIDENTIAL };
     const UNROTATED: Facts = Facts { rotation: RefreshRotation::None, ..CONFIDENTIAL };
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_seconds(1_800_000_000 + seconds)
-    }
-
-    pub(super) fn fresh() -> Family {
-        Family {
-            id: Uuid::from_u128(1),
-            grant_id: Uuid::from_u128(2),
-            client_id: "app".to_owned(),
-            salt: [7; 16],
-            key_id: 1,
-            generation: 1,
-            previous: 0,
-            previous_redeemed_at: None,
-            burst_first: 0,
-            burst_recovered: 0,
-            burst_started_at: None,
-            created_at: at(0),
-            last_used_at: at(0),
-            expires_at: at(180 * 86_400),
-            ended_at: None,
-            ended_because: None,
-        }
+    fn fresh() -> Family {
+        samples::family()
     }
 
     fn rotate(family: &Family, generation: i64, facts: &Facts, now: Timestamp) -> Family {
@@ -495,10 +475,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_back_does_not_revive_a_burst() {
-        let family = rotate(&fresh(), 1, &PUBLIC, at(0));
-        let family = rotate(&family, 2, &PUBLIC, at(9));
-        let family = rotate(&family, 3, &PUBLIC, at(30));
-        let family = rotate(&family, 4, &PUBLIC, at(50));
-        assert!(is_theft(&refuse(&family, 3, &PUBLIC, at(31))), "its burst was over at 40");
+        let family = rotate(&fresh(), 1, &CONFIDENTIAL, at(0));
+        let family = rotate(&family, 2, &CONFIDENTIAL, at(9));
+        let family = head(&family, 2, &CONFIDENTIAL, at(20));
+        assert!(is_theft(&refuse(&family, 1, &CONFIDENTIAL, at(5))), "its burst was over at 10");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{AuthorizationCode, Grant};
 use crate::clock::Timestamp;
 use crate::oauth::family::Family;
-use crate::oauth::refusal::Reason;
+use crate::oauth::refusal::{Reason, Refusal};
 use crate::oidc::user::User;
 
 /// The grant behind any artefact, with everybody on whom it depends.
@@ -75,25 +75,64 @@ impl Standing {
     /// Everything on which a grant's life depends (security.md, lesson 4). `session_idle` is `[lifetimes] session_idle`.
     ///
     /// # Errors
-    /// `UserDisabled`, `ClientDisabled`, `GrantEnded`, `SessionEnded`, in this order.
-    pub fn check(&self, session_idle: Duration, now: Timestamp) -> Result<(), Reason> {
+    /// The first thing that fell, in the order of [`Fallen`].
+    pub fn check(&self, session_idle: Duration, now: Timestamp) -> Result<(), Fallen> {
         if !self.user.enabled {
-            return Err(Reason::UserDisabled { sub: self.user.sub.clone() });
+            return Err(Fallen::UserDisabled { sub: self.user.sub.clone() });
         }
         if !self.client_enabled {
-            return Err(Reason::ClientDisabled { client_id: self.grant.client_id.clone() });
+            return Err(Fallen::ClientDisabled { client_id: self.grant.client_id.clone() });
         }
         if self.grant.ended_at.is_some() {
-            return Err(Reason::GrantEnded { because: self.grant.ended_because.clone().unwrap_or_default() });
+            return Err(Fallen::GrantEnded { because: self.grant.ended_because.clone().unwrap_or_default() });
         }
         if now >= self.grant.expires_at {
-            return Err(Reason::GrantEnded { because: "lifetime".to_owned() });
+            return Err(Fallen::GrantEnded { because: "its lifetime is over".to_owned() });
         }
         // Design 4.2: with offline_access a grant outlives the browser session; without, it ends with it.
         if self.grant.lives_with_session() && !self.session.is_some_and(|session| session.is_live(session_idle, now)) {
-            return Err(Reason::SessionEnded);
+            return Err(Fallen::SessionEnded);
         }
         Ok(())
+    }
+}
+
+/// Why a grant does not stand any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fallen {
+    UserDisabled { sub: String },
+    ClientDisabled { client_id: String },
+    GrantEnded { because: String },
+    SessionEnded,
+}
+
+impl From<Fallen> for Reason {
+    fn from(fallen: Fallen) -> Self {
+        match fallen {
+            Fallen::UserDisabled { sub } => Self::UserDisabled { sub },
+            Fallen::ClientDisabled { client_id } => Self::ClientDisabled { client_id },
+            Fallen::GrantEnded { because } => Self::GrantEnded { because },
+            Fallen::SessionEnded => Self::SessionEnded,
+        }
+    }
+}
+
+impl From<Fallen> for Refusal {
+    fn from(fallen: Fallen) -> Self {
+        Reason::from(fallen).into()
+    }
+}
+
+impl Fallen {
+    /// The same for a token that was issued from the grant (RFC 6750 §3.1: invalid_token).
+    pub fn of_token(self) -> Reason {
+        let because = match self {
+            Self::UserDisabled { .. } => "the user was disabled".to_owned(),
+            Self::ClientDisabled { .. } => "the client was disabled".to_owned(),
+            Self::GrantEnded { because } => format!("its grant has ended: {because}"),
+            Self::SessionEnded => "the browser session that it lived with is over".to_owned(),
+        };
+        Reason::TokenRevoked { because }
     }
 }
 

@@ -1,12 +1,83 @@
 //! Grants: one authorization each, and everything issued from it (design 4.1). One file per grant type of the token endpoint.
 
+pub mod authorization_code;
+pub mod client_credentials;
 pub mod facts;
+pub mod issuance;
+pub mod narrow;
+pub mod refresh_token;
+#[cfg(test)]
+pub(crate) mod samples;
 
-pub use facts::{ClientTokenFacts, CodeFacts, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts};
+pub use facts::{ClientTokenFacts, CodeFacts, Fallen, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts};
+pub use issuance::{Issuance, Limits, RefreshPlan};
 
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::oauth::client::{Client, GrantType};
+use crate::oauth::params::Params;
+use crate::oauth::refusal::Reason;
+
+/// A request to the token endpoint, read as its grant wants it.
+#[derive(Debug, Clone)]
+pub enum TokenRequest {
+    AuthorizationCode(authorization_code::Request),
+    RefreshToken(refresh_token::Request),
+    ClientCredentials(client_credentials::Request),
+}
+
+impl TokenRequest {
+    /// Reads `grant_type` and what belongs to it.
+    ///
+    /// # Errors
+    /// `MissingParameter`, `UnsupportedGrantType` (RFC 6749 §5.2; password and implicit are never offered), and those of the grant.
+    pub fn parse(params: &Params) -> Result<Self, Reason> {
+        let grant_type = params.require("grant_type")?;
+        match ALL.into_iter().find(|known| name(*known) == grant_type) {
+            Some(GrantType::AuthorizationCode) => authorization_code::Request::parse(params).map(Self::AuthorizationCode),
+            Some(GrantType::RefreshToken) => refresh_token::Request::parse(params).map(Self::RefreshToken),
+            Some(GrantType::ClientCredentials) => client_credentials::Request::parse(params).map(Self::ClientCredentials),
+            None => Err(Reason::UnsupportedGrantType { received: grant_type.chars().take(100).collect() }),
+        }
+    }
+
+    /// Which grant this is.
+    pub fn grant_type(&self) -> GrantType {
+        match self {
+            Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
+            Self::RefreshToken(_) => GrantType::RefreshToken,
+            Self::ClientCredentials(_) => GrantType::ClientCredentials,
+        }
+    }
+}
+
+/// Every grant of the token endpoint, in the order in which discovery names them.
+pub const ALL: [GrantType; 3] = [GrantType::AuthorizationCode, GrantType::RefreshToken, GrantType::ClientCredentials];
+
+/// The `grant_type` value (RFC 6749 §4.1.3, §4.4.2, §6).
+pub const fn name(grant: GrantType) -> &'static str {
+    match grant {
+        GrantType::AuthorizationCode => "authorization_code",
+        GrantType::RefreshToken => "refresh_token",
+        GrantType::ClientCredentials => "client_credentials",
+    }
+}
+
+/// RFC 6749 §5.2, unauthorized_client: is the client registered for this grant?
+///
+/// # Errors
+/// `UnauthorizedGrantType`.
+pub fn allowed(client: &Client, grant: GrantType) -> Result<(), Reason> {
+    if client.metadata.grant_types.contains(&grant) {
+        return Ok(());
+    }
+    Err(Reason::UnauthorizedGrantType {
+        client_id: client.client_id.clone(),
+        grant_type: name(grant).to_owned(),
+        registered: client.metadata.grant_types.iter().map(|grant| name(*grant).to_owned()).collect(),
+    })
+}
 
 /// One authorization: who, for whom, what, how the person proved themselves, and in which browser session.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,332 @@
+//! Access tokens (RFC 9068): the claims that go in, the claims that come back, and whether such a token still lives.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::grant::{ClientTokenFacts, Issuance, TokenFacts};
+use super::refusal::Reason;
+use super::scope;
+use crate::clock::Timestamp;
+use crate::oidc::user::ClaimMap;
+
+/// How far ahead of our clock another replica's may have been when it signed (design 5: a replica is unready above 5 s).
+const REPLICA_OFFSET: Duration = Duration::from_secs(5);
+
+/// What a token says beside its issuance.
+#[derive(Debug, Clone, Copy)]
+pub struct Token<'a> {
+    pub issuer: &'a str,
+    /// RFC 9068 §3: who the token is for. At least one.
+    pub audience: &'a [String],
+    /// What is left of the scopes for this audience.
+    pub scopes: &'a [String],
+    /// The grant's id, sealed (design 4.4).
+    pub jti: &'a str,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// RFC 9068 §2.2. A user's grant says how the user signed in (§2.2.1); a client's own token has the client as its subject.
+pub fn claims(issuance: &Issuance, token: &Token<'_>) -> ClaimMap {
+    let mut claims = ClaimMap::new();
+    let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    put("iss", token.issuer.into());
+    put("sub", issuance.sub().into());
+    put("aud", audience(token.audience));
+    put("client_id", issuance.client_id.as_str().into());
+    put("iat", token.issued_at.seconds().into());
+    put("exp", token.expires_at.seconds().into());
+    put("jti", token.jti.into());
+    // RFC 9068 §2.2.3: if there is a scope, it is here.
+    if !token.scopes.is_empty() {
+        put("scope", scope::join(token.scopes).into());
+    }
+    if let Some(grant) = issuance.grant() {
+        put("auth_time", grant.auth_time.seconds().into());
+        if let Some(acr) = grant.acr.as_deref().filter(|acr| !acr.is_empty()) {
+            put("acr", acr.into());
+        }
+        if !grant.amr.is_empty() {
+            put("amr", grant.amr.clone().into());
+        }
+    }
+    claims
+}
+
+/// RFC 7519 §4.1.3: one audience may be a plain string, and most readers expect it.
+fn audience(audience: &[String]) -> Value {
+    match audience {
+        [only] => only.as_str().into(),
+        several => several.to_vec().into(),
+    }
+}
+
+/// The claims of one of our own access tokens, typed (security.md R-37). Holding one means that signature and `typ` were verified,
+/// or that the seal of an opaque token was opened; it says nothing about time and revocation: see [`Claims::check`] and
+/// [`Claims::is_live`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    pub issuer: String,
+    pub subject: String,
+    pub audience: Vec<String>,
+    pub client_id: String,
+    pub scopes: Vec<String>,
+    pub jti: String,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+    all: ClaimMap,
+}
+
+impl Claims {
+    /// Reads verified claims.
+    ///
+    /// # Errors
+    /// `TokenMalformed` if a claim of RFC 9068 §2.2 is missing or has the wrong type.
+    pub fn read(claims: ClaimMap) -> Result<Self, Reason> {
+        let issued_at = seconds(&claims, "iat")?;
+        let expires_at = seconds(&claims, "exp")?;
+        let scopes = match claims.get("scope") {
+            None => Vec::new(),
+            Some(Value::String(scopes)) => scope::parse(scopes).map_err(|_| malformed("scope"))?,
+            Some(_) => return Err(malformed("scope")),
+        };
+        Ok(Self {
+            issuer: text(&claims, "iss")?,
+            subject: text(&claims, "sub")?,
+            audience: read_audience(&claims)?,
+            client_id: text(&claims, "client_id")?,
+            scopes,
+            jti: text(&claims, "jti")?,
+            issued_at,
+            expires_at,
+            all: claims,
+        })
+    }
+
+    /// All claims, as introspection answers them.
+    pub fn all(&self) -> &ClaimMap {
+        &self.all
+    }
+
+    /// RFC 9068 §2.2: is the client its own subject? Then no user's grant stands behind the token.
+    pub fn is_clients_own(&self) -> bool {
+        self.subject == self.client_id
+    }
+
+    /// Issuer and time.
+    ///
+    /// # Errors
+    /// `TokenWrongIssuer`, `TokenExpired`, `TokenFromTheFuture`.
+    pub fn check(&self, issuer: &str, now: Timestamp) -> Result<(), Reason> {
+        if self.issuer != issuer {
+            return Err(Reason::TokenWrongIssuer { expected: issuer.to_owned(), received: self.issuer.clone() });
+        }
+        // Our own clock measured both: no tolerance (design 5).
+        if now >= self.expires_at {
+            return Err(Reason::TokenExpired { expired_at: self.expires_at, now });
+        }
+        if self.issued_at > now.plus(REPLICA_OFFSET) {
+            return Err(Reason::TokenFromTheFuture { issued_at: self.issued_at, now });
+        }
+        Ok(())
+    }
+
+    /// A token of a user's grant: not revoked itself, and its grant stands (design 4.4).
+    ///
+    /// # Errors
+    /// `TokenRevoked`.
+    pub fn is_live(&self, facts: &TokenFacts, session_idle: Duration, now: Timestamp) -> Result<(), Reason> {
+        if facts.revoked {
+            return Err(revoked("the token was revoked"));
+        }
+        match &facts.grant {
+            // Design 4.1: a missing grant means inactive. Nor may a token stand on somebody else's grant.
+            None => Err(revoked("its grant is gone")),
+            Some(standing) if standing.grant.client_id != self.client_id || standing.grant.sub != self.subject => {
+                Err(revoked("its grant is another one"))
+            }
+            Some(standing) => standing.check(session_idle, now).map_err(super::grant::Fallen::of_token),
+        }
+    }
+
+    /// A client's own token: not revoked, the client enabled, and not older than its `tokens_not_before` (design 4.4).
+    ///
+    /// # Errors
+    /// `TokenRevoked`.
+    pub fn is_live_for_client(&self, facts: &ClientTokenFacts) -> Result<(), Reason> {
+        if facts.revoked {
+            return Err(revoked("the token was revoked"));
+        }
+        if !facts.client_enabled {
+            return Err(revoked("the client was disabled or removed"));
+        }
+        // `iat` has whole seconds: a token of the very second is taken for older.
+        if facts.tokens_not_before.is_some_and(|not_before| self.issued_at < not_before) {
+            return Err(revoked("the client's earlier tokens were revoked"));
+        }
+        Ok(())
+    }
+}
+
+fn revoked(because: &str) -> Reason {
+    Reason::TokenRevoked { because: because.to_owned() }
+}
+
+fn malformed(claim: &str) -> Reason {
+    Reason::TokenMalformed { detail: format!("the claim {claim} is missing or has the wrong type") }
+}
+
+fn text(claims: &ClaimMap, name: &str) -> Result<String, Reason> {
+    claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(|| malformed(name))
+}
+
+fn seconds(claims: &ClaimMap, name: &str) -> Result<Timestamp, Reason> {
+    claims.get(name).and_then(Value::as_i64).map(Timestamp::from_seconds).ok_or_else(|| malformed(name))
+}
+
+/// RFC 7519 §4.1.3: a string, or an array of strings.
+pub(crate) fn read_audience(claims: &ClaimMap) -> Result<Vec<String>, Reason> {
+    let audience: Option<Vec<String>> = match claims.get("aud") {
+        Some(Value::String(only)) => Some(vec![only.clone()]),
+        Some(Value::Array(several)) => several.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    audience.filter(|audience| !audience.is_empty()).ok_or_else(|| malformed("aud"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oauth::grant::samples::{self, at};
+    use crate::oauth::grant::{RefreshPlan, Standing};
+
+    const IDLE: Duration = Duration::from_secs(12 * 3600);
+
+    fn issuance(standing: Option<Standing>) -> Issuance {
+        Issuance {
+            client_id: "app".to_owned(),
+            standing,
+            scopes: vec!["openid".to_owned(), "orders:read".to_owned()],
+            resources: Vec::new(),
+            refresh: RefreshPlan::None,
+            id_token: false,
+            nonce: None,
+        }
+    }
+
+    fn made(standing: Option<Standing>, audience: &[&str], scopes: &[&str]) -> ClaimMap {
+        let (audience, scopes): (Vec<_>, Vec<_>) = (owned(audience), owned(scopes));
+        let token = Token {
+            issuer: "https://id.test",
+            audience: &audience,
+            scopes: &scopes,
+            jti: "sealed",
+            issued_at: at(0),
+            expires_at: at(600),
+        };
+        claims(&issuance(standing), &token)
+    }
+
+    fn owned(list: &[&str]) -> Vec<String> {
+        list.iter().map(|one| (*one).to_owned()).collect()
+    }
+
+    fn users() -> Claims {
+        Claims::read(made(Some(samples::standing()), &["https://api.test"], &["orders:read"])).unwrap()
+    }
+
+    #[test]
+    fn a_users_token_has_the_claims_of_rfc_9068() {
+        let expected = json!({
+            "iss": "https://id.test", "sub": "sub-of-alice", "aud": "https://api.test", "client_id": "app",
+            "iat": 1_800_000_000, "exp": 1_800_000_600, "jti": "sealed", "scope": "orders:read",
+            "auth_time": 1_799_999_970, "amr": ["pwd"],
+        });
+        assert_eq!(Value::Object(made(Some(samples::standing()), &["https://api.test"], &["orders:read"])), expected);
+    }
+
+    #[test]
+    fn a_clients_own_token_has_the_client_as_subject_and_no_empty_scope() {
+        let claims = made(None, &["https://id.test", "https://api.test"], &[]);
+        assert_eq!(claims["sub"], "app");
+        assert_eq!(claims["aud"], json!(["https://id.test", "https://api.test"]));
+        assert!(!claims.contains_key("scope") && !claims.contains_key("auth_time"));
+        assert!(Claims::read(claims).unwrap().is_clients_own());
+    }
+
+    #[test]
+    fn what_goes_in_comes_back() {
+        let read = users();
+        assert_eq!((read.subject.as_str(), read.client_id.as_str(), read.jti.as_str()), ("sub-of-alice", "app", "sealed"));
+        assert_eq!((read.audience, read.scopes), (owned(&["https://api.test"]), owned(&["orders:read"])));
+        assert_eq!((read.issued_at, read.expires_at), (at(0), at(600)));
+    }
+
+    #[test]
+    fn a_missing_or_wrongly_typed_claim_is_no_token() {
+        let good = made(Some(samples::standing()), &["https://api.test"], &["orders:read"]);
+        for name in ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"] {
+            for wrong in [None, Some(json!(null)), Some(json!("")), Some(json!({})), Some(json!([1])), Some(json!(1.5))] {
+                let mut claims = good.clone();
+                match wrong {
+                    None => claims.remove(name),
+                    Some(wrong) if name == "aud" && wrong == json!("") => continue,
+                    Some(wrong) => claims.insert(name.to_owned(), wrong),
+                };
+                assert!(matches!(Claims::read(claims), Err(Reason::TokenMalformed { .. })), "{name}");
+            }
+        }
+        let mut claims = good;
+        claims.insert("scope".to_owned(), json!(["orders:read"]));
+        assert!(Claims::read(claims).is_err());
+    }
+
+    #[test]
+    fn issuer_and_time_are_checked_without_tolerance() {
+        let claims = users();
+        assert_eq!(claims.check("https://id.test", at(599)), Ok(()));
+        assert!(matches!(claims.check("https://id.test", at(600)), Err(Reason::TokenExpired { .. })));
+        assert!(matches!(claims.check("https://id.test/", at(1)), Err(Reason::TokenWrongIssuer { .. })));
+        assert_eq!(claims.check("https://id.test", at(-5)), Ok(()));
+        assert!(matches!(claims.check("https://id.test", at(-6)), Err(Reason::TokenFromTheFuture { .. })));
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_its_grant_stands_and_nobody_revoked_it() {
+        let alive = TokenFacts { revoked: false, grant: Some(samples::standing()) };
+        let claims = users();
+        assert_eq!(claims.is_live(&alive, IDLE, at(1)), Ok(()));
+        let mut ended = samples::standing();
+        ended.grant.ended_at = Some(at(1));
+        let mut others = samples::standing();
+        others.grant.client_id = "other".to_owned();
+        let mut disabled = samples::standing();
+        disabled.user.enabled = false;
+        for dead in [
+            TokenFacts { revoked: true, ..alive.clone() },
+            TokenFacts { grant: None, ..alive.clone() },
+            TokenFacts { grant: Some(ended), ..alive.clone() },
+            TokenFacts { grant: Some(others), ..alive.clone() },
+            TokenFacts { grant: Some(disabled), ..alive },
+        ] {
+            assert!(matches!(claims.is_live(&dead, IDLE, at(2)), Err(Reason::TokenRevoked { .. })));
+        }
+    }
+
+    #[test]
+    fn a_clients_own_token_answers_to_the_client() {
+        let claims = Claims::read(made(None, &["https://id.test"], &[])).unwrap();
+        let alive = ClientTokenFacts { revoked: false, client_enabled: true, tokens_not_before: Some(at(0)) };
+        assert_eq!(claims.is_live_for_client(&alive), Ok(()));
+        for dead in [
+            ClientTokenFacts { revoked: true, ..alive },
+            ClientTokenFacts { client_enabled: false, ..alive },
+            ClientTokenFacts { tokens_not_before: Some(at(1)), ..alive },
+        ] {
+            assert!(matches!(claims.is_live_for_client(&dead), Err(Reason::TokenRevoked { .. })));
+        }
+    }
+}

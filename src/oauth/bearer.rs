@@ -1,0 +1,94 @@
+//! How an access token is carried to us (RFC 6750 §2): in the Authorization header, or in a form body. Never in the URL.
+
+use super::params::Params;
+use super::refusal::Reason;
+use crate::secret::Secret;
+
+/// Longest access token, in bytes (design 7).
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// Finds the one access token of a request. `headers` are its Authorization headers as sent, `form` its parameters if it has a form body.
+///
+/// # Errors
+/// `TokenMissing`, `TokenSentTwice`, `TokenMalformed`, `CredentialsInQuery`.
+pub fn token(headers: &[&[u8]], query: &Params, form: Option<&Params>) -> Result<Secret<String>, Reason> {
+    // RFC 9700 §4.3.2: clients must not pass access tokens in a query.
+    if query.get("access_token").is_some() {
+        return Err(Reason::CredentialsInQuery { name: "access_token".to_owned() });
+    }
+    let in_body = form.and_then(|form| form.get("access_token"));
+    let found = match (headers, in_body) {
+        ([], None) => return Err(Reason::TokenMissing),
+        ([], Some(token)) => token,
+        ([header], None) => from_header(header)?,
+        // RFC 6750 §2: not more than one method.
+        _ => return Err(Reason::TokenSentTwice),
+    };
+    if found.len() > MAX_TOKEN || !is_b64token(found) {
+        return Err(Reason::TokenMalformed { detail: "it is not a b64token (RFC 6750 §2.1)".to_owned() });
+    }
+    Ok(Secret::new(found.to_owned()))
+}
+
+/// RFC 6750 §2.1: `Bearer`, in any case (RFC 9110 §11.1), spaces, token.
+fn from_header(header: &[u8]) -> Result<&str, Reason> {
+    let header = std::str::from_utf8(header).map_err(|_| malformed())?;
+    let (scheme, token) = header.trim_matches(' ').split_once(' ').ok_or_else(malformed)?;
+    // Another scheme carries no access token at all.
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Reason::TokenMissing);
+    }
+    Ok(token.trim_start_matches(' '))
+}
+
+fn malformed() -> Reason {
+    Reason::TokenMalformed { detail: "the Authorization header is not `Bearer` and a token".to_owned() }
+}
+
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[&str], query: &str, form: Option<&str>) -> Result<String, Reason> {
+        let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_bytes()).collect();
+        let form = form.map(|form| Params::parse_form(form.as_bytes()).unwrap());
+        token(&headers, &Params::parse_query(query).unwrap(), form.as_ref()).map(|token| token.expose().clone())
+    }
+
+    #[test]
+    fn a_token_is_read_from_header_or_body() {
+        for header in ["Bearer mF_9.B5f-4.1JqM", "bearer mF_9.B5f-4.1JqM", "BEARER  mF_9.B5f-4.1JqM "] {
+            assert_eq!(read(&[header], "", None).unwrap(), "mF_9.B5f-4.1JqM");
+        }
+        assert_eq!(read(&[], "", Some("access_token=abc")).unwrap(), "abc");
+    }
+
+    #[test]
+    fn no_token_is_missing_and_two_are_too_many() {
+        assert_eq!(read(&[], "", None), Err(Reason::TokenMissing));
+        assert_eq!(read(&["Basic YTpi"], "", None), Err(Reason::TokenMissing));
+        assert_eq!(read(&["Bearer a"], "", Some("access_token=a")), Err(Reason::TokenSentTwice));
+        assert_eq!(read(&["Bearer a", "Bearer a"], "", None), Err(Reason::TokenSentTwice));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused() {
+        assert!(matches!(read(&[], "access_token=a", None), Err(Reason::CredentialsInQuery { .. })));
+        assert!(matches!(read(&["Bearer a"], "access_token=a", None), Err(Reason::CredentialsInQuery { .. })));
+    }
+
+    #[test]
+    fn what_is_no_b64token_is_refused() {
+        for header in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer \u{e4}", "token"] {
+            assert!(matches!(read(&[header], "", None), Err(Reason::TokenMalformed { .. })), "{header}");
+        }
+        assert!(token(&[b"Bearer \xff"], &Params::default(), None).is_err());
+        assert!(read(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN + 1))], "", None).is_err());
+    }
+}

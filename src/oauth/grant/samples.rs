@@ -1,0 +1,129 @@
+//! Facts for unit tests: one ordinary client, user, grant, code and family, to be changed where a test wants it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{AuthorizationCode, Grant, Limits, SessionFacts, Standing};
+use crate::clock::Timestamp;
+use crate::oauth::client::{Client, ClientMetadata};
+use crate::oauth::family::Family;
+use crate::oauth::resource::{Resource, ResourceScope};
+use crate::oidc::user::{Claims, User};
+
+pub const LIMITS: Limits = Limits { session_idle: Duration::from_secs(12 * 3600), refresh_idle: Duration::from_secs(30 * 86_400) };
+
+/// Seconds after the beginning of the test.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000 + seconds)
+}
+
+/// A confidential web client with the code and refresh grants.
+pub fn client(client_id: &str) -> Client {
+    let metadata: ClientMetadata = serde_json::from_value(serde_json::json!({
+        "client_name": "An app",
+        "redirect_uris": ["https://app.test/callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "openid profile email offline_access",
+    }))
+    .unwrap();
+    Client {
+        client_id: client_id.to_owned(),
+        metadata,
+        enabled: true,
+        secrets: Vec::new(),
+        tokens_not_before: None,
+        metadata_version: 1,
+        created_at: at(-1000),
+        updated_at: at(-1000),
+    }
+}
+
+pub fn resource(identifier: &str, scopes: &[&str]) -> Resource {
+    Resource {
+        identifier: identifier.to_owned(),
+        name: identifier.to_owned(),
+        scopes: scopes.iter().map(|name| ResourceScope { name: (*name).to_owned(), description: String::new() }).collect(),
+        access_token_lifetime: None,
+        access_token_signing_alg: Default::default(),
+        access_token_format: Default::default(),
+        introspection_clients: Vec::new(),
+    }
+}
+
+pub fn user() -> User {
+    User {
+        id: Uuid::from_u128(3),
+        sub: "sub-of-alice".to_owned(),
+        username: "alice".to_owned(),
+        enabled: true,
+        admin: false,
+        groups: Vec::new(),
+        claims: Claims::default(),
+        created_at: at(-1000),
+        updated_at: at(-1000),
+    }
+}
+
+/// A grant of `openid offline_access orders:read` to `app`, made at 0.
+pub fn grant() -> Grant {
+    Grant {
+        id: Uuid::from_u128(2),
+        client_id: "app".to_owned(),
+        user_id: Uuid::from_u128(3),
+        sub: "sub-of-alice".to_owned(),
+        scopes: ["openid", "offline_access", "orders:read"].map(str::to_owned).to_vec(),
+        resources: Vec::new(),
+        auth_time: at(-30),
+        acr: None,
+        amr: vec!["pwd".to_owned()],
+        session_id: Some(Uuid::from_u128(4)),
+        sid: Some("sid-of-alice".to_owned()),
+        nonce: Some("n-0S6".to_owned()),
+        created_at: at(0),
+        expires_at: at(180 * 86_400),
+        ended_at: None,
+        ended_because: None,
+    }
+}
+
+pub fn standing() -> Standing {
+    let session = SessionFacts { last_used_at: at(0), expires_at: at(7 * 86_400), ended_at: None };
+    Standing { grant: grant(), user: user(), client_enabled: true, session: Some(session) }
+}
+
+/// A code with the challenge of RFC 7636 appendix B, made at 0 and alive for 60 s.
+pub fn code() -> AuthorizationCode {
+    AuthorizationCode {
+        grant_id: Uuid::from_u128(2),
+        client_id: "app".to_owned(),
+        redirect_uri: Some("https://app.test/callback".to_owned()),
+        code_challenge: Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned()),
+        nonce: Some("n-0S6".to_owned()),
+        created_at: at(0),
+        expires_at: at(60),
+        consumed_at: None,
+    }
+}
+
+/// A family made at 0, of which nothing was redeemed.
+pub fn family() -> Family {
+    Family {
+        id: Uuid::from_u128(1),
+        grant_id: Uuid::from_u128(2),
+        client_id: "app".to_owned(),
+        salt: [7; 16],
+        key_id: 1,
+        generation: 1,
+        previous: 0,
+        previous_redeemed_at: None,
+        burst_first: 0,
+        burst_recovered: 0,
+        burst_started_at: None,
+        created_at: at(0),
+        last_used_at: at(0),
+        expires_at: at(180 * 86_400),
+        ended_at: None,
+        ended_because: None,
+    }
+}

@@ -1,0 +1,157 @@
+//! The metadata documents (OpenID Connect Discovery §3, RFC 8414 §2). Both are this one document. It is made of the enums that the code
+//! matches on, so that it cannot promise what the code lacks; members without a value are left out, never null.
+
+use serde_json::{Value, json};
+
+use super::claims::BY_SCOPE;
+use super::user::ClaimMap;
+use crate::jose::Alg;
+use crate::oauth::client::AuthMethod;
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::{grant, pkce, scope};
+
+/// What depends on this deployment.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered<'a> {
+    /// Algorithms that there is an active key for.
+    pub algs: &'a [Alg],
+    /// Languages of the pages, as BCP 47 tags.
+    pub ui_locales: &'a [&'a str],
+}
+
+/// Claims that an ID token of ours may have beside those by scope.
+const ID_TOKEN_CLAIMS: [&str; 11] = ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"];
+
+/// The document, for an issuer without trailing slash.
+pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
+    let mut document = ClaimMap::new();
+    document.insert("issuer".to_owned(), issuer.into());
+    for endpoint in Endpoint::ALL {
+        if let Some(member) = endpoint.metadata_member() {
+            document.insert(member.to_owned(), endpoint.url(issuer).into());
+        }
+    }
+    let all_methods = AUTH_METHODS.map(auth_method);
+    let confidential: Vec<_> = AUTH_METHODS.into_iter().filter(|method| proves(*method)).map(auth_method).collect();
+    let mut claims = ID_TOKEN_CLAIMS.to_vec();
+    claims.extend(BY_SCOPE.iter().flat_map(|(_, names)| *names));
+    let members = [
+        // Scopes of resources are left out: clients in the field ask for all that they see here.
+        ("scopes_supported", json!(scope::OPENID_CONNECT)),
+        ("response_types_supported", json!(["code"])),
+        ("response_modes_supported", json!(["query", "form_post"])),
+        ("grant_types_supported", json!(grant::ALL.map(grant::name))),
+        ("prompt_values_supported", json!(["none", "login", "consent", "select_account"])),
+        ("subject_types_supported", json!(["public"])),
+        ("id_token_signing_alg_values_supported", json!(offered.algs)),
+        ("token_endpoint_auth_methods_supported", json!(all_methods)),
+        ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
+        // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
+        ("introspection_endpoint_auth_methods_supported", json!(confidential)),
+        ("code_challenge_methods_supported", json!([pkce::S256])),
+        ("claim_types_supported", json!(["normal"])),
+        ("claims_supported", json!(claims)),
+        ("ui_locales_supported", json!(offered.ui_locales)),
+        ("authorization_response_iss_parameter_supported", json!(true)),
+        ("claims_parameter_supported", json!(false)),
+        ("request_parameter_supported", json!(false)),
+        // Its default is true (Discovery §3).
+        ("request_uri_parameter_supported", json!(false)),
+    ];
+    document.extend(members.map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(document)
+}
+
+/// Every authentication method of the token endpoint.
+const AUTH_METHODS: [AuthMethod; 3] = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::None];
+
+const fn auth_method(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::ClientSecretBasic => "client_secret_basic",
+        AuthMethod::ClientSecretPost => "client_secret_post",
+        AuthMethod::None => "none",
+    }
+}
+
+/// Does a client prove anything by it?
+const fn proves(method: AuthMethod) -> bool {
+    match method {
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => true,
+        AuthMethod::None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn made() -> Value {
+        document("https://id.test/tenant", &Offered { algs: &[Alg::RS256, Alg::ES256, Alg::EdDSA], ui_locales: &["en", "de"] })
+    }
+
+    #[test]
+    fn the_document_says_exactly_what_works() {
+        let expected = json!({
+            "issuer": "https://id.test/tenant",
+            "authorization_endpoint": "https://id.test/tenant/authorize",
+            "token_endpoint": "https://id.test/tenant/token",
+            "introspection_endpoint": "https://id.test/tenant/introspect",
+            "revocation_endpoint": "https://id.test/tenant/revoke",
+            "userinfo_endpoint": "https://id.test/tenant/userinfo",
+            "end_session_endpoint": "https://id.test/tenant/logout",
+            "jwks_uri": "https://id.test/tenant/jwks",
+            "scopes_supported": ["openid", "profile", "email", "address", "phone", "offline_access"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query", "form_post"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "code_challenge_methods_supported": ["S256"],
+            "claim_types_supported": ["normal"],
+            "claims_supported": [
+                "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash",
+                "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile", "picture",
+                "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at",
+                "email", "email_verified", "address", "phone_number", "phone_number_verified",
+            ],
+            "ui_locales_supported": ["en", "de"],
+            "authorization_response_iss_parameter_supported": true,
+            "claims_parameter_supported": false,
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
+        });
+        assert_eq!(made(), expected);
+    }
+
+    #[test]
+    fn nothing_is_null_blank_or_repeated() {
+        for (name, value) in made().as_object().unwrap() {
+            match value {
+                Value::Null => panic!("{name}"),
+                Value::String(text) => assert!(!text.is_empty(), "{name}"),
+                Value::Array(values) => {
+                    let distinct: HashSet<_> = values.iter().map(|value| value.as_str().unwrap()).collect();
+                    assert!(!values.is_empty() && distinct.len() == values.len(), "{name}");
+                }
+                Value::Bool(_) => {}
+                other => panic!("{name}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_registration_knows() {
+        for grant in grant::ALL {
+            assert_eq!(json!(grant), json!(grant::name(grant)));
+        }
+        for method in AUTH_METHODS {
+            assert_eq!(json!(method), json!(auth_method(method)));
+        }
+    }
+}

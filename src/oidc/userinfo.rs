@@ -1,0 +1,72 @@
+//! The userinfo endpoint (OpenID Connect Core §5.3): which tokens it takes, and what it says.
+
+use super::claims::for_scopes;
+use super::user::{ClaimMap, User};
+use crate::oauth::access_token::Claims;
+use crate::oauth::refusal::Reason;
+use crate::oauth::scope;
+
+/// Is this token meant for userinfo at all? To be asked after [`Claims::check`], before the store.
+///
+/// # Errors
+/// `TokenWrongAudience`: its `aud` lacks the issuer (design 4.4). `InsufficientScope`: it is nobody's sign-in (§5.3.1).
+pub fn accept(claims: &Claims, issuer: &str) -> Result<(), Reason> {
+    if !claims.audience.iter().any(|audience| audience == issuer) {
+        return Err(Reason::TokenWrongAudience { expected: issuer.to_owned(), received: claims.audience.clone() });
+    }
+    let signed_in = claims.scopes.iter().any(|granted| granted == scope::OPENID) && !claims.is_clients_own();
+    if !signed_in {
+        return Err(Reason::InsufficientScope { needed: scope::OPENID.to_owned(), received: claims.scopes.clone() });
+    }
+    Ok(())
+}
+
+/// OpenID Connect Core §5.3.2: `sub` always, and the claims of the token's own scopes.
+pub fn response(claims: &Claims, user: &User) -> ClaimMap {
+    let mut body = for_scopes(user, &claims.scopes);
+    body.insert("sub".to_owned(), claims.subject.as_str().into());
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::oauth::grant::samples;
+
+    fn claims(aud: Value, scope: &str, sub: &str) -> Claims {
+        let claims = json!({
+            "iss": "https://id.test", "sub": sub, "aud": aud, "client_id": "app", "scope": scope,
+            "iat": 1_800_000_000, "exp": 1_800_000_600, "jti": "sealed",
+        });
+        Claims::read(claims.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_token_for_the_issuer_with_openid_is_accepted() {
+        for aud in [json!("https://id.test"), json!(["https://api.test", "https://id.test"])] {
+            assert_eq!(accept(&claims(aud, "email openid", "alice"), "https://id.test"), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_token_for_somebody_else_is_refused() {
+        let refused = accept(&claims(json!("https://api.test"), "openid", "alice"), "https://id.test");
+        assert!(matches!(refused, Err(Reason::TokenWrongAudience { .. })));
+    }
+
+    #[test]
+    fn a_token_that_is_nobodys_sign_in_is_refused() {
+        for token in [claims(json!("https://id.test"), "email", "alice"), claims(json!("https://id.test"), "openid", "app")] {
+            assert!(matches!(accept(&token, "https://id.test"), Err(Reason::InsufficientScope { .. })));
+        }
+    }
+
+    #[test]
+    fn the_answer_has_the_subject_and_the_claims_of_the_scopes() {
+        let body = response(&claims(json!("https://id.test"), "openid profile", "sub-of-alice"), &samples::user());
+        let expected = json!({"sub": "sub-of-alice", "preferred_username": "alice", "updated_at": 1_799_999_000});
+        assert_eq!(Value::Object(body), expected);
+    }
+}
