@@ -17,10 +17,6 @@ const REPLICA_OFFSET: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub struct Token<'a> {
     pub issuer: &'a str,
-    /// RFC 9068 §3: who the token is for. At least one.
-    pub audience: &'a [String],
-    /// What is left of the scopes for this audience.
-    pub scopes: &'a [String],
     /// The grant's id, sealed (design 4.4).
     pub jti: &'a str,
     pub issued_at: Timestamp,
@@ -33,14 +29,15 @@ pub fn claims(issuance: &Issuance, token: &Token<'_>) -> ClaimMap {
     let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     put("iss", token.issuer.into());
     put("sub", issuance.sub().into());
-    put("aud", audience(token.audience));
+    // RFC 9068 §3: never empty.
+    put("aud", audience(&issuance.audience.aud));
     put("client_id", issuance.client_id.as_str().into());
     put("iat", token.issued_at.seconds().into());
     put("exp", token.expires_at.seconds().into());
     put("jti", token.jti.into());
     // RFC 9068 §2.2.3: if there is a scope, it is here.
-    if !token.scopes.is_empty() {
-        put("scope", scope::join(token.scopes).into());
+    if !issuance.audience.scopes.is_empty() {
+        put("scope", scope::join(&issuance.audience.scopes).into());
     }
     if let Some(grant) = issuance.grant() {
         put("auth_time", grant.auth_time.seconds().into());
@@ -201,33 +198,20 @@ mod tests {
 
     use super::*;
     use crate::oauth::grant::samples::{self, at};
-    use crate::oauth::grant::{RefreshPlan, Standing};
 
     const IDLE: Duration = Duration::from_secs(12 * 3600);
 
-    fn issuance(standing: Option<Standing>) -> Issuance {
-        Issuance {
-            client_id: "app".to_owned(),
-            standing,
-            scopes: vec!["openid".to_owned(), "orders:read".to_owned()],
-            resources: Vec::new(),
-            refresh: RefreshPlan::None,
-            id_token: false,
-            nonce: None,
-        }
+    fn made(issuance: &Issuance) -> ClaimMap {
+        let token = Token { issuer: "https://id.test", jti: "sealed", issued_at: at(0), expires_at: at(600) };
+        claims(issuance, &token)
     }
 
-    fn made(standing: Option<Standing>, audience: &[&str], scopes: &[&str]) -> ClaimMap {
-        let (audience, scopes): (Vec<_>, Vec<_>) = (owned(audience), owned(scopes));
-        let token = Token {
-            issuer: "https://id.test",
-            audience: &audience,
-            scopes: &scopes,
-            jti: "sealed",
-            issued_at: at(0),
-            expires_at: at(600),
-        };
-        claims(&issuance(standing), &token)
+    fn made_for_alice() -> ClaimMap {
+        made(&samples::issuance(Some(samples::standing()), &["orders:read"]))
+    }
+
+    fn made_for_a_service() -> ClaimMap {
+        made(&samples::issuance(None, &[]))
     }
 
     fn owned(list: &[&str]) -> Vec<String> {
@@ -235,39 +219,44 @@ mod tests {
     }
 
     fn users() -> Claims {
-        Claims::read(made(Some(samples::standing()), &["https://api.test"], &["orders:read"])).unwrap()
+        Claims::read(made_for_alice()).unwrap()
     }
 
     #[test]
     fn a_users_token_has_the_claims_of_rfc_9068() {
         let expected = json!({
-            "iss": "https://id.test", "sub": "sub-of-alice", "aud": "https://api.test", "client_id": "app",
+            "iss": "https://id.test", "sub": "sub-of-alice", "aud": "https://orders.test", "client_id": "app",
             "iat": 1_800_000_000, "exp": 1_800_000_600, "jti": "sealed", "scope": "orders:read",
             "auth_time": 1_799_999_970, "amr": ["pwd"],
         });
-        assert_eq!(Value::Object(made(Some(samples::standing()), &["https://api.test"], &["orders:read"])), expected);
+        assert_eq!(Value::Object(made_for_alice()), expected);
     }
 
     #[test]
     fn a_clients_own_token_has_the_client_as_subject_and_no_empty_scope() {
-        let claims = made(None, &["https://id.test", "https://api.test"], &[]);
-        assert_eq!(claims["sub"], "app");
-        assert_eq!(claims["aud"], json!(["https://id.test", "https://api.test"]));
+        let claims = made_for_a_service();
+        assert_eq!((&claims["sub"], &claims["aud"]), (&json!("app"), &json!("https://id.test")));
         assert!(!claims.contains_key("scope") && !claims.contains_key("auth_time"));
         assert!(Claims::read(claims).unwrap().is_clients_own());
+    }
+
+    #[test]
+    fn several_audiences_are_an_array() {
+        let claims = made(&samples::issuance(Some(samples::standing()), &["openid", "orders:read"]));
+        assert_eq!(claims["aud"], json!(["https://id.test", "https://orders.test"]));
     }
 
     #[test]
     fn what_goes_in_comes_back() {
         let read = users();
         assert_eq!((read.subject.as_str(), read.client_id.as_str(), read.jti.as_str()), ("sub-of-alice", "app", "sealed"));
-        assert_eq!((read.audience, read.scopes), (owned(&["https://api.test"]), owned(&["orders:read"])));
+        assert_eq!((read.audience, read.scopes), (owned(&["https://orders.test"]), owned(&["orders:read"])));
         assert_eq!((read.issued_at, read.expires_at), (at(0), at(600)));
     }
 
     #[test]
     fn a_missing_or_wrongly_typed_claim_is_no_token() {
-        let good = made(Some(samples::standing()), &["https://api.test"], &["orders:read"]);
+        let good = made_for_alice();
         for name in ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"] {
             for wrong in [None, Some(json!(null)), Some(json!("")), Some(json!({})), Some(json!([1])), Some(json!(1.5))] {
                 let mut claims = good.clone();
@@ -318,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_clients_own_token_answers_to_the_client() {
-        let claims = Claims::read(made(None, &["https://id.test"], &[])).unwrap();
+        let claims = Claims::read(made_for_a_service()).unwrap();
         let alive = ClientTokenFacts { revoked: false, client_enabled: true, tokens_not_before: Some(at(0)) };
         assert_eq!(claims.is_live_for_client(&alive), Ok(()));
         for dead in [

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::access_token::Claims;
-use super::client::{AuthMethod, Client, Introspection};
+use super::client::{AuthMethod, Introspection};
+use super::client_auth::AuthenticatedClient;
 use super::family::{self, Presented};
 use super::grant::FamilyFacts;
 use super::grant::Limits;
@@ -38,15 +39,15 @@ impl Answer {
 ///
 /// # Errors
 /// `IntrospectionNotAllowed`.
-pub fn may_ask(caller: &Client) -> Result<(), Reason> {
-    match caller.metadata.token_endpoint_auth_method {
+pub fn may_ask(caller: &AuthenticatedClient) -> Result<(), Reason> {
+    match caller.method() {
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => Ok(()),
         AuthMethod::None => Err(not_allowed(caller)),
     }
 }
 
 /// Answers about an access token whose signature or seal holds. `live` is the outcome of [`Claims::check`] and [`Claims::is_live`].
-pub fn access_token(caller: &Client, claims: &Claims, live: Result<(), Reason>, resources: &[Resource]) -> Answer {
+pub fn access_token(caller: &AuthenticatedClient, claims: &Claims, live: Result<(), Reason>, resources: &[Resource]) -> Answer {
     if !may_see(caller, &claims.client_id, &claims.audience, resources) {
         return Answer::Inactive(not_allowed(caller));
     }
@@ -61,7 +62,7 @@ pub fn access_token(caller: &Client, claims: &Claims, live: Result<(), Reason>, 
 
 /// Answers about a refresh token. An old generation is inactive, and asking has no effect (design 4.2).
 pub fn refresh_token(
-    caller: &Client,
+    caller: &AuthenticatedClient,
     presented: &Presented,
     facts: Option<&FamilyFacts>,
     genuine: bool,
@@ -112,7 +113,7 @@ fn end(family: &family::Family, idle: Duration) -> Timestamp {
 }
 
 /// Design 4.4: its own client, the `introspection_clients` of a resource that it is for, and clients that may see everything.
-fn may_see(caller: &Client, issued_to: &str, audience: &[String], resources: &[Resource]) -> bool {
+fn may_see(caller: &AuthenticatedClient, issued_to: &str, audience: &[String], resources: &[Resource]) -> bool {
     let own = caller.client_id == issued_to;
     let any = match caller.metadata.introspection {
         Introspection::Any => true,
@@ -125,7 +126,7 @@ fn may_see(caller: &Client, issued_to: &str, audience: &[String], resources: &[R
     own || any || named
 }
 
-fn not_allowed(caller: &Client) -> Reason {
+fn not_allowed(caller: &AuthenticatedClient) -> Reason {
     Reason::IntrospectionNotAllowed { client_id: caller.client_id.clone() }
 }
 
@@ -134,6 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::oauth::client::Client;
     use crate::oauth::family::{Family, encode};
     use crate::oauth::grant::samples::{self, at};
 
@@ -154,14 +156,14 @@ mod tests {
     }
 
     fn about_access(caller: &Client, live: Result<(), Reason>) -> Value {
-        Value::Object(access_token(caller, &claims(), live, &resources(&["orders-api"])).body())
+        Value::Object(access_token(&samples::authenticated(caller.clone()), &claims(), live, &resources(&["orders-api"])).body())
     }
 
     fn about_refresh(caller: &Client, generation: i64, family: Family, genuine: bool) -> Value {
         let presented = Presented::parse(encode(family.id, generation, &[1; 32]).expose()).unwrap();
         let facts = FamilyFacts { family, standing: samples::standing() };
         let context = Context { issuer: "https://id.test", limits: samples::LIMITS, now: at(100) };
-        Value::Object(refresh_token(caller, &presented, Some(&facts), genuine, &context).body())
+        Value::Object(refresh_token(&samples::authenticated(caller.clone()), &presented, Some(&facts), genuine, &context).body())
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
     fn a_client_that_cannot_authenticate_may_not_ask() {
         let mut public = samples::client("spa");
         public.metadata.token_endpoint_auth_method = AuthMethod::None;
-        assert!(matches!(may_ask(&public), Err(Reason::IntrospectionNotAllowed { .. })));
-        assert_eq!(may_ask(&samples::client("app")), Ok(()));
+        assert!(matches!(may_ask(&samples::authenticated(public)), Err(Reason::IntrospectionNotAllowed { .. })));
+        assert_eq!(may_ask(&samples::authenticated(samples::client("app"))), Ok(()));
     }
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::access_token::Claims;
-use super::client::Client;
+use super::client_auth::AuthenticatedClient;
 use super::grant::FamilyFacts;
 use super::refusal::Reason;
 use crate::clock::Timestamp;
@@ -20,7 +20,7 @@ pub enum Revocation {
 }
 
 /// A refresh token: `facts` is what the store found under its family id, `genuine` whether its MAC holds.
-pub fn refresh_token(caller: &Client, facts: Option<&FamilyFacts>, genuine: bool) -> Revocation {
+pub fn refresh_token(caller: &AuthenticatedClient, facts: Option<&FamilyFacts>, genuine: bool) -> Revocation {
     let Some(FamilyFacts { family, .. }) = facts.filter(|_| genuine) else {
         return Revocation::Nothing(Reason::RefreshTokenUnknown);
     };
@@ -39,7 +39,7 @@ pub fn refresh_token(caller: &Client, facts: Option<&FamilyFacts>, genuine: bool
 }
 
 /// An access token whose signature or seal holds.
-pub fn access_token(caller: &Client, claims: &Claims, issuer: &str, now: Timestamp) -> Revocation {
+pub fn access_token(caller: &AuthenticatedClient, claims: &Claims, issuer: &str, now: Timestamp) -> Revocation {
     // RFC 7009 §2.1: verify that the token was issued to the client that asks.
     if claims.client_id != caller.client_id {
         return Revocation::Nothing(Reason::TokenWrongAudience {
@@ -72,6 +72,10 @@ mod tests {
         Claims::read(claims.as_object().unwrap().clone()).unwrap()
     }
 
+    fn client(client_id: &str) -> AuthenticatedClient {
+        samples::authenticated(samples::client(client_id))
+    }
+
     fn facts(family: Family) -> FamilyFacts {
         FamilyFacts { family, standing: samples::standing() }
     }
@@ -81,7 +85,7 @@ mod tests {
         let ends = Revocation::EndFamily { family_id: samples::family().id, grant_id: samples::grant().id };
         let rotated = Family { generation: 5, previous: 4, ..samples::family() };
         for family in [samples::family(), rotated] {
-            assert_eq!(refresh_token(&samples::client("app"), Some(&facts(family)), true), ends);
+            assert_eq!(refresh_token(&client("app"), Some(&facts(family)), true), ends);
         }
     }
 
@@ -90,10 +94,10 @@ mod tests {
         let found = facts(samples::family());
         let ended = facts(Family { ended_at: Some(at(1)), ..samples::family() });
         for outcome in [
-            refresh_token(&samples::client("other"), Some(&found), true),
-            refresh_token(&samples::client("app"), Some(&found), false),
-            refresh_token(&samples::client("app"), None, true),
-            refresh_token(&samples::client("app"), Some(&ended), true),
+            refresh_token(&client("other"), Some(&found), true),
+            refresh_token(&client("app"), Some(&found), false),
+            refresh_token(&client("app"), None, true),
+            refresh_token(&client("app"), Some(&ended), true),
         ] {
             assert!(matches!(outcome, Revocation::Nothing(_)), "{outcome:?}");
         }
@@ -101,12 +105,12 @@ mod tests {
 
     #[test]
     fn an_access_token_is_remembered_until_it_expires() {
-        let app = samples::client("app");
+        let app = client("app");
         let remembered = Revocation::RememberToken { jti: "sealed".to_owned(), expires_at: at(600) };
         assert_eq!(access_token(&app, &claims(), "https://id.test", at(1)), remembered);
         assert_eq!(access_token(&app, &claims(), "https://id.test", at(-100)), remembered);
         assert!(matches!(access_token(&app, &claims(), "https://id.test", at(600)), Revocation::Nothing(_)));
         assert!(matches!(access_token(&app, &claims(), "https://other.test", at(1)), Revocation::Nothing(_)));
-        assert!(matches!(access_token(&samples::client("other"), &claims(), "https://id.test", at(1)), Revocation::Nothing(_)));
+        assert!(matches!(access_token(&client("other"), &claims(), "https://id.test", at(1)), Revocation::Nothing(_)));
     }
 }

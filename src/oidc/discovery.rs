@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
 use crate::jose::Alg;
-use crate::oauth::client::AuthMethod;
+use crate::oauth::client::{AuthMethod, GrantType};
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::{grant, pkce, scope};
+use crate::oauth::{pkce, scope};
 
 /// What depends on this deployment.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +31,8 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
             document.insert(member.to_owned(), endpoint.url(issuer).into());
         }
     }
-    let all_methods = AUTH_METHODS.map(auth_method);
-    let confidential: Vec<_> = AUTH_METHODS.into_iter().filter(|method| proves(*method)).map(auth_method).collect();
+    let all_methods = AuthMethod::ALL.map(AuthMethod::as_str);
+    let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| proves(*method)).map(AuthMethod::as_str).collect();
     let mut claims = ID_TOKEN_CLAIMS.to_vec();
     claims.extend(BY_SCOPE.iter().flat_map(|(_, names)| *names));
     let members = [
@@ -40,7 +40,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("scopes_supported", json!(scope::OPENID_CONNECT)),
         ("response_types_supported", json!(["code"])),
         ("response_modes_supported", json!(["query", "form_post"])),
-        ("grant_types_supported", json!(grant::ALL.map(grant::name))),
+        ("grant_types_supported", json!(GrantType::ALL.map(GrantType::as_str))),
         ("prompt_values_supported", json!(["none", "login", "consent", "select_account"])),
         ("subject_types_supported", json!(["public"])),
         ("id_token_signing_alg_values_supported", json!(offered.algs)),
@@ -60,17 +60,6 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
     ];
     document.extend(members.map(|(name, value)| (name.to_owned(), value)));
     Value::Object(document)
-}
-
-/// Every authentication method of the token endpoint.
-const AUTH_METHODS: [AuthMethod; 3] = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::None];
-
-const fn auth_method(method: AuthMethod) -> &'static str {
-    match method {
-        AuthMethod::ClientSecretBasic => "client_secret_basic",
-        AuthMethod::ClientSecretPost => "client_secret_post",
-        AuthMethod::None => "none",
-    }
 }
 
 /// Does a client prove anything by it?
@@ -147,11 +136,11 @@ mod tests {
 
     #[test]
     fn names_are_those_that_registration_knows() {
-        for grant in grant::ALL {
-            assert_eq!(json!(grant), json!(grant::name(grant)));
+        for grant in GrantType::ALL {
+            assert_eq!(json!(grant), json!(grant.as_str()));
         }
-        for method in AUTH_METHODS {
-            assert_eq!(json!(method), json!(auth_method(method)));
+        for method in AuthMethod::ALL {
+            assert_eq!(json!(method), json!(method.as_str()));
         }
     }
 }

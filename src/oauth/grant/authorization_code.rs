@@ -4,13 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::facts::CodeFacts;
-use super::issuance::{Issuance, Limits, RefreshPlan};
+use super::issuance::{Draft, Issuance, Limits, RefreshPlan};
 use super::narrow;
 use crate::clock::Timestamp;
 use crate::oauth::client::{Client, GrantType, Profile, RefreshRotation};
+use crate::oauth::client_auth::AuthenticatedClient;
 use crate::oauth::params::Params;
 use crate::oauth::pkce;
 use crate::oauth::refusal::{Effect, Reason, Refusal};
+use crate::oauth::resource::Catalogue;
 use crate::secret::{Digest, Secret};
 
 /// How long after its redemption the same client with the right verifier may send a code again without harm (design 4.3).
@@ -58,8 +60,9 @@ impl fmt::Debug for Request {
 /// Every reason of RFC 6749 §5.2 that applies; a replay carries the end of the grant as its effect.
 pub fn decide(
     request: &Request,
-    client: &Client,
+    client: &AuthenticatedClient,
     facts: Option<&CodeFacts>,
+    catalogue: &Catalogue,
     limits: &Limits,
     now: Timestamp,
 ) -> Result<Issuance, Refusal> {
@@ -85,18 +88,18 @@ pub fn decide(
     redirect_uri(code.redirect_uri.as_deref(), request.redirect_uri.as_deref(), client)?;
     // RFC 7636 §4.6: the verifier of the challenge; RFC 9700 §4.8.2: none without one.
     pkce::verify(code.code_challenge.as_deref(), request.verifier())?;
-    // The world may have changed since the code was made.
-    standing.check(limits.session_idle, now)?;
-
-    Ok(Issuance {
-        client_id: client.client_id.clone(),
-        scopes: standing.grant.scopes.clone(),
-        resources: narrow::resources(&request.resources, &standing.grant.resources)?,
-        refresh: if super::allowed(client, GrantType::RefreshToken).is_ok() { RefreshPlan::Begin } else { RefreshPlan::None },
-        id_token: standing.grant.has_scope("openid"),
-        nonce: code.nonce.clone(),
+    // RFC 8707 §2.2: the resources of this one access token.
+    let grant = &standing.grant;
+    let resources = narrow::resources(&request.resources, &grant.resources, &grant.scopes, catalogue)?;
+    let draft = Draft {
         standing: Some(standing.clone()),
-    })
+        scopes: grant.scopes.clone(),
+        resources,
+        refresh: if client.uses(GrantType::RefreshToken) { RefreshPlan::Begin } else { RefreshPlan::None },
+        nonce: code.nonce.clone(),
+    };
+    // The world may have changed since the code was made.
+    Ok(draft.settle(client, catalogue, limits, now)?)
 }
 
 impl Request {
@@ -167,7 +170,14 @@ mod tests {
     }
 
     fn decide_at(body: &str, client: &Client, facts: &CodeFacts, seconds: i64) -> Result<Issuance, Refusal> {
-        decide(&request(body), client, Some(facts), &samples::LIMITS, at(seconds))
+        decide(
+            &request(body),
+            &samples::authenticated(client.clone()),
+            Some(facts),
+            &samples::catalogue(),
+            &samples::LIMITS,
+            at(seconds),
+        )
     }
 
     fn refused(body: &str, facts: &CodeFacts, seconds: i64) -> Refusal {
@@ -177,7 +187,7 @@ mod tests {
     #[test]
     fn a_right_code_is_issued_for_with_all_that_was_granted() {
         let issuance = decide_at(BODY, &samples::client("app"), &facts(), 59).unwrap();
-        assert_eq!(issuance.scopes, samples::grant().scopes);
+        assert_eq!(issuance.audience.scopes, samples::grant().scopes);
         assert_eq!(
             (issuance.refresh.clone(), issuance.id_token, issuance.nonce.as_deref()),
             (RefreshPlan::Begin, true, Some("n-0S6"))
@@ -196,7 +206,8 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_refused() {
-        let refusal = decide(&request(BODY), &samples::client("app"), None, &samples::LIMITS, at(1)).unwrap_err();
+        let client = samples::authenticated(samples::client("app"));
+        let refusal = decide(&request(BODY), &client, None, &samples::catalogue(), &samples::LIMITS, at(1)).unwrap_err();
         assert_eq!(refusal, Reason::CodeUnknown.into());
         assert_eq!(
             Request::parse(&Params::parse_form(b"grant_type=authorization_code").unwrap()).unwrap_err(),
@@ -325,13 +336,13 @@ mod tests {
 
     #[test]
     fn a_resource_may_be_narrowed_and_not_widened() {
-        let mut facts = facts();
-        facts.standing.grant.resources = vec!["https://a.test".to_owned(), "https://b.test".to_owned()];
         let client = samples::client("app");
-        let issuance = decide_at(&format!("{BODY}&resource=https://b.test"), &client, &facts, 1).unwrap();
-        assert_eq!(issuance.resources, ["https://b.test"]);
-        let refusal = decide_at(&format!("{BODY}&resource=https://c.test"), &client, &facts, 1).unwrap_err();
-        assert!(matches!(refusal.reason, Reason::ResourceNotAllowed { .. }));
+        let issuance = decide_at(&format!("{BODY}&resource=https://orders.test"), &client, &facts(), 1).unwrap();
+        assert_eq!(issuance.audience.aud, ["https://orders.test"]);
+        for wider in ["https://mail.test", "https://unknown.test"] {
+            let refusal = decide_at(&format!("{BODY}&resource={wider}"), &client, &facts(), 1).unwrap_err();
+            assert!(matches!(refusal.reason, Reason::ResourceNotAllowed { .. }), "{wider}");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
-//! What a grant decided to issue. Decisions end here; `service/issue` mints, alone and for all grants.
+//! What a grant decided to issue. An [`Issuance`] is made by [`Draft::settle`] alone, which looks at the whole world once more: so every
+//! grant makes the same checks, and `service/issue` mints from nothing else (design 3, security.md R-09).
 
 use std::time::Duration;
 
 use super::Grant;
 use super::facts::Standing;
+use crate::clock::Timestamp;
+use crate::oauth::client_auth::AuthenticatedClient;
 use crate::oauth::family::Family;
 use crate::oauth::refusal::Reason;
+use crate::oauth::resource::{self, Audience, Catalogue};
 use crate::oauth::scope;
 
 /// Tokens to mint, once the write that the decision rests on has gone through.
@@ -14,16 +18,19 @@ pub struct Issuance {
     pub client_id: String,
     /// The user's authorization; `None` for client_credentials.
     pub standing: Option<Standing>,
-    /// The scopes of this access token.
-    pub scopes: Vec<String>,
-    /// The resources asked for (RFC 8707 §2.2); empty: those of the scopes (design 4.4).
-    pub resources: Vec<String>,
+    /// For whom the access token is, with which scopes, and how it is made. Its scopes are the `scope` of the answer.
+    pub audience: Audience,
     pub refresh: RefreshPlan,
     /// An ID token goes with it: `openid` is among the scopes.
     pub id_token: bool,
     /// OpenID Connect Core §3.1.3.3: of the authorization request. Never in a refresh answer.
     pub nonce: Option<String>,
+    /// Nobody else makes one.
+    _settled: Settled,
 }
+
+#[derive(Debug, Clone, PartialEq)]
+struct Settled;
 
 /// Whether a refresh token goes with the answer (design 4.2, "Who gets one").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +52,69 @@ pub struct Limits {
     pub refresh_idle: Duration,
 }
 
+/// What a grant wants to issue, before the last look at the world.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub standing: Option<Standing>,
+    pub scopes: Vec<String>,
+    /// The resources asked for or granted (RFC 8707 §2.2); empty: those of the scopes (design 4.4).
+    pub resources: Vec<String>,
+    pub refresh: RefreshPlan,
+    pub nonce: Option<String>,
+}
+
+impl Draft {
+    /// The one way to an [`Issuance`]: the grant stands, the scopes are still allowed, the audience still exists.
+    ///
+    /// # Errors
+    /// Those of [`Standing::check`]; `ScopeNotAllowed` if there were scopes and none is left; those of [`Catalogue::audiences`].
+    pub(super) fn settle(
+        self,
+        client: &AuthenticatedClient,
+        catalogue: &Catalogue,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Issuance, Reason> {
+        if let Some(standing) = &self.standing {
+            standing.check(limits.session_idle, now)?;
+        }
+        let scopes = still_allowed(self.scopes, client, self.standing.as_ref(), catalogue)?;
+        let audience = catalogue.audiences(&self.resources, &scopes, catalogue.issuer())?;
+        Ok(Issuance {
+            client_id: client.client_id.clone(),
+            id_token: self.standing.is_some() && scopes.iter().any(|scope| scope == scope::OPENID),
+            standing: self.standing,
+            audience,
+            refresh: self.refresh,
+            nonce: self.nonce,
+            _settled: Settled,
+        })
+    }
+}
+
+/// A client may have lost scopes since the grant, and a user their office (security.md R-45). What is left is said in the answer
+/// (RFC 6749 §5.1).
+fn still_allowed(
+    mut scopes: Vec<String>,
+    client: &AuthenticatedClient,
+    standing: Option<&Standing>,
+    catalogue: &Catalogue,
+) -> Result<Vec<String>, Reason> {
+    let allowed = client.allowed_scopes(catalogue.resources());
+    let is_allowed = |scope: &String| {
+        let office = !resource::is_admin(scope) || standing.is_none_or(|standing| standing.user.admin);
+        office && allowed.contains(scope)
+    };
+    let Some(first) = scopes.iter().find(|scope| !is_allowed(scope)).cloned() else {
+        return Ok(scopes);
+    };
+    scopes.retain(is_allowed);
+    if scopes.is_empty() {
+        return Err(Reason::ScopeNotAllowed { scope: first, allowed });
+    }
+    Ok(scopes)
+}
+
 impl Issuance {
     /// The authorization behind it, if a user gave one.
     pub fn grant(&self) -> Option<&Grant> {
@@ -55,21 +125,64 @@ impl Issuance {
     pub fn sub(&self) -> &str {
         self.grant().map_or(self.client_id.as_str(), |grant| grant.sub.as_str())
     }
+}
 
-    /// Keeps the scopes that are still allowed: a client may have lost some since the grant (security.md R-45). The answer says what
-    /// is left (RFC 6749 §5.1).
-    ///
-    /// # Errors
-    /// `ScopeNotAllowed` if there were scopes and none is left.
-    pub fn keep_allowed(mut self, allowed: &[String]) -> Result<Self, Reason> {
-        let Some(first) = scope::first_outside(&self.scopes, allowed).cloned() else {
-            return Ok(self);
-        };
-        self.scopes.retain(|scope| allowed.contains(scope));
-        if self.scopes.is_empty() {
-            return Err(Reason::ScopeNotAllowed { scope: first, allowed: allowed.to_vec() });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::grant::samples::{self, at};
+
+    fn draft(scopes: &str) -> Draft {
+        Draft {
+            standing: Some(samples::standing()),
+            scopes: scopes.split(' ').map(str::to_owned).collect(),
+            resources: Vec::new(),
+            refresh: RefreshPlan::None,
+            nonce: None,
         }
-        self.id_token = self.id_token && self.scopes.iter().any(|scope| scope == scope::OPENID);
-        Ok(self)
+    }
+
+    fn settle(draft: Draft, registered: &str) -> Result<Issuance, Reason> {
+        let mut client = samples::client("app");
+        client.metadata.scope = Some(registered.to_owned());
+        draft.settle(&samples::authenticated(client), &samples::catalogue(), &samples::LIMITS, at(1))
+    }
+
+    #[test]
+    fn a_scope_that_the_client_lost_is_left_out() {
+        let issuance = settle(draft("openid email orders:read"), "openid orders:read").unwrap();
+        assert_eq!(issuance.audience.scopes, ["openid", "orders:read"]);
+        let issuance = settle(draft("openid orders:read"), "orders:read").unwrap();
+        assert_eq!((issuance.audience.scopes.join(" "), issuance.id_token), ("orders:read".to_owned(), false));
+        assert!(matches!(settle(draft("orders:read"), "openid"), Err(Reason::ScopeNotAllowed { .. })));
+    }
+
+    #[test]
+    fn a_scope_whose_resource_is_gone_is_left_out() {
+        let issuance = settle(draft("openid old:read"), "openid old:read").unwrap();
+        assert_eq!(issuance.audience.scopes, ["openid"]);
+    }
+
+    #[test]
+    fn admin_scopes_are_for_administrators() {
+        let mut office = draft("openid admin:read");
+        assert_eq!(settle(office.clone(), "openid admin:write").unwrap().audience.scopes, ["openid"]);
+        office.standing.as_mut().unwrap().user.admin = true;
+        assert_eq!(settle(office, "openid admin:write").unwrap().audience.scopes, ["openid", "admin:read"]);
+    }
+
+    #[test]
+    fn nothing_is_settled_on_a_grant_that_does_not_stand() {
+        let mut fallen = draft("openid");
+        fallen.standing.as_mut().unwrap().user.enabled = false;
+        assert!(matches!(settle(fallen, "openid"), Err(Reason::UserDisabled { .. })));
+    }
+
+    #[test]
+    fn openid_is_for_the_issuer_and_other_scopes_for_their_resource() {
+        assert_eq!(settle(draft("openid"), "openid").unwrap().audience.aud, ["https://id.test"]);
+        let both = settle(draft("openid orders:read"), "openid orders:read").unwrap();
+        assert_eq!(both.audience.aud, ["https://id.test", "https://orders.test"]);
+        assert!(both.id_token);
     }
 }

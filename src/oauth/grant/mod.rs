@@ -34,7 +34,7 @@ impl TokenRequest {
     /// `MissingParameter`, `UnsupportedGrantType` (RFC 6749 §5.2; password and implicit are never offered), and those of the grant.
     pub fn parse(params: &Params) -> Result<Self, Reason> {
         let grant_type = params.require("grant_type")?;
-        match ALL.into_iter().find(|known| name(*known) == grant_type) {
+        match GrantType::ALL.into_iter().find(|known| known.as_str() == grant_type) {
             Some(GrantType::AuthorizationCode) => authorization_code::Request::parse(params).map(Self::AuthorizationCode),
             Some(GrantType::RefreshToken) => refresh_token::Request::parse(params).map(Self::RefreshToken),
             Some(GrantType::ClientCredentials) => client_credentials::Request::parse(params).map(Self::ClientCredentials),
@@ -52,18 +52,6 @@ impl TokenRequest {
     }
 }
 
-/// Every grant of the token endpoint, in the order in which discovery names them.
-pub const ALL: [GrantType; 3] = [GrantType::AuthorizationCode, GrantType::RefreshToken, GrantType::ClientCredentials];
-
-/// The `grant_type` value (RFC 6749 §4.1.3, §4.4.2, §6).
-pub const fn name(grant: GrantType) -> &'static str {
-    match grant {
-        GrantType::AuthorizationCode => "authorization_code",
-        GrantType::RefreshToken => "refresh_token",
-        GrantType::ClientCredentials => "client_credentials",
-    }
-}
-
 /// RFC 6749 §5.2, unauthorized_client: is the client registered for this grant?
 ///
 /// # Errors
@@ -74,8 +62,8 @@ pub fn allowed(client: &Client, grant: GrantType) -> Result<(), Reason> {
     }
     Err(Reason::UnauthorizedGrantType {
         client_id: client.client_id.clone(),
-        grant_type: name(grant).to_owned(),
-        registered: client.metadata.grant_types.iter().map(|grant| name(*grant).to_owned()).collect(),
+        grant_type: grant.as_str().to_owned(),
+        registered: client.metadata.grant_types.iter().map(|grant| grant.as_str().to_owned()).collect(),
     })
 }
 

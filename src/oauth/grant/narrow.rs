@@ -3,6 +3,7 @@
 
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oauth::resource::Catalogue;
 use crate::oauth::scope;
 
 /// The `scope` parameter; `None` if it was not sent.
@@ -32,24 +33,24 @@ pub fn scopes(requested: Option<&[String]>, granted: &[String]) -> Result<Vec<St
     }
 }
 
-/// RFC 8707 §2.2: a subset of the resources of the grant. A grant without any leaves the choice among the resources of its scopes,
-/// which is checked where the audience is made.
+/// RFC 8707 §2.2: those asked for, which must be among the grant's where it names some, and where these scopes count; else the grant's.
 ///
 /// # Errors
-/// `ResourceNotAllowed` with the first resource outside.
-pub fn resources(requested: &[String], granted: &[String]) -> Result<Vec<String>, Reason> {
-    if requested.is_empty() {
-        return Ok(granted.to_vec());
-    }
-    match requested.iter().find(|resource| !granted.is_empty() && !granted.contains(resource)) {
-        Some(outside) => Err(Reason::ResourceNotAllowed { resource: outside.clone(), allowed: granted.to_vec() }),
-        None => Ok(requested.to_vec()),
-    }
+/// `ResourceMalformed`, `ResourceNotAllowed`.
+pub fn resources(
+    requested: &[String],
+    granted: &[String],
+    scopes: &[String],
+    catalogue: &Catalogue,
+) -> Result<Vec<String>, Reason> {
+    let requested: Vec<&str> = requested.iter().map(String::as_str).collect();
+    catalogue.narrow(&requested, granted, scopes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::grant::samples;
 
     fn list(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
@@ -69,18 +70,17 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_outside_of_the_grant_is_refused() {
-        let granted = list("https://a.test https://b.test");
-        assert_eq!(resources(&[], &granted).unwrap(), granted);
-        assert_eq!(resources(&list("https://b.test"), &granted).unwrap(), list("https://b.test"));
-        assert!(matches!(
-            resources(&list("https://b.test https://c.test"), &granted),
-            Err(Reason::ResourceNotAllowed { resource, .. }) if resource == "https://c.test"
-        ));
-    }
-
-    #[test]
-    fn a_grant_without_resources_leaves_the_choice_to_its_scopes() {
-        assert_eq!(resources(&list("https://a.test"), &[]).unwrap(), list("https://a.test"));
+    fn a_resource_outside_of_the_grant_or_of_its_scopes_is_refused() {
+        let ask = |requested: &str, granted: &str| {
+            resources(&list(requested), &list(granted), &list("orders:read mail:send"), &samples::catalogue())
+        };
+        let both = "https://orders.test https://mail.test";
+        assert_eq!(ask("", both).unwrap(), list(both));
+        assert_eq!(ask("https://mail.test", both).unwrap(), list("https://mail.test"));
+        assert_eq!(ask("https://mail.test", "").unwrap(), list("https://mail.test"));
+        assert!(matches!(ask("https://mail.test", "https://orders.test"), Err(Reason::ResourceNotAllowed { .. })));
+        assert!(matches!(ask("https://unknown.test", ""), Err(Reason::ResourceNotAllowed { .. })));
+        assert!(matches!(ask("https://id.test/admin/api", ""), Err(Reason::ResourceNotAllowed { .. })));
+        assert!(matches!(ask("orders", ""), Err(Reason::ResourceMalformed { .. })));
     }
 }

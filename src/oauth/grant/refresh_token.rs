@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::facts::FamilyFacts;
-use super::issuance::{Issuance, Limits, RefreshPlan};
+use super::issuance::{Draft, Issuance, Limits, RefreshPlan};
 use super::narrow;
 use crate::clock::Timestamp;
-use crate::oauth::client::{AuthMethod, Client, GrantType, Profile, RefreshRotation};
+use crate::oauth::client::{AuthMethod, GrantType, Profile, RefreshRotation};
+use crate::oauth::client_auth::AuthenticatedClient;
 use crate::oauth::family::{self, Outcome, Presented};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::{Reason, Refusal};
+use crate::oauth::resource::Catalogue;
 
 /// RFC 6749 §6, RFC 8707 §2.2.
 #[derive(Debug, Clone)]
@@ -39,9 +41,10 @@ impl Request {
 /// Every reason of RFC 6749 §5.2 that applies; a theft carries the end of the grant as its effect.
 pub fn decide(
     request: &Request,
-    client: &Client,
+    client: &AuthenticatedClient,
     facts: Option<&FamilyFacts>,
     genuine: bool,
+    catalogue: &Catalogue,
     limits: &Limits,
     now: Timestamp,
 ) -> Result<Issuance, Refusal> {
@@ -62,22 +65,19 @@ pub fn decide(
     // RFC 6749 §6, RFC 8707 §2.2: less than was granted, never more. A refusal here leaves the family as it was.
     let grant = &standing.grant;
     let scopes = narrow::scopes(request.scope.as_deref(), &grant.scopes)?;
-    let resources = narrow::resources(&request.resources, &grant.resources)?;
-
-    Ok(Issuance {
-        client_id: client.client_id.clone(),
-        // OpenID Connect Core §12.2: a new ID token, without nonce. kubectl and others need it.
-        id_token: scopes.iter().any(|scope| scope == "openid"),
-        nonce: None,
+    let draft = Draft {
+        resources: narrow::resources(&request.resources, &grant.resources, &scopes, catalogue)?,
         scopes,
-        resources,
         refresh: RefreshPlan::Answer { before: family.clone(), after },
+        // OpenID Connect Core §12.2: an ID token goes with it, without nonce. kubectl and others need it.
+        nonce: None,
         standing: Some(standing.clone()),
-    })
+    };
+    Ok(draft.settle(client, catalogue, limits, now)?)
 }
 
 /// How this client's refresh tokens behave.
-fn rules(client: &Client) -> family::Facts {
+fn rules(client: &AuthenticatedClient) -> family::Facts {
     let metadata = &client.metadata;
     family::Facts {
         rotation: match metadata.profile {
@@ -85,7 +85,7 @@ fn rules(client: &Client) -> family::Facts {
             Some(Profile::Fapi2) => RefreshRotation::None,
             None => metadata.refresh_rotation,
         },
-        confidential_or_bound: match metadata.token_endpoint_auth_method {
+        confidential_or_bound: match client.method() {
             AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => true,
             AuthMethod::None => false,
         },
@@ -96,6 +96,7 @@ fn rules(client: &Client) -> family::Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::client::Client;
     use crate::oauth::family::Family;
     use crate::oauth::grant::samples::{self, at};
     use crate::oauth::refusal::Effect;
@@ -111,7 +112,18 @@ mod tests {
     }
 
     fn decide_at(request: &Request, client: &Client, facts: &FamilyFacts, seconds: i64) -> Result<Issuance, Refusal> {
-        decide(request, client, Some(facts), true, &samples::LIMITS, at(seconds))
+        decide_with(request, client, Some(facts), true, seconds)
+    }
+
+    fn decide_with(
+        request: &Request,
+        client: &Client,
+        facts: Option<&FamilyFacts>,
+        genuine: bool,
+        seconds: i64,
+    ) -> Result<Issuance, Refusal> {
+        let client = samples::authenticated(client.clone());
+        decide(request, &client, facts, genuine, &samples::catalogue(), &samples::LIMITS, at(seconds))
     }
 
     fn rotated_at(seconds: i64) -> Family {
@@ -125,7 +137,7 @@ mod tests {
     #[test]
     fn a_refresh_answers_with_the_next_generation_and_an_id_token_without_nonce() {
         let issuance = decide_at(&request(1, ""), &samples::client("app"), &facts(samples::family()), 600).unwrap();
-        assert_eq!((issuance.scopes.len(), issuance.id_token, issuance.nonce.as_deref()), (3, true, None));
+        assert_eq!((issuance.audience.scopes.len(), issuance.id_token, issuance.nonce.as_deref()), (3, true, None));
         let RefreshPlan::Answer { before, after } = issuance.refresh else { panic!() };
         assert_eq!((before, after.generation), (samples::family(), 2));
     }
@@ -133,7 +145,7 @@ mod tests {
     #[test]
     fn scope_narrows_this_access_token_alone() {
         let issuance = decide_at(&request(1, "&scope=orders:read"), &samples::client("app"), &facts(samples::family()), 1).unwrap();
-        assert_eq!((issuance.scopes.as_slice(), issuance.id_token), (["orders:read".to_owned()].as_slice(), false));
+        assert_eq!((issuance.audience.scopes.as_slice(), issuance.id_token), (["orders:read".to_owned()].as_slice(), false));
         assert_eq!(issuance.grant().unwrap().scopes.len(), 3);
         let wider =
             decide_at(&request(1, "&scope=orders:read%20orders:write"), &samples::client("app"), &facts(samples::family()), 1);
@@ -145,8 +157,8 @@ mod tests {
         let stale = facts(Family { generation: 9, previous: 8, ..samples::family() });
         let refusals = [
             decide_at(&request(1, ""), &samples::client("other"), &stale, 100).unwrap_err(),
-            decide(&request(1, ""), &samples::client("app"), Some(&stale), false, &samples::LIMITS, at(100)).unwrap_err(),
-            decide(&request(1, ""), &samples::client("app"), None, true, &samples::LIMITS, at(100)).unwrap_err(),
+            decide_with(&request(1, ""), &samples::client("app"), Some(&stale), false, 100).unwrap_err(),
+            decide_with(&request(1, ""), &samples::client("app"), None, true, 100).unwrap_err(),
         ];
         assert!(matches!(refusals[0].reason, Reason::RefreshTokenOfAnotherClient { .. }));
         assert!(matches!(refusals[1].reason, Reason::RefreshTokenUnknown));

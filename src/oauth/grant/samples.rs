@@ -1,15 +1,22 @@
 //! Facts for unit tests: one ordinary client, user, grant, code and family, to be changed where a test wants it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::{AuthorizationCode, Grant, Limits, SessionFacts, Standing};
+use super::issuance::Draft;
+use super::{AuthorizationCode, Grant, Issuance, Limits, RefreshPlan, SessionFacts, Standing};
 use crate::clock::Timestamp;
-use crate::oauth::client::{Client, ClientMetadata};
+use crate::oauth::client::{AuthMethod, Client, ClientMetadata, ClientSecret};
+use crate::oauth::client_auth::{AuthenticatedClient, Credentials, authenticate};
 use crate::oauth::family::Family;
-use crate::oauth::resource::{Resource, ResourceScope};
+use crate::oauth::params::Params;
+use crate::oauth::resource::{Catalogue, Resource, ResourceScope};
 use crate::oidc::user::{Claims, User};
+use crate::secret::Digest;
 
 pub const LIMITS: Limits = Limits { session_idle: Duration::from_secs(12 * 3600), refresh_idle: Duration::from_secs(30 * 86_400) };
 
@@ -24,7 +31,7 @@ pub fn client(client_id: &str) -> Client {
         "client_name": "An app",
         "redirect_uris": ["https://app.test/callback"],
         "grant_types": ["authorization_code", "refresh_token"],
-        "scope": "openid profile email offline_access",
+        "scope": "openid profile email offline_access orders:read",
     }))
     .unwrap();
     Client {
@@ -37,6 +44,27 @@ pub fn client(client_id: &str) -> Client {
         created_at: at(-1000),
         updated_at: at(-1000),
     }
+}
+
+/// The client, after it proved itself by its registered method.
+pub fn authenticated(mut client: Client) -> AuthenticatedClient {
+    let id = Uuid::from_u128(5);
+    client.secrets = vec![ClientSecret { id, digest: Digest::of(b"secret"), created_at: at(-1000), expires_at: None }];
+    let client_id = client.client_id.clone();
+    let basic = format!("Basic {}", STANDARD.encode(format!("{client_id}:secret")));
+    let (headers, body) = match client.metadata.token_endpoint_auth_method {
+        AuthMethod::ClientSecretBasic => (vec![basic.as_bytes()], String::new()),
+        AuthMethod::ClientSecretPost => (Vec::new(), format!("client_id={client_id}&client_secret=secret")),
+        AuthMethod::None => (Vec::new(), format!("client_id={client_id}")),
+    };
+    let credentials = Credentials::read(&headers, &Params::parse_form(body.as_bytes()).unwrap()).unwrap();
+    authenticate(&credentials, Some(&Arc::new(client)), at(0)).unwrap()
+}
+
+/// Two resources, `https://orders.test` and `https://mail.test`, beside the admin API of `https://id.test`.
+pub fn catalogue() -> Catalogue {
+    let orders = resource("https://orders.test", &["orders:read", "orders:write"]);
+    Catalogue::new(vec![orders, resource("https://mail.test", &["mail:send"])], "https://id.test")
 }
 
 pub fn resource(identifier: &str, scopes: &[&str]) -> Resource {
@@ -126,4 +154,11 @@ pub fn family() -> Family {
         ended_at: None,
         ended_because: None,
     }
+}
+
+/// What is issued to `app` for these scopes, by the way that every grant goes.
+pub fn issuance(standing: Option<Standing>, scopes: &[&str]) -> Issuance {
+    let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    let draft = Draft { standing, scopes, resources: Vec::new(), refresh: RefreshPlan::None, nonce: None };
+    draft.settle(&authenticated(client("app")), &catalogue(), &LIMITS, at(0)).unwrap()
 }
