@@ -26,6 +26,7 @@ CREATE INDEX grants_user ON grants (user_id, client_id);
 CREATE INDEX grants_client ON grants (client_id);
 CREATE INDEX grants_session ON grants (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX grants_sweep ON grants (expires_at);
+CREATE INDEX grants_ended ON grants (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE codes (
     digest         BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(digest) = 32),
@@ -53,6 +54,7 @@ CREATE TABLE families (
     previous             BIGINT NOT NULL,
     previous_redeemed_at BIGINT,
     burst_first          BIGINT NOT NULL,
+    burst_recovered      BIGINT NOT NULL,
     burst_started_at     BIGINT,
     created_at           BIGINT NOT NULL,
     last_used_at         BIGINT NOT NULL,

@@ -26,6 +26,7 @@ CREATE INDEX grants_user ON grants (user_id, client_id);
 CREATE INDEX grants_client ON grants (client_id);
 CREATE INDEX grants_session ON grants (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX grants_sweep ON grants (expires_at);
+CREATE INDEX grants_ended ON grants (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE codes (
     digest         BLOB NOT NULL PRIMARY KEY CHECK (octet_length(digest) = 32),
@@ -53,6 +54,7 @@ CREATE TABLE families (
     previous             INTEGER NOT NULL,
     previous_redeemed_at INTEGER,
     burst_first          INTEGER NOT NULL,
+    burst_recovered      INTEGER NOT NULL,
     burst_started_at     INTEGER,
     created_at           INTEGER NOT NULL,
     last_used_at         INTEGER NOT NULL,

@@ -18,19 +18,75 @@ macro_rules! statements {
     };
 }
 
+#[macro_use]
+mod facts;
+
+pub mod audit;
+pub mod authorize;
+pub mod clients;
+pub mod codes;
+pub mod consents;
 pub mod db;
 pub mod decisions;
 pub mod error;
+pub mod families;
+pub mod grants;
+pub mod interactions;
 pub mod keys;
 pub mod lock;
 pub mod migrate;
+pub mod resources;
+pub mod revoked_tokens;
+pub mod sessions;
+mod text;
+pub mod users;
 pub mod value;
 
 pub use db::{Db, Kind, Row, Sql, Tx};
 pub use error::StoreError;
 pub use value::{Args, Value};
 
+use audit::AuditEvent;
+use futures_util::future::BoxFuture;
+
 /// Every statement of the store with its name. For the test that prepares each on both databases.
 pub fn statements() -> Vec<(&'static str, Sql)> {
-    [decisions::STATEMENTS, migrate::STATEMENTS, keys::STATEMENTS].concat()
+    [
+        audit::STATEMENTS,
+        authorize::STATEMENTS,
+        clients::STATEMENTS,
+        codes::STATEMENTS,
+        consents::STATEMENTS,
+        decisions::STATEMENTS,
+        families::STATEMENTS,
+        grants::STATEMENTS,
+        interactions::STATEMENTS,
+        keys::STATEMENTS,
+        migrate::STATEMENTS,
+        resources::STATEMENTS,
+        revoked_tokens::STATEMENTS,
+        sessions::STATEMENTS,
+        users::STATEMENTS,
+    ]
+    .concat()
+}
+
+/// A change and the audit event that tells of it, in one unit of work; no event if `change` found nothing to change (answered 0).
+async fn audited(
+    db: &Db,
+    name: &'static str,
+    event: Option<&AuditEvent>,
+    change: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<u64, StoreError>> + Send + 'static,
+) -> Result<bool, StoreError> {
+    let event = event.cloned();
+    db.transaction(name, move |tx| {
+        Box::pin(async move {
+            let changed = change(tx).await? > 0;
+            if changed && let Some(event) = &event {
+                audit::insert_tx(tx, event).await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
 }

@@ -1,0 +1,232 @@
+//! Clients and their secrets. Of a secret only the digest is here; at most two are live, so that rotating one needs no outage.
+
+use uuid::Uuid;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::oauth::client::{Client, ClientMetadata, ClientSecret};
+use crate::storage::audit::{self, AuditEvent};
+use crate::storage::audited;
+use crate::storage::db::{Db, Row, Tx};
+use crate::storage::error::StoreError;
+use crate::storage::text::{from_json, to_json};
+
+/// Grants ended in one unit of work when a client is removed.
+const BATCH: i64 = 2000;
+
+macro_rules! columns {
+    () => {
+        "SELECT c.client_id, c.metadata, c.metadata_version, c.enabled, c.tokens_not_before, c.created_at, c.updated_at,
+                s.id AS secret_id, s.digest AS secret_digest, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at "
+    };
+}
+
+statements! {
+    FIND = Both(concat!(columns!(), "FROM clients c LEFT JOIN client_secrets s ON s.client_id = c.client_id
+                 WHERE c.client_id = $1 ORDER BY s.created_at DESC, s.id DESC"));
+    LIST = Both(concat!(columns!(), "FROM (SELECT * FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2) c
+                 LEFT JOIN client_secrets s ON s.client_id = c.client_id ORDER BY c.client_id, s.created_at DESC, s.id DESC"));
+    INSERT = Both("INSERT INTO clients (client_id, metadata, metadata_version, enabled, tokens_not_before, created_at, updated_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)");
+    UPDATE = Both("UPDATE clients SET metadata = $2, metadata_version = $3, updated_at = $4 WHERE client_id = $1 AND metadata_version = $5");
+    SET_ENABLED = Both("UPDATE clients SET enabled = $2, updated_at = $3 WHERE client_id = $1");
+    END_TOKENS = Both("UPDATE clients SET tokens_not_before = $2, updated_at = $2 WHERE client_id = $1");
+    TOUCH = Both("UPDATE clients SET updated_at = $2 WHERE client_id = $1");
+    DELETE = Both("DELETE FROM clients WHERE client_id = $1");
+    FORGET_CONSENTS = Both("DELETE FROM consents WHERE client_id = $1");
+    // Ordered by id, so that two units of work never hold each other's next row.
+    END_GRANTS = Split {
+        sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3
+                 WHERE id IN (SELECT id FROM grants WHERE client_id = $1 AND ended_at IS NULL ORDER BY id LIMIT $4)",
+        postgres: "UPDATE grants SET ended_at = $2, ended_because = $3
+                   WHERE id IN (SELECT id FROM grants WHERE client_id = $1 AND ended_at IS NULL ORDER BY id LIMIT $4 FOR UPDATE)",
+    };
+    INSERT_SECRET = Both("INSERT INTO client_secrets (id, client_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)");
+    LIVE_SECRETS = Both("SELECT COUNT(*) AS live FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)");
+    EXPIRE_SECRET = Both("UPDATE client_secrets SET expires_at = $3 WHERE client_id = $1 AND id = $2 AND (expires_at IS NULL OR expires_at > $3)");
+    EXPIRE_ALL_BUT_NEWEST = Both("UPDATE client_secrets SET expires_at = $2
+                                  WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)
+                                    AND id <> (SELECT id FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)
+                                               ORDER BY created_at DESC, id DESC LIMIT 1)");
+    EXPIRE_OLD = Both("UPDATE client_secrets SET expires_at = $2 WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)");
+}
+
+/// Adds a client with its secrets.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the client id is taken.
+pub async fn insert(db: &Db, client: &Client, event: &AuditEvent) -> Result<(), StoreError> {
+    let (client, event) = (client.clone(), event.clone());
+    db.transaction("client.insert", move |tx| {
+        Box::pin(async move {
+            let metadata = to_json(&client.metadata)?;
+            let values = args![
+                &client.client_id,
+                metadata,
+                client.metadata_version,
+                client.enabled,
+                client.tokens_not_before,
+                client.created_at,
+                client.updated_at
+            ];
+            tx.execute(INSERT, values).await?;
+            for secret in &client.secrets {
+                insert_secret(tx, &client.client_id, secret).await?;
+            }
+            audit::insert_tx(tx, &event).await
+        })
+    })
+    .await
+}
+
+/// The client with all its secrets that were not swept yet, newest first.
+pub async fn find(db: &Db, client_id: &str) -> Result<Option<Client>, StoreError> {
+    Ok(group(&db.all(FIND, args![client_id]).await?)?.pop())
+}
+
+/// Clients in the order of their ids, after the one named `after`.
+pub async fn list(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<Client>, StoreError> {
+    group(&db.all(LIST, args![after.unwrap_or_default(), limit]).await?)
+}
+
+/// Writes `client.metadata` and `client.metadata_version` if the version is still `expected`; `false` if it is not, or the client is
+/// gone.
+pub async fn update(db: &Db, client: &Client, expected: i64, event: &AuditEvent) -> Result<bool, StoreError> {
+    let metadata = to_json(&client.metadata)?;
+    let values = args![&client.client_id, metadata, client.metadata_version, client.updated_at, expected];
+    audited(db, "client.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+}
+
+/// Turns a client on or off. Off suspends everything of it, on brings back what has not expired. `false` if there is none.
+pub async fn set_enabled(db: &Db, client_id: &str, enabled: bool, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![client_id, enabled, now];
+    audited(db, "client.set_enabled", Some(event), move |tx| Box::pin(async move { tx.execute(SET_ENABLED, values).await })).await
+}
+
+/// Makes every client_credentials token that was issued before `now` inactive. `false` if there is no such client.
+pub async fn end_tokens(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![client_id, now];
+    audited(db, "client.end_tokens", Some(event), move |tx| Box::pin(async move { tx.execute(END_TOKENS, values).await })).await
+}
+
+/// Removes a client, its secrets and consents, and ends every grant under it. `false` if there is none.
+///
+/// A big client's grants are ended in several units of work; it is turned off before the first of them, so nothing of it works any more
+/// whatever happens in between, and removing it once more goes on where it stopped.
+pub async fn remove(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    if db.execute(SET_ENABLED, args![client_id, false, now]).await? == 0 {
+        return Ok(false);
+    }
+    end_grants(db, client_id, now).await?;
+    let values = args![client_id];
+    let removed = audited(db, "client.remove", Some(event), move |tx| {
+        Box::pin(async move {
+            let removed = tx.execute(DELETE, values.clone()).await?;
+            tx.execute(FORGET_CONSENTS, values).await?;
+            Ok(removed)
+        })
+    })
+    .await?;
+    // Sign-ins that were under way when the client was turned off: the same client id may come back one day, they must not.
+    end_grants(db, client_id, now).await?;
+    Ok(removed)
+}
+
+async fn end_grants(db: &Db, client_id: &str, now: Timestamp) -> Result<(), StoreError> {
+    while db.execute(END_GRANTS, args![client_id, now, "client removed", BATCH]).await? > 0 {}
+    Ok(())
+}
+
+/// Adds a secret; `false` if two are live already, or the client is gone.
+pub async fn add_secret(
+    db: &Db,
+    client_id: &str,
+    secret: &ClientSecret,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let (client_id, secret) = (client_id.to_owned(), secret.clone());
+    audited(db, "client.add_secret", Some(event), move |tx| {
+        Box::pin(async move {
+            // The client's row is the lock: two that add at the same moment take turns.
+            let client = tx.execute(TOUCH, args![&client_id, now]).await?;
+            let live: i64 = tx.optional(LIVE_SECRETS, args![&client_id, now]).await?.map_or(Ok(0), |row| row.get("live"))?;
+            if client == 0 || live >= 2 {
+                return Ok(0);
+            }
+            insert_secret(tx, &client_id, &secret).await?;
+            Ok(1)
+        })
+    })
+    .await
+}
+
+/// Ends one secret at `at`; `false` if it is not there or ends earlier anyway.
+pub async fn expire_secret(
+    db: &Db,
+    client_id: &str,
+    secret_id: Uuid,
+    at: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let values = args![client_id, secret_id, at];
+    audited(db, "client.expire_secret", Some(event), move |tx| Box::pin(async move { tx.execute(EXPIRE_SECRET, values).await }))
+        .await
+}
+
+/// Adds a secret and lets the newest of the others live until `old_until`; older ones end now. `false` if the client is gone.
+pub async fn rotate_secret(
+    db: &Db,
+    client_id: &str,
+    secret: &ClientSecret,
+    old_until: Timestamp,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let (client_id, secret) = (client_id.to_owned(), secret.clone());
+    audited(db, "client.rotate_secret", Some(event), move |tx| {
+        Box::pin(async move {
+            if tx.execute(TOUCH, args![&client_id, now]).await? == 0 {
+                return Ok(0);
+            }
+            tx.execute(EXPIRE_ALL_BUT_NEWEST, args![&client_id, now]).await?;
+            tx.execute(EXPIRE_OLD, args![&client_id, old_until]).await?;
+            insert_secret(tx, &client_id, &secret).await?;
+            Ok(1)
+        })
+    })
+    .await
+}
+
+async fn insert_secret(tx: &mut Tx, client_id: &str, secret: &ClientSecret) -> Result<(), StoreError> {
+    tx.execute(INSERT_SECRET, args![secret.id, client_id, &secret.digest, secret.created_at, secret.expires_at]).await.map(drop)
+}
+
+/// Rows of clients joined with their secrets, as clients.
+fn group(rows: &[Row]) -> Result<Vec<Client>, StoreError> {
+    let mut clients: Vec<Client> = Vec::new();
+    for row in rows {
+        let client_id: String = row.get("client_id")?;
+        if clients.last().is_none_or(|client| client.client_id != client_id) {
+            clients.push(Client {
+                client_id,
+                metadata: from_json::<ClientMetadata>(&row.get::<String>("metadata")?)?,
+                enabled: row.get("enabled")?,
+                secrets: Vec::new(),
+                tokens_not_before: row.get("tokens_not_before")?,
+                metadata_version: row.get("metadata_version")?,
+                created_at: row.get("created_at")?,
+                updated_at: row.get("updated_at")?,
+            });
+        }
+        if let (Some(id), Some(client)) = (row.get::<Option<Uuid>>("secret_id")?, clients.last_mut()) {
+            client.secrets.push(ClientSecret {
+                id,
+                digest: row.get("secret_digest")?,
+                created_at: row.get("secret_created_at")?,
+                expires_at: row.get("secret_expires_at")?,
+            });
+        }
+    }
+    Ok(clients)
+}

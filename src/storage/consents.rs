@@ -1,0 +1,107 @@
+//! What a person agreed to: one row per user and client, kept until it is withdrawn (design 4.1).
+
+use uuid::Uuid;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
+use crate::storage::db::{Db, Row, Tx};
+use crate::storage::error::StoreError;
+use crate::storage::text::{from_json, join, split, to_json};
+
+/// A remembered consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    pub user_id: Uuid,
+    pub client_id: String,
+    pub scopes: Vec<String>,
+    pub resources: Vec<String>,
+    /// The version of the client's metadata that the person saw.
+    pub metadata_version: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT user_id, client_id, scopes, resources, metadata_version, created_at, updated_at FROM consents ", $rest)
+    };
+}
+
+statements! {
+    FIND = Both(select!("WHERE user_id = $1 AND client_id = $2"));
+    LIST_FOR_USER = Both(select!("WHERE user_id = $1 ORDER BY client_id"));
+    UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)
+                   ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources,
+                       metadata_version = excluded.metadata_version, updated_at = excluded.updated_at");
+    // Whoever signs in to the same client at this moment comes before or after, never between.
+    LOCK_USER = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1",
+        postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE",
+    };
+    DELETE = Both("DELETE FROM consents WHERE user_id = $1 AND client_id = $2");
+    CONSUME_CODES = Both("UPDATE codes SET consumed_at = $3 WHERE consumed_at IS NULL
+                          AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2)");
+    END_GRANTS = Split {
+        sqlite: "UPDATE grants SET ended_at = $3, ended_because = $4 WHERE user_id = $1 AND client_id = $2 AND ended_at IS NULL",
+        postgres: "UPDATE grants SET ended_at = $3, ended_because = $4 WHERE id IN
+                   (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2 AND ended_at IS NULL ORDER BY id FOR UPDATE)",
+    };
+    END_FAMILIES = Both("UPDATE families SET ended_at = $3, ended_because = $4 WHERE ended_at IS NULL
+                         AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2)");
+}
+
+/// What the person agreed to for this client.
+pub async fn find(db: &Db, user_id: Uuid, client_id: &str) -> Result<Option<Consent>, StoreError> {
+    db.optional(FIND, args![user_id, client_id]).await?.as_ref().map(read).transpose()
+}
+
+/// Everything the person agreed to.
+pub async fn list_for_user(db: &Db, user_id: Uuid) -> Result<Vec<Consent>, StoreError> {
+    db.all(LIST_FOR_USER, args![user_id]).await?.iter().map(read).collect()
+}
+
+/// Remembers a consent in place of an earlier one.
+pub async fn upsert_tx(tx: &mut Tx, consent: &Consent) -> Result<(), StoreError> {
+    let values = args![
+        consent.user_id,
+        &consent.client_id,
+        join(&consent.scopes),
+        to_json(&consent.resources)?,
+        consent.metadata_version,
+        consent.created_at,
+        consent.updated_at
+    ];
+    tx.execute(UPSERT, values).await.map(drop)
+}
+
+/// Forgets a consent and ends every grant of the person to this client, offline ones too. `false` if there was neither.
+pub async fn withdraw(db: &Db, user_id: Uuid, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    const BECAUSE: &str = "consent withdrawn";
+    let client_id = client_id.to_owned();
+    audited(db, "consent.withdraw", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.optional(LOCK_USER, args![user_id]).await?;
+            let forgotten = tx.execute(DELETE, args![user_id, &client_id]).await?;
+            tx.execute(CONSUME_CODES, args![user_id, &client_id, now]).await?;
+            let ended = tx.execute(END_GRANTS, args![user_id, &client_id, now, BECAUSE]).await?;
+            tx.execute(END_FAMILIES, args![user_id, &client_id, now, BECAUSE]).await?;
+            Ok(forgotten + ended)
+        })
+    })
+    .await
+}
+
+fn read(row: &Row) -> Result<Consent, StoreError> {
+    Ok(Consent {
+        user_id: row.get("user_id")?,
+        client_id: row.get("client_id")?,
+        scopes: split(&row.get::<String>("scopes")?),
+        resources: from_json(&row.get::<String>("resources")?)?,
+        metadata_version: row.get("metadata_version")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}

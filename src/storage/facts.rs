@@ -1,0 +1,139 @@
+//! The columns that more than one aggregate reads, and how they become the facts of the core. Prefixes tell the tables apart: `u_`
+//! users, `g_` grants, `s_` sessions, `f_` families.
+
+use crate::oauth::family::Family;
+use crate::oauth::grant::{Grant, SessionFacts, Standing};
+use crate::oidc::user::User;
+use crate::storage::StoreError;
+use crate::storage::db::Row;
+use crate::storage::text::{from_json, split};
+
+/// A user, from `users u`.
+macro_rules! user_columns {
+    () => {
+        "u.id AS u_id, u.sub AS u_sub, u.username AS u_username, u.enabled AS u_enabled, u.admin AS u_admin, u.group_names AS u_group_names,
+         u.claims AS u_claims, u.created_at AS u_created_at, u.updated_at AS u_updated_at"
+    };
+}
+
+/// A grant with everybody on whom it depends, from `grants g`, `users u`, `clients c`, `sessions s`.
+macro_rules! standing_columns {
+    () => {
+        concat!(
+            "g.id AS g_id, g.client_id AS g_client_id, g.user_id AS g_user_id, g.sub AS g_sub, g.scopes AS g_scopes,
+             g.resources AS g_resources, g.auth_time AS g_auth_time, g.acr AS g_acr, g.amr AS g_amr, g.session_id AS g_session_id,
+             g.sid AS g_sid, g.nonce AS g_nonce, g.created_at AS g_created_at, g.expires_at AS g_expires_at, g.ended_at AS g_ended_at,
+             g.ended_because AS g_ended_because, COALESCE(c.enabled, 0) AS c_enabled,
+             s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at, ",
+            user_columns!()
+        )
+    };
+}
+
+/// What [`standing_columns`] needs beside `grants g`. Outer joins throughout: the row of a client or session may be gone.
+macro_rules! standing_joins {
+    () => {
+        " LEFT JOIN users u ON u.id = g.user_id LEFT JOIN clients c ON c.client_id = g.client_id LEFT JOIN sessions s ON s.id = g.session_id "
+    };
+}
+
+/// A family, from `families f`.
+macro_rules! family_columns {
+    () => {
+        "f.id AS f_id, f.grant_id AS f_grant_id, f.client_id AS f_client_id, f.salt AS f_salt, f.key_id AS f_key_id,
+         f.generation AS f_generation, f.previous AS f_previous, f.previous_redeemed_at AS f_previous_redeemed_at,
+         f.burst_first AS f_burst_first, f.burst_recovered AS f_burst_recovered, f.burst_started_at AS f_burst_started_at,
+         f.created_at AS f_created_at, f.last_used_at AS f_last_used_at, f.expires_at AS f_expires_at, f.ended_at AS f_ended_at,
+         f.ended_because AS f_ended_because"
+    };
+}
+
+/// The condition that the grant `$id` stands at `$now`, for the WHERE of every redeem: the same as `Standing::check`, idleness apart,
+/// which only ever moves the other way.
+macro_rules! grant_stands {
+    ($id:literal, $now:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.client_id = g.client_id
+                     LEFT JOIN sessions s ON s.id = g.session_id
+                     WHERE g.id = ",
+            $id,
+            " AND g.ended_at IS NULL AND g.expires_at > ",
+            $now,
+            " AND u.enabled = 1 AND c.enabled = 1
+              AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL) OR (s.ended_at IS NULL AND s.expires_at > ",
+            $now,
+            ")))"
+        )
+    };
+}
+
+/// Reads [`user_columns`].
+pub fn user(row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id: row.get("u_id")?,
+        sub: row.get("u_sub")?,
+        username: row.get("u_username")?,
+        enabled: row.get("u_enabled")?,
+        admin: row.get("u_admin")?,
+        groups: from_json(&row.get::<String>("u_group_names")?)?,
+        claims: from_json(&row.get::<String>("u_claims")?)?,
+        created_at: row.get("u_created_at")?,
+        updated_at: row.get("u_updated_at")?,
+    })
+}
+
+/// Reads [`standing_columns`].
+pub fn standing(row: &Row) -> Result<Standing, StoreError> {
+    let session = match row.get("s_last_used_at")? {
+        Some(last_used_at) => {
+            Some(SessionFacts { last_used_at, expires_at: row.get("s_expires_at")?, ended_at: row.get("s_ended_at")? })
+        }
+        None => None,
+    };
+    Ok(Standing { grant: grant(row)?, user: user(row)?, client_enabled: row.get("c_enabled")?, session })
+}
+
+/// Reads the grant of [`standing_columns`].
+pub fn grant(row: &Row) -> Result<Grant, StoreError> {
+    Ok(Grant {
+        id: row.get("g_id")?,
+        client_id: row.get("g_client_id")?,
+        user_id: row.get("g_user_id")?,
+        sub: row.get("g_sub")?,
+        scopes: split(&row.get::<String>("g_scopes")?),
+        resources: from_json(&row.get::<String>("g_resources")?)?,
+        auth_time: row.get("g_auth_time")?,
+        acr: row.get("g_acr")?,
+        amr: from_json(&row.get::<String>("g_amr")?)?,
+        session_id: row.get("g_session_id")?,
+        sid: row.get("g_sid")?,
+        nonce: row.get("g_nonce")?,
+        created_at: row.get("g_created_at")?,
+        expires_at: row.get("g_expires_at")?,
+        ended_at: row.get("g_ended_at")?,
+        ended_because: row.get("g_ended_because")?,
+    })
+}
+
+/// Reads [`family_columns`]; `None` if an outer join found none.
+pub fn family(row: &Row) -> Result<Option<Family>, StoreError> {
+    let Some(id) = row.get("f_id")? else { return Ok(None) };
+    Ok(Some(Family {
+        id,
+        grant_id: row.get("f_grant_id")?,
+        client_id: row.get("f_client_id")?,
+        salt: row.get("f_salt")?,
+        key_id: row.get("f_key_id")?,
+        generation: row.get("f_generation")?,
+        previous: row.get("f_previous")?,
+        previous_redeemed_at: row.get("f_previous_redeemed_at")?,
+        burst_first: row.get("f_burst_first")?,
+        burst_recovered: row.get("f_burst_recovered")?,
+        burst_started_at: row.get("f_burst_started_at")?,
+        created_at: row.get("f_created_at")?,
+        last_used_at: row.get("f_last_used_at")?,
+        expires_at: row.get("f_expires_at")?,
+        ended_at: row.get("f_ended_at")?,
+        ended_because: row.get("f_ended_because")?,
+    }))
+}

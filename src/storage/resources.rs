@@ -1,0 +1,83 @@
+//! Resources (APIs) and their scopes. That every scope belongs to one resource (design 4.4) is a primary key.
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::oauth::resource::Resource;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
+use crate::storage::db::{Db, Row, Tx};
+use crate::storage::error::StoreError;
+use crate::storage::text::{from_json, to_json};
+
+statements! {
+    ALL = Both("SELECT document FROM resources ORDER BY identifier");
+    FIND = Both("SELECT document FROM resources WHERE identifier = $1");
+    INSERT = Both("INSERT INTO resources (identifier, document, created_at, updated_at) VALUES ($1, $2, $3, $3)");
+    UPDATE = Both("UPDATE resources SET document = $2, updated_at = $3 WHERE identifier = $1");
+    DELETE = Both("DELETE FROM resources WHERE identifier = $1");
+    INSERT_SCOPE = Both("INSERT INTO resource_scopes (scope, identifier) VALUES ($1, $2)");
+    DELETE_SCOPES = Both("DELETE FROM resource_scopes WHERE identifier = $1");
+}
+
+/// Every resource, by identifier.
+pub async fn all(db: &Db) -> Result<Vec<Resource>, StoreError> {
+    db.all(ALL, args![]).await?.iter().map(read).collect()
+}
+
+/// One resource.
+pub async fn find(db: &Db, identifier: &str) -> Result<Option<Resource>, StoreError> {
+    db.optional(FIND, args![identifier]).await?.as_ref().map(read).transpose()
+}
+
+/// Adds a resource.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the identifier is taken or a scope belongs to another resource.
+pub async fn insert(db: &Db, resource: &Resource, now: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+    let resource = resource.clone();
+    audited(db, "resource.insert", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.execute(INSERT, args![&resource.identifier, to_json(&resource)?, now]).await?;
+            insert_scopes(tx, &resource).await?;
+            Ok(1)
+        })
+    })
+    .await
+    .map(drop)
+}
+
+/// Replaces a resource; `false` if there is none with this identifier.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if a scope belongs to another resource.
+pub async fn update(db: &Db, resource: &Resource, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let resource = resource.clone();
+    audited(db, "resource.update", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(UPDATE, args![&resource.identifier, to_json(&resource)?, now]).await?;
+            if changed > 0 {
+                tx.execute(DELETE_SCOPES, args![&resource.identifier]).await?;
+                insert_scopes(tx, &resource).await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Removes a resource and its scopes; `false` if there is none.
+pub async fn remove(db: &Db, identifier: &str, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![identifier];
+    audited(db, "resource.remove", Some(event), move |tx| Box::pin(async move { tx.execute(DELETE, values).await })).await
+}
+
+async fn insert_scopes(tx: &mut Tx, resource: &Resource) -> Result<(), StoreError> {
+    for scope in &resource.scopes {
+        tx.execute(INSERT_SCOPE, args![&scope.name, &resource.identifier]).await?;
+    }
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<Resource, StoreError> {
+    from_json(&row.get::<String>("document")?)
+}

@@ -1,0 +1,131 @@
+//! Browser sessions, found by the digest of their cookie. A grant without `offline_access` ends with its session (design 4.2).
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::oidc::session::Session;
+use crate::oidc::user::User;
+use crate::secret::Digest;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
+use crate::storage::db::{Db, Row};
+use crate::storage::error::StoreError;
+use crate::storage::facts::user;
+use crate::storage::text::{from_json, to_json};
+
+/// Last use is written at most so often, whatever a browser does.
+const TOUCH_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+macro_rules! columns {
+    () => {
+        "s.id AS s_id, s.sid AS s_sid, s.user_id AS s_user_id, s.auth_time AS s_auth_time, s.acr AS s_acr, s.amr AS s_amr,
+         s.created_at AS s_created_at, s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at"
+    };
+}
+
+statements! {
+    // The lock that `users::set_enabled` waits for: whoever signs in while a person is disabled comes before or after, never between.
+    LOCK_USER = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1",
+        postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 FOR SHARE",
+    };
+    BEGIN = Both("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                  ON CONFLICT (id) DO UPDATE SET cookie = excluded.cookie, auth_time = excluded.auth_time, acr = excluded.acr,
+                      amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at
+                  WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id");
+    FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
+    TOUCH = Both("UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND ended_at IS NULL AND last_used_at <= $3");
+    LIST_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
+                          ORDER BY s.id DESC LIMIT $3"));
+    END = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
+    CONSUME_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $2 WHERE consumed_at IS NULL AND session_id = $1");
+    CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
+                          WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
+    END_GRANTS = Split {
+        sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE session_id = $1 AND offline = 0 AND ended_at IS NULL",
+        postgres: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE id IN
+                   (SELECT id FROM grants WHERE session_id = $1 AND offline = 0 AND ended_at IS NULL ORDER BY id FOR UPDATE)",
+    };
+    END_FAMILIES = Both("UPDATE families SET ended_at = $2, ended_because = $3 WHERE ended_at IS NULL
+                         AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
+}
+
+/// Begins a session, or, if one with this row id lives, renews it under a new cookie with a new authentication event. `false` if the
+/// person was disabled meanwhile, or the session to renew has ended or is another person's.
+pub async fn begin(db: &Db, session: &Session, cookie: &Digest, event: &AuditEvent) -> Result<bool, StoreError> {
+    let user_id = session.user_id;
+    let values = args![
+        session.id,
+        cookie,
+        &session.sid,
+        session.user_id,
+        session.auth_time,
+        session.acr.clone(),
+        to_json(&session.amr)?,
+        session.created_at,
+        session.last_used_at,
+        session.expires_at
+    ];
+    audited(db, "session.begin", Some(event), move |tx| {
+        Box::pin(async move {
+            if tx.optional(LOCK_USER, args![user_id]).await?.is_none() {
+                return Ok(0);
+            }
+            tx.execute(BEGIN, values).await
+        })
+    })
+    .await
+}
+
+/// The session behind a cookie, ended or not, and its person.
+pub async fn find(db: &Db, cookie: &Digest) -> Result<Option<(Session, User)>, StoreError> {
+    let row = db.optional(FIND, args![cookie]).await?;
+    row.map(|row| Ok((read(&row)?, user(&row)?))).transpose()
+}
+
+/// Notes that the session was used, at most once a minute. An ended session stays ended.
+pub async fn touch(db: &Db, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
+    db.execute(TOUCH, args![id, now, now.minus(TOUCH_AT_MOST_EVERY)]).await.map(drop)
+}
+
+/// The live sessions of a person, newest first, at most `limit`.
+pub async fn list_for_user(db: &Db, user_id: Uuid, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
+    db.all(LIST_FOR_USER, args![user_id, now, limit]).await?.iter().map(read).collect()
+}
+
+/// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. `false` if it had ended
+/// before.
+pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str) -> Result<bool, StoreError> {
+    audited(db, "session.end", None, move |tx| {
+        Box::pin(async move {
+            let ended = tx.execute(END, args![id, now, because]).await?;
+            if ended > 0 {
+                tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
+                tx.execute(CONSUME_CODES, args![id, now]).await?;
+                tx.execute(END_GRANTS, args![id, now, because]).await?;
+                tx.execute(END_FAMILIES, args![id, now, because]).await?;
+            }
+            Ok(ended)
+        })
+    })
+    .await
+}
+
+fn read(row: &Row) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: row.get("s_id")?,
+        sid: row.get("s_sid")?,
+        user_id: row.get("s_user_id")?,
+        auth_time: row.get("s_auth_time")?,
+        acr: row.get("s_acr")?,
+        amr: from_json(&row.get::<String>("s_amr")?)?,
+        created_at: row.get("s_created_at")?,
+        last_used_at: row.get("s_last_used_at")?,
+        expires_at: row.get("s_expires_at")?,
+        ended_at: row.get("s_ended_at")?,
+    })
+}

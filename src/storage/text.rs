@@ -1,0 +1,32 @@
+//! How lists and documents are written into TEXT columns.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::storage::StoreError;
+
+/// Scope-tokens hold no space (RFC 6749 §3.3), so a space separates them here as on the wire.
+pub fn join(scopes: &[String]) -> String {
+    scopes.join(" ")
+}
+
+/// The reverse of [`join`].
+pub fn split(text: &str) -> Vec<String> {
+    text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+}
+
+/// A document as JSON.
+pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(format!("cannot be written as JSON: {error}")))
+}
+
+/// A document read back. The text itself is people's data and stays out of the error.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| {
+        StoreError::Corrupt(format!(
+            "a stored document is not what it should be (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
+}

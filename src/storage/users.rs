@@ -1,0 +1,177 @@
+//! People. Whatever switches a person off ends everything that hangs on them in the same transaction (security.md R-46).
+
+use uuid::Uuid;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::oidc::user::User;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
+use crate::storage::db::{Db, Tx};
+use crate::storage::error::StoreError;
+use crate::storage::facts::user;
+use crate::storage::text::to_json;
+
+statements! {
+    FIND = Both(concat!("SELECT u.password_hash, ", user_columns!(), " FROM users u WHERE u.id = $1"));
+    FIND_BY_USERNAME = Both(concat!("SELECT u.password_hash, ", user_columns!(), " FROM users u WHERE u.canonical_username = $1"));
+    FIND_BY_SUB = Both(concat!("SELECT u.password_hash, ", user_columns!(), " FROM users u WHERE u.sub = $1"));
+    LIST = Both(concat!("SELECT u.password_hash, ", user_columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2"));
+    INSERT = Both("INSERT INTO users (id, sub, username, canonical_username, enabled, admin, group_names, claims, password_hash,
+                                      password_changed_at, created_at, updated_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
+    UPDATE = Both("UPDATE users SET username = $2, canonical_username = $3, admin = $4, group_names = $5, claims = $6, updated_at = $7
+                   WHERE id = $1");
+    // The first statement of everything that ends a person's sessions: it takes the row's lock.
+    SET_ENABLED = Both("UPDATE users SET enabled = $2, updated_at = $3 WHERE id = $1");
+    SET_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 WHERE id = $1");
+    TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
+    REHASH = Both("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2");
+
+    END_SESSIONS = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL");
+    CONSUME_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $2
+                                 WHERE consumed_at IS NULL AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)");
+    CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
+                          WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
+    END_GRANTS = Split {
+        sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL",
+        postgres: "UPDATE grants SET ended_at = $2, ended_because = $3
+                   WHERE id IN (SELECT id FROM grants WHERE user_id = $1 AND ended_at IS NULL ORDER BY id FOR UPDATE)",
+    };
+    END_FAMILIES = Both("UPDATE families SET ended_at = $2, ended_because = $3
+                         WHERE ended_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
+}
+
+/// A username as it is compared: trimmed, lower-cased.
+pub fn canonical(username: &str) -> String {
+    username.trim().to_lowercase()
+}
+
+/// Adds a person.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the username or the `sub` is taken.
+pub async fn insert(db: &Db, user: &User, password_hash: Option<&str>, event: &AuditEvent) -> Result<(), StoreError> {
+    let values = args![
+        user.id,
+        &user.sub,
+        &user.username,
+        canonical(&user.username),
+        user.enabled,
+        user.admin,
+        to_json(&user.groups)?,
+        to_json(&user.claims)?,
+        password_hash,
+        password_hash.map(|_| user.created_at),
+        user.created_at,
+        user.updated_at
+    ];
+    audited(db, "user.insert", Some(event), move |tx| Box::pin(async move { tx.execute(INSERT, values).await })).await.map(drop)
+}
+
+/// By row id.
+pub async fn find(db: &Db, id: Uuid) -> Result<Option<User>, StoreError> {
+    db.optional(FIND, args![id]).await?.as_ref().map(user).transpose()
+}
+
+/// By canonical username, see [`canonical`].
+pub async fn find_by_username(db: &Db, canonical: &str) -> Result<Option<User>, StoreError> {
+    db.optional(FIND_BY_USERNAME, args![canonical]).await?.as_ref().map(user).transpose()
+}
+
+/// By subject identifier.
+pub async fn find_by_sub(db: &Db, sub: &str) -> Result<Option<User>, StoreError> {
+    db.optional(FIND_BY_SUB, args![sub]).await?.as_ref().map(user).transpose()
+}
+
+/// The person with this canonical username and their password hash, if they have one. One statement, whoever it is.
+pub async fn credentials(db: &Db, canonical: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+    let row = db.optional(FIND_BY_USERNAME, args![canonical]).await?;
+    row.map(|row| Ok((user(&row)?, row.get("password_hash")?))).transpose()
+}
+
+/// The password hash of a person, if they have one.
+pub async fn password_hash(db: &Db, id: Uuid) -> Result<Option<String>, StoreError> {
+    db.optional(FIND, args![id]).await?.map_or(Ok(None), |row| row.get("password_hash"))
+}
+
+/// People in the order in which they were added, after the one with the id `after`.
+pub async fn list(db: &Db, limit: u32, after: Option<Uuid>) -> Result<Vec<User>, StoreError> {
+    db.all(LIST, args![after.unwrap_or(Uuid::nil()), limit]).await?.iter().map(user).collect()
+}
+
+/// Writes username, `admin`, groups and claims; `false` if the person is gone. Enabling and passwords have their own ways.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the username is taken.
+pub async fn update(db: &Db, user: &User, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![
+        user.id,
+        &user.username,
+        canonical(&user.username),
+        user.admin,
+        to_json(&user.groups)?,
+        to_json(&user.claims)?,
+        user.updated_at
+    ];
+    audited(db, "user.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+}
+
+/// Lets a person sign in, or not. Disabling ends, in the same transaction, the sessions, grants and refresh families, and consumes the
+/// codes and open interactions. `false` if the person is gone.
+pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "user.set_enabled", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(SET_ENABLED, args![id, enabled, now]).await?;
+            if changed > 0 && !enabled {
+                end_everything(tx, id, now, "user disabled").await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Gives a person another password and ends everything that was signed in with the old one. `false` if the person is gone.
+pub async fn set_password(db: &Db, id: Uuid, hash: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let hash = hash.to_owned();
+    audited(db, "user.set_password", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(SET_PASSWORD, args![id, hash, now]).await?;
+            if changed > 0 {
+                end_everything(tx, id, now, "password changed").await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Ends everything that a person is signed in to. `false` if the person is gone.
+pub async fn sign_out(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "user.sign_out", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(TOUCH, args![id, now]).await?;
+            if changed > 0 {
+                end_everything(tx, id, now, "signed out everywhere").await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Replaces a hash by a stronger one of the same password, unless it was changed meanwhile. Nothing ends.
+pub async fn rehash(db: &Db, id: Uuid, old: &str, new: &str) -> Result<bool, StoreError> {
+    Ok(db.execute(REHASH, args![id, old, new]).await? > 0)
+}
+
+/// In the order of the locks (see the folder's comment); the person's own row is locked already.
+async fn end_everything(tx: &mut Tx, id: Uuid, now: Timestamp, because: &'static str) -> Result<(), StoreError> {
+    tx.execute(END_SESSIONS, args![id, now, because]).await?;
+    tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
+    tx.execute(CONSUME_CODES, args![id, now]).await?;
+    tx.execute(END_GRANTS, args![id, now, because]).await?;
+    tx.execute(END_FAMILIES, args![id, now, because]).await?;
+    Ok(())
+}
