@@ -1,0 +1,104 @@
+//! THE TABLE: which checks an authorization request passes, in which order. One row per check, one file per check.
+//!
+//! Another endpoint that takes authorization requests (pushed requests, RFC 9126) becomes a column here.
+
+use super::ValidatedAuthorize;
+use super::{
+    check_credentials, check_grant_type, check_hints, check_max_age, check_pkce, check_prompt, check_request_object,
+    check_resource, check_response_mode, check_response_type, check_scope,
+};
+use crate::oauth::client::Client;
+use crate::oauth::params::Params;
+use crate::oauth::refusal::Reason;
+use crate::oauth::resource::Catalogue;
+
+/// What a check may look at.
+pub struct Request<'a> {
+    pub params: &'a Params,
+    pub client: &'a Client,
+    pub catalogue: &'a Catalogue,
+    /// The scopes that the client may ask for.
+    pub allowed: Vec<String>,
+}
+
+/// One check. It fills in what it has read.
+pub struct Row {
+    /// The file's name.
+    pub name: &'static str,
+    /// Where its rule stands.
+    pub spec: &'static str,
+    pub(super) check: fn(&Request<'_>, &mut ValidatedAuthorize) -> Result<(), Reason>,
+}
+
+/// The checks of /authorize, after client and redirect URI are proved. Their errors are redirects.
+pub const TABLE: [Row; 11] = [
+    Row { name: "check_credentials", spec: "RFC 6749 §2.3.1", check: check_credentials::check },
+    Row { name: "check_request_object", spec: "OpenID Connect Core §3.1.2.6", check: check_request_object::check },
+    Row { name: "check_response_type", spec: "RFC 6749 §3.1.1", check: check_response_type::check },
+    Row { name: "check_grant_type", spec: "RFC 6749 §4.1.2.1", check: check_grant_type::check },
+    Row { name: "check_response_mode", spec: "OAuth 2.0 Multiple Response Types §2.1", check: check_response_mode::check },
+    Row { name: "check_pkce", spec: "RFC 7636 §4.4.1", check: check_pkce::check },
+    Row { name: "check_resource", spec: "RFC 8707 §2", check: check_resource::check },
+    Row { name: "check_scope", spec: "RFC 6749 §3.3", check: check_scope::check },
+    Row { name: "check_prompt", spec: "OpenID Connect Core §3.1.2.1", check: check_prompt::check },
+    Row { name: "check_max_age", spec: "OpenID Connect Core §3.1.2.1", check: check_max_age::check },
+    Row { name: "check_hints", spec: "OpenID Connect Core §3.1.2.1", check: check_hints::check },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene;
+    use super::*;
+
+    #[test]
+    fn every_check_file_is_a_row() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/oauth/authorize");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".rs").map(str::to_owned))
+            .filter(|name| name.starts_with("check_"))
+            .collect();
+        files.sort();
+        let mut rows: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+        rows.sort_unstable();
+        assert_eq!(files, rows);
+    }
+
+    /// What each row refuses, seen from outside: the error code that the client gets.
+    #[test]
+    fn each_row_has_its_error() {
+        for (more, error) in [
+            ("client_secret=x", "invalid_request"),
+            ("request=e30.e30.", "request_not_supported"),
+            ("request_uri=https://client.example/r", "request_uri_not_supported"),
+            ("registration=%7B%7D", "registration_not_supported"),
+            ("response_mode=fragment", "invalid_request"),
+            ("response_mode=query.jwt", "invalid_request"),
+            ("resource=nonsense", "invalid_target"),
+            ("resource=https://evil.test", "invalid_target"),
+            ("prompt=none+login", "invalid_request"),
+            ("prompt=create", "invalid_request"),
+            ("max_age=-1", "invalid_request"),
+        ] {
+            let refused = scene::try_request(&scene::web(), "openid", &format!("&{more}")).unwrap_err();
+            assert_eq!(refused.wire().error, error, "{more}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_ignored() {
+        let more = "&display=hologram&ui_locales=xx-YY&claims_locales=de&login_hint=nobody&acr_values=urn:x&foo=bar&claims=not-json&id_token_hint=x";
+        assert!(scene::try_request(&scene::web(), "openid", more).is_ok());
+    }
+
+    #[test]
+    fn the_order_of_parameters_and_scopes_has_no_meaning() {
+        let there = scene::request(&scene::web(), "openid orders:read", "&state=1&nonce=2");
+        let back = scene::request(&scene::web(), "orders:read openid", "&nonce=2&state=1");
+        let sorted = |mut request: ValidatedAuthorize| {
+            request.scopes.sort();
+            request
+        };
+        assert_eq!(sorted(there), sorted(back));
+    }
+}
