@@ -194,6 +194,7 @@ pub(crate) fn read_audience(claims: &ClaimMap) -> Result<Vec<String>, Reason> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -271,6 +272,15 @@ mod tests {
         let mut claims = good;
         claims.insert("scope".to_owned(), json!(["orders:read"]));
         assert!(Claims::read(claims).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_makes_the_reader_stumble(text in r#"\{("(iss|sub|aud|exp|iat|jti|scope|client_id)":("[ -~]{0,9}"|-?[0-9]{1,25}|null|\["x"\]),?){0,9}\}"#) {
+            if let Ok(Value::Object(claims)) = serde_json::from_str(&text) {
+                let _ = Claims::read(claims).map(|claims| claims.check("https://id.test", at(0)));
+            }
+        }
     }
 
     #[test]

@@ -53,6 +53,8 @@ fn is_b64token(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(headers: &[&str], query: &str, form: Option<&str>) -> Result<String, Reason> {
@@ -90,5 +92,15 @@ mod tests {
         }
         assert!(token(&[b"Bearer \xff"], &Params::default(), None).is_err());
         assert!(read(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN + 1))], "", None).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_reader_stumble(header in prop::collection::vec(any::<u8>(), 0..200), prefix in any::<bool>()) {
+            let header = if prefix { [b"Bearer ".as_slice(), &header].concat() } else { header };
+            if let Ok(token) = token(&[&header], &Params::default(), None) {
+                prop_assert!(is_b64token(token.expose()));
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::oauth::client::RefreshRotation;
+use crate::oauth::grant::Grant;
 use crate::oauth::refusal::{Effect, Reason, Refusal};
 use crate::secret::{Secret, constant_time_eq};
 
@@ -203,7 +204,37 @@ fn behind_the_head(family: &Family, generation: i64, facts: &Facts, now: Timesta
     family.theft(generation, now)
 }
 
+/// What the edge brings for a new family: randomness, and the id of the data key of the day.
+#[derive(Debug, Clone, Copy)]
+pub struct Seed {
+    pub id: Uuid,
+    pub salt: [u8; 16],
+    pub key_id: i64,
+}
+
 impl Family {
+    /// The family of a grant's first refresh token. It ends `lifetime` after `now` (`[lifetimes] refresh`), and never outlives its grant.
+    pub fn begin(grant: &Grant, seed: Seed, lifetime: Duration, now: Timestamp) -> Self {
+        Self {
+            id: seed.id,
+            grant_id: grant.id,
+            client_id: grant.client_id.clone(),
+            salt: seed.salt,
+            key_id: seed.key_id,
+            generation: 1,
+            previous: 0,
+            previous_redeemed_at: None,
+            burst_first: 0,
+            burst_recovered: 0,
+            burst_started_at: None,
+            created_at: now,
+            last_used_at: now,
+            expires_at: now.plus(lifetime).min(grant.expires_at),
+            ended_at: None,
+            ended_because: None,
+        }
+    }
+
     /// The bytes under the MAC of one generation: family id, salt, generation, each of fixed length.
     pub fn mac_message(&self, generation: i64) -> [u8; 40] {
         let mut message = [0; 40];
@@ -286,6 +317,8 @@ impl Family {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::oauth::grant::samples::{self, at};
 
@@ -347,6 +380,18 @@ mod tests {
             ["", "chr_", "eyJhbGciOiJSUzI1NiJ9.e30.AA", &token[4..], &token[..78], &padded, &longer, &upper, &zero, &negative]
         {
             assert_eq!(Presented::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_is_written_the_same_way(text in "(chr_)?[A-Za-z0-9_-]{70,80}", noise in ".{0,100}") {
+            for candidate in [text, noise] {
+                if let Some(read) = Presented::parse(&candidate) {
+                    let written = encode(read.family_id, read.generation, &read.mac);
+                    prop_assert_eq!(written.expose(), &candidate);
+                }
+            }
         }
     }
 

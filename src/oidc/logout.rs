@@ -113,6 +113,8 @@ fn with_state(uri: &str, state: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::oauth::grant::samples;
 
@@ -200,5 +202,27 @@ mod tests {
         let hint = hint();
         let known = Known { hint: Some(Ok(&hint)), client: None, session: None, confirmed: true };
         assert!(matches!(decide(&request(Some(URI), None), &known), Err(Reason::UnknownClient { .. })));
+    }
+
+    proptest! {
+        /// Whatever is sent, a redirect begins with a registered URI, byte for byte, and its query tells the state and nothing else.
+        #[test]
+        fn every_redirect_goes_to_a_registered_uri(
+            uri in prop_oneof![Just(URI.to_owned()), "https://app.test/signed-out.{0,5}", ".{0,30}"],
+            state in prop::option::of(".{0,40}"),
+            confirmed in any::<bool>(),
+            with_hint in any::<bool>(),
+            signed_in in any::<bool>(),
+        ) {
+            let (request, hint) = (request(Some(&uri), state.as_deref()), hint());
+            let decision = decide_for(&request, with_hint.then_some(&hint), signed_in.then_some(("alice", "s1")), confirmed);
+            let (Ok(Decision::SignOut { redirect: Some(to) }) | Ok(Decision::NobodySignedIn { redirect: Some(to) })) = decision else {
+                return Ok(());
+            };
+            prop_assert!(with_hint && uri == URI && to.starts_with(URI), "{}", to);
+            prop_assert!(to.bytes().all(|byte| byte.is_ascii_graphic()));
+            let sent_back = url::Url::parse(&to).unwrap().query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect::<Vec<_>>();
+            prop_assert_eq!(sent_back, state.map(|state| ("state".to_owned(), state)).into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -314,4 +314,45 @@ proptest! {
         prop_assert_eq!(store.present(stolen, now.plus(Duration::from_secs(late))), Verdict::Theft);
         prop_assert_eq!(store.present(before + after + 1, now.plus(Duration::from_secs(late))), Verdict::Refused);
     }
+
+    /// Replicas that decide on what they read a moment ago: a write that finds another row is decided once more (design 4.2). Tabs that
+    /// race within a burst all end with the head, and none of them is a thief.
+    #[test]
+    fn a_lost_race_is_never_theft(
+        confidential in any::<bool>(),
+        rotated_before in any::<bool>(),
+        tabs in prop::collection::vec((0u64..9_999_999, 0usize..50), 2..50),
+    ) {
+        let facts = if confidential { CONFIDENTIAL } else { PUBLIC };
+        let began = samples::at(1000);
+        let mut row = samples::family();
+        if rotated_before {
+            row = step(&row, 1, &facts, samples::at(100)).unwrap();
+        }
+        let held = row.generation;
+        // What each replica may still have in its hands: every row that there ever was.
+        let mut rows = vec![row.clone()];
+        for (wait, stale) in tabs {
+            let now = began.plus(Duration::from_micros(wait));
+            let read = &rows[stale % rows.len()];
+            let after = match step(read, held, &facts, now) {
+                // The conditional UPDATE compares what was read with what is there.
+                Ok(after) if *read == row => after,
+                Ok(_) => step(&row, held, &facts, now).unwrap(),
+                Err(verdict) => return Err(TestCaseError::fail(format!("{verdict:?} of a tab"))),
+            };
+            prop_assert_eq!(after.generation, held + 1);
+            row = after;
+            rows.push(row.clone());
+        }
+    }
+}
+
+/// One presentation against one row.
+fn step(row: &Family, generation: i64, facts: &Facts, now: Timestamp) -> Result<Family, Verdict> {
+    match present(row, generation, facts, now) {
+        Outcome::Same(after) | Outcome::Rotate(after) | Outcome::Head(after) => Ok(after),
+        Outcome::Refuse(refusal) if refusal.effect == Effect::None => Err(Verdict::Refused),
+        Outcome::Refuse(_) => Err(Verdict::Theft),
+    }
 }

@@ -121,6 +121,18 @@ impl Issuance {
         self.standing.as_ref().map(|standing| &standing.grant)
     }
 
+    /// When the access token ends: after the shortest lifetime of its resources, else after `default` (`[lifetimes] access_token`),
+    /// but never after its grant, and one of a refresh never after its family (security.md R-44).
+    pub fn access_token_expires_at(&self, default: Duration, now: Timestamp) -> Timestamp {
+        let end = now.plus(self.audience.lifetime.map_or(default, Duration::from_secs));
+        let family_end = match &self.refresh {
+            RefreshPlan::Answer { after, .. } => Some(after.expires_at),
+            RefreshPlan::None | RefreshPlan::Begin => None,
+        };
+        let ends = [self.grant().map(|grant| grant.expires_at), family_end];
+        ends.into_iter().flatten().fold(end, Timestamp::min)
+    }
+
     /// The access token's `sub`: the user's, or the client itself (RFC 9068 §2.2).
     pub fn sub(&self) -> &str {
         self.grant().map_or(self.client_id.as_str(), |grant| grant.sub.as_str())
@@ -169,6 +181,20 @@ mod tests {
         assert_eq!(settle(office.clone(), "openid admin:write").unwrap().audience.scopes, ["openid"]);
         office.standing.as_mut().unwrap().user.admin = true;
         assert_eq!(settle(office, "openid admin:write").unwrap().audience.scopes, ["openid", "admin:read"]);
+    }
+
+    #[test]
+    fn an_access_token_outlives_neither_its_lifetime_nor_its_grant_nor_its_family() {
+        let ten_minutes = Duration::from_secs(600);
+        let mut issuance = settle(draft("openid"), "openid").unwrap();
+        assert_eq!(issuance.access_token_expires_at(ten_minutes, at(0)), at(600));
+        issuance.audience.lifetime = Some(60);
+        assert_eq!(issuance.access_token_expires_at(ten_minutes, at(0)), at(60));
+        let after = Family { expires_at: at(30), ..samples::family() };
+        issuance.refresh = RefreshPlan::Answer { before: after.clone(), after };
+        assert_eq!(issuance.access_token_expires_at(ten_minutes, at(0)), at(30));
+        issuance.standing.as_mut().unwrap().grant.expires_at = at(20);
+        assert_eq!(issuance.access_token_expires_at(ten_minutes, at(0)), at(20));
     }
 
     #[test]

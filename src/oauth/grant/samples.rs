@@ -12,7 +12,7 @@ use super::{AuthorizationCode, Grant, Issuance, Limits, RefreshPlan, SessionFact
 use crate::clock::Timestamp;
 use crate::oauth::client::{AuthMethod, Client, ClientMetadata, ClientSecret};
 use crate::oauth::client_auth::{AuthenticatedClient, Credentials, authenticate};
-use crate::oauth::family::Family;
+use crate::oauth::family::{Family, Seed};
 use crate::oauth::params::Params;
 use crate::oauth::resource::{Catalogue, Resource, ResourceScope};
 use crate::oidc::user::{Claims, User};
@@ -136,24 +136,8 @@ pub fn code() -> AuthorizationCode {
 
 /// A family made at 0, of which nothing was redeemed.
 pub fn family() -> Family {
-    Family {
-        id: Uuid::from_u128(1),
-        grant_id: Uuid::from_u128(2),
-        client_id: "app".to_owned(),
-        salt: [7; 16],
-        key_id: 1,
-        generation: 1,
-        previous: 0,
-        previous_redeemed_at: None,
-        burst_first: 0,
-        burst_recovered: 0,
-        burst_started_at: None,
-        created_at: at(0),
-        last_used_at: at(0),
-        expires_at: at(180 * 86_400),
-        ended_at: None,
-        ended_because: None,
-    }
+    let seed = Seed { id: Uuid::from_u128(1), salt: [7; 16], key_id: 1 };
+    Family::begin(&grant(), seed, Duration::from_secs(180 * 86_400), at(0))
 }
 
 /// What is issued to `app` for these scopes, by the way that every grant goes.
