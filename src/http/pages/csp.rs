@@ -1,8 +1,9 @@
 //! The Content-Security-Policy of the pages (CSP Level 3; security.md R-52): nothing is allowed but our own style sheet and
 //! images, and forms that lead to us, and where this very request is going to be redirected.
 //!
-//! Chromium and WebKit apply `form-action` to the redirect that answers a form too: without the client's origin in the policy of
-//! the page, the last step of every sign-in would be blocked.
+//! Chromium and WebKit apply `form-action` to every redirect that follows a form, the client's own further hops included, and what
+//! is blocked is a button that does nothing. So a page whose form may be answered with a redirect names the client's origin, and
+//! [`super::leave`] sees to it that browsers leave by a page and not by a redirect.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,8 @@ use url::{Host, Url};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     form_target: Option<String>,
+    /// Where the client may send the person on to after its own page took the form.
+    form_hops: Option<&'static str>,
     script: Script,
 }
 
@@ -36,17 +39,20 @@ impl Policy {
 
     /// For a page whose form may be answered with a redirect to `redirect_uri`. It must have been proved to be registered.
     pub fn redirecting_to(redirect_uri: &str) -> Self {
-        Self { form_target: source_of(redirect_uri), script: Script::None }
+        Self { form_target: source_of(redirect_uri), ..Self::default() }
     }
 
-    /// For the form_post page: the form leads to the client's `action`, and the one inline script sends it.
+    /// For the form_post page: the form leads to the client's `action`, and the one inline script sends it. The client may answer
+    /// with redirects of its own to other https origins; they are not ours to forbid, and the page holds nothing else.
     pub fn posting_to(action: &str, script: &'static str) -> Self {
-        Self { form_target: source_of(action), script: Script::Inline(script) }
+        let form_target = source_of(action);
+        let https = form_target.as_deref().is_some_and(|target| target.starts_with("https:"));
+        Self { form_target, form_hops: https.then_some(" https:"), script: Script::Inline(script) }
     }
 
     /// For the demo relying party: our own script files, and requests to this server.
     pub fn with_own_scripts() -> Self {
-        Self { form_target: None, script: Script::Own }
+        Self { script: Script::Own, ..Self::default() }
     }
 
     /// The header's value.
@@ -57,8 +63,10 @@ impl Policy {
             Script::Own => " script-src 'self'; connect-src 'self';".to_owned(),
         };
         let target = self.form_target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+        let hops = self.form_hops.unwrap_or_default();
         let text = format!(
-            "default-src 'none'; style-src 'self'; img-src 'self';{script} form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
+            "default-src 'none'; style-src 'self'; img-src 'self';{script} form-action 'self'{target}{hops}; base-uri 'none'; \
+             frame-ancestors 'none'"
         );
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
     }
@@ -118,6 +126,7 @@ mod tests {
         let header = Policy::posting_to("https://app.example.com/cb", "x").header();
         let text = header.to_str().unwrap();
         assert!(text.contains(" script-src 'sha256-LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=';"), "{text}");
+        assert!(text.contains(" form-action 'self' https://app.example.com https:; "), "{text}");
         assert!(!text.contains("unsafe-inline"));
     }
 }

@@ -222,6 +222,21 @@ impl FormPostView<'_> {
     }
 }
 
+/// On the way to the app after a form of ours: [`super::leave`].
+#[derive(Template)]
+#[template(path = "leave.html")]
+pub struct LeaveView<'a> {
+    pub frame: Frame<'a>,
+    /// The http or https URL to go to.
+    pub target: &'a str,
+}
+
+impl LeaveView<'_> {
+    fn destination(&self) -> String {
+        Destination::of(self.target).words(self.frame.lang)
+    }
+}
+
 /// The person's own page. One form: `withdraw` with the id of an app, or `sign_out` with `here` or `everywhere`.
 #[derive(Template)]
 #[template(path = "account.html")]

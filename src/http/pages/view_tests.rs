@@ -95,6 +95,10 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("signed-out", SignedOutView { frame, signed_out: true }.render().unwrap()),
         ("stayed", SignedOutView { frame, signed_out: false }.render().unwrap()),
         ("form-post", FormPostView { frame, action: "https://ledger.example.com/cb", fields: &fields }.render().unwrap()),
+        (
+            "leave",
+            LeaveView { frame, target: &format!("https://ledger.example.com/cb?code=abc&state={stranger}") }.render().unwrap(),
+        ),
         ("account", AccountView { frame, form: form("/account"), person, apps: &apps, withdrawn: Some(&alice) }.render().unwrap()),
         ("account-empty", AccountView { frame, form: form("/account"), person, apps: &[], withdrawn: None }.render().unwrap()),
         (
