@@ -1,6 +1,6 @@
 //! Scopes in words for the consent page, grouped by the API that they belong to.
 
-use crate::oauth::resource::Resource;
+use crate::oauth::resource::{Catalogue, Resource};
 
 use super::client_seen::is_deceptive;
 use super::i18n::{Lang, ScopeWords};
@@ -26,8 +26,12 @@ pub struct ScopeLine {
 }
 
 /// What is asked for: first what concerns the person's own account (OpenID Connect Core §5.4, §11), then API by API in the order
-/// of `resources`. A scope that none of them knows stands with the account under its own name: nothing is hidden.
-pub fn group(lang: Lang, scopes: &[String], resources: &[Resource]) -> Vec<ScopeGroup> {
+/// of the catalogue. A scope that none of them knows stands with the account under its own name: nothing is hidden.
+pub fn groups(lang: Lang, scopes: &[String], catalogue: &Catalogue) -> Vec<ScopeGroup> {
+    group(lang, scopes, catalogue.resources())
+}
+
+fn group(lang: Lang, scopes: &[String], resources: &[Resource]) -> Vec<ScopeGroup> {
     let mut own = ScopeGroup { title: lang.texts().consent_this_service.to_owned(), identifier: None, scopes: Vec::new() };
     let mut others: Vec<ScopeGroup> = resources
         .iter()

@@ -150,7 +150,7 @@ pub struct ConsentView<'a> {
     pub form: Form<'a>,
     pub client: &'a ClientSeen,
     pub person: Person<'a>,
-    /// From [`super::scope_words::group`].
+    /// From [`super::scope_words::groups`].
     pub groups: Vec<ScopeGroup>,
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::http::pages::client_seen::HttpsLink;
 use crate::http::pages::scope_words::ScopeLine;
+use crate::oauth::resource::Catalogue;
 
 const EVIL: &str = "\"><script>alert(1)</script>";
 
@@ -33,7 +34,7 @@ fn person(name: &str) -> Person<'_> {
 
 fn groups(lang: Lang) -> Vec<ScopeGroup> {
     let own: Vec<String> = ["openid", "profile", "email", "offline_access"].map(String::from).to_vec();
-    let mut groups = crate::http::pages::scope_words::group(lang, &own, &[]);
+    let mut groups = crate::http::pages::scope_words::groups(lang, &own, &Catalogue::new(vec![], "https://id.example.com"));
     groups.push(ScopeGroup {
         title: "Orders".into(),
         identifier: Some("https://api.example.com/orders".into()),
