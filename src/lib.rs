@@ -12,6 +12,8 @@ pub mod entropy;
 pub mod http;
 pub mod jobs;
 pub mod jose;
+pub mod log;
+pub mod measure;
 pub mod oauth;
 pub mod oidc;
 pub mod seal;

@@ -1,2 +1,108 @@
-//! jobs
+//! What runs beside the requests: one task per job, each with its own rhythm, all with one end. A round that fails or panics is logged
+//! and measured, and the next one comes all the same.
+
 pub mod key_rotation;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::http::server::Shutdown;
+
+/// How long the rounds at work may still take once the shutdown has begun.
+const LAST_ROUND: Duration = Duration::from_secs(5);
+
+/// The running jobs.
+#[derive(Debug)]
+pub struct Jobs {
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl Jobs {
+    /// None yet. All end when `shutdown` begins.
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { tasks: JoinSet::new(), shutdown }
+    }
+
+    /// Runs `round` now and then every `period`, counted from the end of the last one if that took longer.
+    pub fn every<F, E>(&mut self, name: &'static str, period: Duration, mut round: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send,
+        E: std::fmt::Display,
+    {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            let mut rhythm = tokio::time::interval(period);
+            rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.begun() => return,
+                    _ = rhythm.tick() => {}
+                }
+                let begin = Instant::now();
+                let outcome = match AssertUnwindSafe(async { round().await }).catch_unwind().await {
+                    Ok(Ok(())) => "done",
+                    Ok(Err(error)) => {
+                        tracing::warn!(job = name, %error, "a background job failed; it will run again");
+                        "failed"
+                    }
+                    Err(_panic) => {
+                        metrics::counter!("chancery_panics_total").increment(1);
+                        "panicked"
+                    }
+                };
+                metrics::counter!("chancery_job_runs_total", "job" => name, "outcome" => outcome).increment(1);
+                metrics::histogram!("chancery_job_seconds", "job" => name).record(begin.elapsed().as_secs_f64());
+            }
+        });
+    }
+
+    /// Waits until all have ended, five seconds at most once the shutdown has begun.
+    pub async fn finished(mut self) {
+        self.shutdown.begun().await;
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_ROUND, all).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "background jobs did not end in time");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_goes_on_after_failures_and_panics_and_ends_with_the_shutdown() {
+        let shutdown = Shutdown::new();
+        let mut jobs = Jobs::new(shutdown.clone());
+        let rounds = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&rounds);
+        jobs.every("test", Duration::from_millis(5), move || {
+            let round = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match round {
+                    0 => Err("no"),
+                    1 => panic!("never"),
+                    _ => Ok(()),
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(rounds.load(Ordering::SeqCst) > 2);
+        shutdown.begin();
+        tokio::time::timeout(Duration::from_secs(1), jobs.finished()).await.unwrap();
+        let after = rounds.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(rounds.load(Ordering::SeqCst), after);
+    }
+}

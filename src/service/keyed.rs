@@ -15,8 +15,6 @@ pub enum Of {
     Account,
     /// Failures from one address prefix.
     Address,
-    /// Failures of one address with one account.
-    AddressAndAccount,
     /// Failures of everybody.
     Everybody,
 }
@@ -27,7 +25,6 @@ impl Of {
             Self::Identifier => b"identifier",
             Self::Account => b"throttle account",
             Self::Address => b"throttle address",
-            Self::AddressAndAccount => b"throttle address and account",
             Self::Everybody => b"throttle everybody",
         }
     }

@@ -7,3 +7,4 @@ pub mod passwords;
 pub mod address;
 pub mod decisions;
 pub mod keyed;
+pub mod throttle;

@@ -24,11 +24,13 @@ mod facts;
 pub mod audit;
 pub mod authorize;
 pub mod clients;
+pub mod clock_offset;
 pub mod codes;
 pub mod consents;
 pub mod db;
 pub mod decisions;
 pub mod error;
+pub mod failures;
 pub mod families;
 pub mod grants;
 pub mod interactions;
@@ -55,9 +57,11 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         audit::STATEMENTS,
         authorize::STATEMENTS,
         clients::STATEMENTS,
+        clock_offset::STATEMENTS,
         codes::STATEMENTS,
         consents::STATEMENTS,
         decisions::STATEMENTS,
+        failures::STATEMENTS,
         families::STATEMENTS,
         grants::STATEMENTS,
         interactions::STATEMENTS,

@@ -91,6 +91,7 @@ impl Caps {
             return Err(Refused::TooManyFromOneAddress);
         }
         *count += 1;
+        metrics::gauge!("chancery_connections").increment(1.0);
         Ok(Permit { _one_of_all: Some(one_of_all), address: Some((prefix, Arc::clone(&self.addresses))) })
     }
 
@@ -103,6 +104,7 @@ impl Caps {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some((prefix, addresses)) = self.address.take() {
+            metrics::gauge!("chancery_connections").decrement(1.0);
             let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = addresses.get_mut(&prefix) {
                 *count = count.saturating_sub(1);

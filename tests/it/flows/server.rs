@@ -14,13 +14,12 @@ use chancery::http::extract::{Form, RemoteAddr, TraceId};
 use chancery::http::layers::{self, Edge, cors};
 use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
 use chancery::oauth::refusal::Reason;
-use chancery::seal::{DataKeyRecord, DataKeys, MasterKey, Purpose, new_data_key};
 use chancery::service::decisions::{self, Decisions};
-use chancery::service::keyed::Keyed;
 use chancery::storage::{Db, Kind, migrate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::keyed::keyed;
 use crate::storage::Store;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -100,21 +99,6 @@ fn short() -> Limits {
         drain_deadline: 3 * SECOND,
         ..Limits::default()
     }
-}
-
-fn keyed() -> Keyed {
-    let (master, _) = MasterKey::generate(&SystemEntropy).unwrap();
-    let record = |(id, purpose)| DataKeyRecord {
-        id,
-        purpose,
-        sealed: new_data_key(&master, &SystemEntropy, id, purpose),
-        created_at: Timestamp::from_seconds(0),
-        retired_at: None,
-        compromised_at: None,
-    };
-    let records: Vec<_> = (1..).zip(Purpose::ALL).map(record).collect();
-    let keys = Arc::new(DataKeys::open_records(&master, &records, Timestamp::from_seconds(1), None).unwrap());
-    Keyed::new(move || Arc::clone(&keys))
 }
 
 async fn start(limits: Limits) -> Running {

@@ -1,3 +1,4 @@
 //! harness
 
+pub mod keyed;
 pub mod postgres;

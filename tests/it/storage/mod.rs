@@ -55,3 +55,4 @@ macro_rules! on_both {
 
 mod keys;
 mod schema;
+mod throttle;

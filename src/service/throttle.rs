@@ -1,0 +1,166 @@
+//! How guessing is slowed down (security.md R-55, design 7). Failures are counted per account, per address prefix and for everybody, in
+//! the database, so that all replicas see them; successes are not counted. The check comes before any hashing, so a guess that is
+//! refused costs next to nothing.
+//!
+//! - An **account** with too many failures has to wait before each further try, twice as long each time, up to `longest_wait`: the wait
+//!   ends by itself, tries during it neither count nor prolong it, and so no stranger locks a person out for good.
+//! - An **address** with too many failures, over all accounts, is refused until its window is over.
+//! - When failures of **everybody** are too many, the limits of accounts and addresses shrink: first tries still go through.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::ThrottleConfig;
+use crate::oauth::refusal::Reason;
+use crate::service::keyed::{Keyed, Of};
+use crate::storage::failures::{self, Failures, Key};
+use crate::storage::{Db, StoreError};
+
+/// Whom a try is counted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A username in canonical form, whether anybody has it or not.
+    Account(String),
+    /// An address prefix.
+    Address(String),
+    /// All together.
+    Everybody,
+}
+
+/// The limits, and the tries that this process is at.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    config: ThrottleConfig,
+    keyed: Keyed,
+    at_work: AtWork,
+}
+
+type AtWork = Arc<Mutex<HashMap<Key, u64>>>;
+
+/// A try that may go on. While it lives it counts as if it had failed, so that many tries sent at the same moment do not all pass
+/// before the first failure is counted: hold it until the outcome is known.
+#[derive(Debug)]
+#[must_use = "hold it until the outcome is known"]
+pub struct Attempt {
+    keys: Vec<Key>,
+    at_work: AtWork,
+}
+
+impl Throttle {
+    /// With these limits.
+    pub fn new(config: ThrottleConfig, keyed: Keyed) -> Self {
+        Self { config, keyed, at_work: Arc::default() }
+    }
+
+    /// Whether a try may go on.
+    ///
+    /// # Errors
+    /// [`Reason::SignInThrottled`] with the seconds to wait, or the database is away.
+    pub async fn check(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<Attempt, Reason> {
+        let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
+        let found = failures::find(db, &keys).await.map_err(unavailable)?;
+        let live = |key: &Key| found.iter().find(|failures| failures.key == *key && !self.is_over(failures, now));
+        let crowded = subjects.iter().zip(&keys).any(|(subject, key)| match subject {
+            Subject::Everybody => live(key).is_some_and(|failures| failures.count >= u64::from(self.config.global_failures)),
+            Subject::Account(_) | Subject::Address(_) => false,
+        });
+
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        for (subject, key) in subjects.iter().zip(&keys) {
+            let others = at_work.get(key).copied().unwrap_or(0);
+            if let Some((scope, wait)) = self.wait(subject, live(key), others, crowded, now) {
+                metrics::counter!("chancery_throttled_total", "scope" => scope).increment(1);
+                return Err(Reason::SignInThrottled { scope: scope.to_owned(), retry_after: whole_seconds(wait) });
+            }
+        }
+        for key in &keys {
+            *at_work.entry(*key).or_insert(0) += 1;
+        }
+        Ok(Attempt { keys, at_work: Arc::clone(&self.at_work) })
+    }
+
+    /// Counts a failure.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn failure(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<(), Reason> {
+        let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
+        failures::add(db, &keys, now, self.config.window).await.map_err(unavailable)
+    }
+
+    /// How long `subject` has to wait, and as what; `None` if not at all.
+    fn wait(
+        &self,
+        subject: &Subject,
+        failures: Option<&Failures>,
+        at_work: u64,
+        crowded: bool,
+        now: Timestamp,
+    ) -> Option<(&'static str, Duration)> {
+        let count = failures.map_or(0, |failures| failures.count);
+        match subject {
+            Subject::Everybody => None,
+            Subject::Account(_) => {
+                let limit = if crowded { 1 } else { u64::from(self.config.account_failures) };
+                if count < limit {
+                    // Tries at work may all fail.
+                    return (count + at_work >= limit).then_some(("account", Duration::from_secs(1)));
+                }
+                let doubled = Duration::from_secs(1).saturating_mul(1_u32 << (count - limit).min(16));
+                let since = failures.map_or(Duration::MAX, |failures| now.since(failures.last_at));
+                let left = doubled.min(self.config.longest_wait).saturating_sub(since);
+                match (left.is_zero(), at_work) {
+                    (true, 0) => None,
+                    (true, _) => Some(("account", Duration::from_secs(1))),
+                    (false, _) => Some(("account", left)),
+                }
+            }
+            Subject::Address(_) => {
+                let limit = u64::from(self.config.address_failures);
+                let limit = if crowded { (limit / 10).max(1) } else { limit };
+                let end = failures.map(|failures| failures.window_started_at.plus(self.config.window));
+                match end {
+                    Some(end) if count >= limit => Some(("address", end.since(now))),
+                    Some(_) | None => (count + at_work >= limit).then_some(("address", Duration::from_secs(1))),
+                }
+            }
+        }
+    }
+
+    fn is_over(&self, failures: &Failures, now: Timestamp) -> bool {
+        failures.window_started_at.plus(self.config.window) <= now
+    }
+
+    fn key(&self, subject: &Subject) -> Key {
+        match subject {
+            Subject::Account(name) => self.keyed.hash(Of::Account, name),
+            Subject::Address(prefix) => self.keyed.hash(Of::Address, prefix),
+            Subject::Everybody => self.keyed.hash(Of::Everybody, ""),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &self.keys {
+            if let Some(count) = at_work.get_mut(key) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    at_work.remove(key);
+                }
+            }
+        }
+    }
+}
+
+/// Rounded up, and at least one: zero would mean "at once".
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
+fn unavailable(error: StoreError) -> Reason {
+    Reason::StorageUnavailable { detail: error.to_string() }
+}

@@ -1,0 +1,78 @@
+//! Failed attempts, counted by keyed hash of whom they are about; shared by all replicas (security.md R-55). A row counts one window
+//! of time; the first failure after its end begins a new one.
+
+use std::time::Duration;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::storage::{Db, StoreError};
+
+/// The keyed hash of an account or an address.
+pub type Key = [u8; 32];
+
+/// Keys that are read in one statement.
+pub const AT_ONCE: usize = 4;
+
+/// What is counted under one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failures {
+    pub key: Key,
+    pub count: u64,
+    pub window_started_at: Timestamp,
+    pub last_at: Timestamp,
+}
+
+statements! {
+    FIND = Both("SELECT key, count, window_started_at, last_at FROM failures WHERE key IN ($1, $2, $3, $4)");
+    ADD = Both("INSERT INTO failures (key, count, window_started_at, last_at, expires_at) VALUES ($1, 1, $2, $2, $3)
+                ON CONFLICT (key) DO UPDATE SET
+                    count = CASE WHEN failures.window_started_at <= $4 THEN 1 ELSE failures.count + 1 END,
+                    window_started_at = CASE WHEN failures.window_started_at <= $4 THEN excluded.window_started_at
+                                             ELSE failures.window_started_at END,
+                    last_at = excluded.last_at,
+                    expires_at = excluded.expires_at");
+}
+
+/// What is counted under each of at most [`AT_ONCE`] keys; keys without failures are left out.
+///
+/// # Errors
+/// The database is away.
+pub async fn find(db: &Db, keys: &[Key]) -> Result<Vec<Failures>, StoreError> {
+    let Some(first) = keys.first() else { return Ok(Vec::new()) };
+    let key = |place: usize| *keys.get(place).unwrap_or(first);
+    let rows = db.all(FIND, args![key(0), key(1), key(2), key(3)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Failures {
+                key: row
+                    .get::<Vec<u8>>("key")?
+                    .try_into()
+                    .map_err(|_| StoreError::Corrupt("a failure's key is not 32 bytes".to_owned()))?,
+                count: row.get("count")?,
+                window_started_at: row.get("window_started_at")?,
+                last_at: row.get("last_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Counts one failure under each key.
+///
+/// # Errors
+/// The database is away; then none is counted.
+pub async fn add(db: &Db, keys: &[Key], now: Timestamp, window: Duration) -> Result<(), StoreError> {
+    // In one order everywhere, so that two units of work never wait for each other.
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    db.transaction("failures.add", move |tx| {
+        Box::pin(async move {
+            for key in keys {
+                // A row may go once its window and a further one are over: an honest clock never needs it again.
+                tx.execute(ADD, args![key, now, now.plus(window * 2), now.minus(window)]).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+}
