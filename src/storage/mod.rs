@@ -40,6 +40,7 @@ pub mod migrate;
 pub mod resources;
 pub mod revoked_tokens;
 pub mod sessions;
+pub mod sweep;
 mod text;
 pub mod users;
 pub mod value;
@@ -70,6 +71,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
         sessions::STATEMENTS,
+        sweep::STATEMENTS,
         users::STATEMENTS,
     ]
     .concat()

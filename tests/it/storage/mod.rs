@@ -53,6 +53,8 @@ macro_rules! on_both {
     )*};
 }
 
+mod fixtures;
 mod keys;
+mod registry;
 mod schema;
 mod throttle;
