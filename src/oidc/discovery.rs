@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
 use crate::jose::Alg;
+use crate::oauth::authorize::{Prompt, ResponseMode};
 use crate::oauth::client::{AuthMethod, GrantType};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::{pkce, scope};
@@ -39,9 +40,9 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         // Scopes of resources are left out: clients in the field ask for all that they see here.
         ("scopes_supported", json!(scope::OPENID_CONNECT)),
         ("response_types_supported", json!(["code"])),
-        ("response_modes_supported", json!(["query", "form_post"])),
+        ("response_modes_supported", json!(ResponseMode::ALL.map(ResponseMode::as_str))),
         ("grant_types_supported", json!(GrantType::ALL.map(GrantType::as_str))),
-        ("prompt_values_supported", json!(["none", "login", "consent", "select_account"])),
+        ("prompt_values_supported", json!(Prompt::ALL.map(Prompt::as_str))),
         ("subject_types_supported", json!(["public"])),
         ("id_token_signing_alg_values_supported", json!(offered.algs)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),

@@ -1,10 +1,9 @@
 //! RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0): whether to ask first, and where to go afterwards.
 
-use std::fmt::Write as _;
-
 use super::id_token::Hint;
 use crate::oauth::client::Client;
 use crate::oauth::params::Params;
+use crate::oauth::redirect_uri;
 use crate::oauth::refusal::Reason;
 
 /// §2, the parameters of the end_session_endpoint.
@@ -93,22 +92,10 @@ fn redirect(request: &Request, hint: Option<&Hint>, client: Option<&Client>) -> 
         let client_id = client.client_id.clone();
         return Err(Reason::PostLogoutRedirectUriMismatch { client_id, registered: registered.clone(), received: uri.to_owned() });
     }
-    Ok(Some(request.state.as_deref().map_or_else(|| uri.to_owned(), |state| with_state(uri, state))))
-}
-
-fn with_state(uri: &str, state: &str) -> String {
-    let joint = if uri.contains('?') { '&' } else { '?' };
-    let mut out = format!("{uri}{joint}state=");
-    for byte in state.bytes() {
-        // RFC 3986 §2.3: unreserved characters stand for themselves.
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+    Ok(Some(match request.state.as_deref() {
+        Some(state) => redirect_uri::with_query(uri, &[("state", state)]),
+        None => uri.to_owned(),
+    }))
 }
 
 #[cfg(test)]

@@ -212,11 +212,17 @@ fn facts() -> impl Strategy<Value = Facts> {
     })
 }
 
+/// 2,000 schedules, or as many as PROPTEST_CASES asks for.
+fn rounds() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(2000), ..default }
+}
+
 const PUBLIC: Facts = Facts { rotation: RefreshRotation::Recover, confidential_or_bound: false, recovery: RECOVERY };
 const CONFIDENTIAL: Facts = Facts { rotation: RefreshRotation::Recover, confidential_or_bound: true, recovery: RECOVERY };
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(rounds())]
 
     #[test]
     fn the_family_agrees_with_the_model_on_every_presentation(facts in facts(), steps in steps()) {
