@@ -2,6 +2,7 @@
 //! and measured, and the next one comes all the same.
 
 pub mod key_rotation;
+pub mod sweep;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
