@@ -48,20 +48,17 @@ async function signIn() {
   const [state, nonce, verifier] = [random(), random(), random()];
   sessionStorage.setItem(`chancery-demo-${state}`, JSON.stringify({ nonce, verifier }));
   const challenge = base64url(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier)));
-  const scope = element("scope").value.trim();
   location.assign(
     withParameters(metadata.authorization_endpoint, {
       response_type: "code",
       client_id: clientId,
       redirect_uri: redirectUri,
-      scope,
+      scope: element("scope").value.trim(),
       state,
       nonce,
       code_challenge: challenge,
       code_challenge_method: "S256",
       ui_locales: document.documentElement.lang,
-      // offline_access counts only where consent is asked for (OpenID Connect Core §11).
-      ...(scope.split(" ").includes("offline_access") ? { prompt: "consent" } : {}),
     }),
   );
   return true;
