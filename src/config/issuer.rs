@@ -80,6 +80,11 @@ impl Issuer {
         &self.origin
     }
 
+    /// Whether a request with this `Host` header was sent to the issuer's own name and port.
+    pub fn is_at(&self, host: &str) -> bool {
+        self.origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+    }
+
     /// The path: empty, or beginning and not ending with a slash.
     pub fn path(&self) -> &str {
         &self.path

@@ -2,17 +2,55 @@
 //! and measured, and the next one comes all the same.
 
 pub mod key_rotation;
-pub mod sweep;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::app::App;
+use crate::http::health::{self, Readiness};
 use crate::http::server::Shutdown;
+use crate::storage::StoreError;
+use crate::storage::sweep::{self, Retention};
+
+/// How often expired rows are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Decision records kept at the most (design 4.7).
+const MOST_DECISIONS: u64 = 1_000_000;
+
+/// Starts what this server does beside its requests.
+pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
+    let probed = readiness.clone();
+    jobs.every("readiness", health::EVERY, move || {
+        let readiness = probed.clone();
+        async move {
+            readiness.probe().await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    let swept = Arc::clone(app);
+    jobs.every("sweep", SWEEP_EVERY, move || {
+        let app = Arc::clone(&swept);
+        async move {
+            let retention = Retention { decisions: app.config.lifetimes.decision, most_decisions: MOST_DECISIONS };
+            for (table, rows) in sweep::run(&app.db, app.clock.now(), retention).await? {
+                metrics::counter!("chancery_swept_rows_total", "table" => table).increment(rows);
+            }
+            Ok::<(), StoreError>(())
+        }
+    });
+    let app = Arc::clone(app);
+    jobs.every("key rotation", key_rotation::EVERY, move || {
+        let app = Arc::clone(&app);
+        async move { key_rotation::tick(&app.keys, app.clock.now()).await }
+    });
+}
 
 /// How long the rounds at work may still take once the shutdown has begun.
 const LAST_ROUND: Duration = Duration::from_secs(5);

@@ -117,6 +117,13 @@ impl Params {
         }
     }
 
+    /// The same parameters as a query string.
+    pub fn to_query(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.0);
+        query.finish()
+    }
+
     /// Was nothing sent?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

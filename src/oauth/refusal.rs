@@ -7,8 +7,6 @@
 
 mod rule;
 mod story;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use serde::{Deserialize, Serialize};

@@ -21,3 +21,10 @@ pub struct Session {
     pub expires_at: Timestamp,
     pub ended_at: Option<Timestamp>,
 }
+
+impl Session {
+    /// Not ended, not idle for `idle` or longer, not past its absolute end.
+    pub fn is_live(&self, idle: std::time::Duration, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.expires_at && now < self.last_used_at.plus(idle)
+    }
+}

@@ -1,15 +1,34 @@
-//! I/O around the pure core: load facts, decide, apply. Lower than the edges, higher than storage and the core.
-
-pub mod clients;
-pub mod document;
-pub mod keys;
-pub mod master_key;
-pub mod operator;
-pub mod passwords;
-pub mod resources;
-pub mod users;
+//! I/O around the core: load facts, let the core decide, apply what it decided.
+//!
+//! A service knows storage and the core, never HTTP. Its refusals are [`Reason`]s; the edge turns them into answers and records.
 
 pub mod address;
+pub mod audit;
+pub mod authorize;
+pub mod bearer;
 pub mod decisions;
+pub mod introspect;
+pub mod issue;
 pub mod keyed;
+pub mod keys;
+pub mod login;
+pub mod logout;
+pub mod master_key;
+pub mod passwords;
+pub mod registry;
+pub mod revoke;
 pub mod throttle;
+pub mod token;
+pub mod userinfo;
+
+use crate::oauth::refusal::Reason;
+use crate::storage::StoreError;
+
+impl From<StoreError> for Reason {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(detail) => Reason::StorageUnavailable { detail },
+            StoreError::Conflict(detail) | StoreError::Corrupt(detail) | StoreError::Schema(detail) => Reason::Internal { detail },
+        }
+    }
+}

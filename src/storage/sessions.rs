@@ -99,8 +99,8 @@ pub async fn list_for_user(db: &Db, user_id: Uuid, now: Timestamp, limit: u32) -
 
 /// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. `false` if it had ended
 /// before.
-pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str) -> Result<bool, StoreError> {
-    audited(db, "session.end", None, move |tx| {
+pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+    audited(db, "session.end", event, move |tx| {
         Box::pin(async move {
             let ended = tx.execute(END, args![id, now, because]).await?;
             if ended > 0 {

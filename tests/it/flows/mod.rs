@@ -1,4 +1,3 @@
 //! flows
 
-mod cli;
 mod server;

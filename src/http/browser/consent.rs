@@ -1,0 +1,88 @@
+//! `/consent`: what the client asks for, in words, and the person's yes or no.
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{Context, authorize, paths};
+use crate::http::extract::PageForm;
+use crate::http::pages::client_seen::ClientSeen;
+use crate::http::pages::cookies::Name;
+use crate::http::pages::csp::Policy;
+use crate::http::pages::scope_words;
+use crate::http::pages::view::{ConsentView, Form, Person};
+use crate::http::pages::{self, csrf};
+use crate::oauth::refusal::Reason;
+use crate::service::authorize::{self as pending, LocalRefusal, Open, Page};
+
+const PURPOSE: &str = "consent";
+
+/// Shows what is asked for.
+pub async fn get(cx: Context) -> Response {
+    let open = match cx.query() {
+        Ok(params) => cx.required_interaction(&params).await,
+        Err(reason) => Err(reason.into()),
+    };
+    let shown = match open {
+        Ok(open) => show(&cx, open).await,
+        Err(refused) => Err(refused),
+    };
+    cx.page_or_refusal(shown)
+}
+
+/// Takes the answer.
+pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+    if let Err(reason) = cx.own_form(&params, PURPOSE) {
+        return cx.refuse(reason, None);
+    }
+    let mut open = match cx.required_interaction(&params).await {
+        Ok(open) => open,
+        Err(refused) => return cx.refuse(refused.reason, refused.client_id),
+    };
+    let answer = match params.get("decision") {
+        Some("allow") => match pending::page(&cx.app, &open, &cx.browser, cx.now).await {
+            // Only an answer to the question that stands: never ahead of signing in, never for somebody else's session.
+            Ok(page) => {
+                if page == Some(Page::Consent) {
+                    open.state.consented = true;
+                }
+                pending::resume(&cx.app, open, &cx.browser, cx.now).await
+            }
+            Err(refused) => Err(refused),
+        },
+        Some("deny") => pending::deny(&cx.app, &open, cx.now).await,
+        Some(other) => Err(Reason::MalformedParameter {
+            name: "decision".to_owned(),
+            received: other.to_owned(),
+            detail: "allow or deny".to_owned(),
+        }
+        .into()),
+        None => Err(Reason::MissingParameter { name: "decision".to_owned() }.into()),
+    };
+    authorize::respond(&cx, answer).await
+}
+
+async fn show(cx: &Context, open: Open) -> Result<Response, LocalRefusal> {
+    if pending::page(&cx.app, &open, &cx.browser, cx.now).await? != Some(Page::Consent) {
+        return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
+    }
+    let Some((_, user)) = pending::session(&cx.app, &cx.browser).await? else {
+        return Err(Reason::InteractionUnknown.into());
+    };
+    let catalogue = cx.app.registry.catalogue().await?;
+    let (binding, fresh) = cx.binding();
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
+    let name = user.claims.name.as_deref().unwrap_or(&user.username);
+    let view = ConsentView {
+        frame: cx.frame(),
+        form: Form { action: paths::CONSENT, interaction: Some(open.id.expose()), csrf: token.expose() },
+        client: &client,
+        person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
+        groups: scope_words::groups(cx.lang(), &open.request.scopes, &catalogue),
+    };
+    let mut response = pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri));
+    if let Some(fresh) = fresh {
+        cx.set_cookie(&mut response, Name::Browser, &fresh);
+    }
+    Ok(response)
+}

@@ -1,0 +1,186 @@
+//! What every page handler needs of its request, read once: the app, the time, the trace id, the cookies, the language.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, LOCATION, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::http::error::PageError;
+use crate::http::extract::RemoteAddr;
+use crate::http::pages::cookies::{Cookies, Name};
+use crate::http::pages::i18n::Lang;
+use crate::http::pages::view::Frame;
+use crate::http::pages::{csrf, origin};
+use crate::oauth::params::Params;
+use crate::oauth::refusal::Reason;
+use crate::secret::Secret;
+use crate::service::address::Prefix;
+use crate::service::authorize::{self, Browser, LocalRefusal, Open};
+
+/// A page request.
+pub struct Context {
+    pub app: Arc<App>,
+    pub now: Timestamp,
+    pub browser: Browser,
+    lang: Lang,
+    address: Prefix,
+    headers: HeaderMap,
+    query: String,
+}
+
+impl FromRequestParts<Arc<App>> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let cookies = Cookies::new(app.config.issuer.is_https());
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let accept_language = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let ui_locales = Params::parse_query(&query).ok().and_then(|params| params.get("ui_locales").map(str::to_owned));
+        Ok(Self {
+            now: app.clock.now(),
+            browser: Browser {
+                session: cookies.read(Name::Session, &parts.headers),
+                binding: cookies.read(Name::Browser, &parts.headers),
+            },
+            lang: Lang::choose(ui_locales.as_deref(), accept_language),
+            address: RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix(),
+            headers: parts.headers.clone(),
+            query,
+            app: Arc::clone(app),
+        })
+    }
+}
+
+impl Context {
+    /// The parameters of the query.
+    ///
+    /// # Errors
+    /// Duplicates, broken encoding, too long.
+    pub fn query(&self) -> Result<Params, Reason> {
+        Params::parse_query(&self.query)
+    }
+
+    /// The language, links and name that every page starts from.
+    pub fn frame(&self) -> Frame<'_> {
+        let pages = &self.app.config.pages;
+        Frame { lang: self.lang, base: self.app.config.issuer.path(), name: &pages.name, support: pages.support.as_deref() }
+    }
+
+    /// The language of this request.
+    pub fn lang(&self) -> Lang {
+        self.lang
+    }
+
+    /// An endpoint's path as a browser asks for it: below the issuer's.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.app.config.issuer.path())
+    }
+
+    /// The prefix of the remote address that failures are counted under.
+    pub fn address_prefix(&self) -> Prefix {
+        self.address
+    }
+
+    /// A form of ours: sent by our own page in this very browser.
+    ///
+    /// # Errors
+    /// Another site's form, a token of another browser, or a broken body.
+    pub fn own_form(&self, params: &Params, purpose: &str) -> Result<(), Reason> {
+        origin::check(self.app.config.issuer.origin(), &self.headers)?;
+        let token = params.get("csrf").unwrap_or_default();
+        match &self.browser.binding {
+            Some(binding) => csrf::check(&self.app.keys.data(), binding, purpose, token),
+            None => Err(Reason::CsrfMismatch),
+        }
+    }
+
+    /// The browser's binding value, and once more if it is new and must be set.
+    pub fn binding(&self) -> (Secret<String>, Option<Secret<String>>) {
+        match &self.browser.binding {
+            Some(binding) => (binding.clone(), None),
+            None => {
+                let binding = entropy::token(self.app.entropy.as_ref());
+                (binding.clone(), Some(binding))
+            }
+        }
+    }
+
+    /// The interaction named in the query, if one is named.
+    ///
+    /// # Errors
+    /// As [`Context::open_interaction`], and a broken query.
+    pub async fn open_interaction_in_query(&self) -> Result<Option<Open>, LocalRefusal> {
+        self.open_interaction(&self.query()?).await
+    }
+
+    /// The interaction named in these parameters, if one is named and this browser may go on with it.
+    ///
+    /// # Errors
+    /// Unknown, over, or another browser's.
+    pub async fn open_interaction(&self, params: &Params) -> Result<Option<Open>, LocalRefusal> {
+        match params.get("interaction") {
+            Some(id) => authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The interaction that this page cannot do without.
+    ///
+    /// # Errors
+    /// As [`Context::open_interaction`], and none is named.
+    pub async fn required_interaction(&self, params: &Params) -> Result<Open, LocalRefusal> {
+        self.open_interaction(params).await?.ok_or_else(|| Reason::InteractionUnknown.into())
+    }
+
+    /// 303 See Other (security.md R-23): a POST is never repeated at its target.
+    pub fn see_other(&self, target: &str) -> Response {
+        let mut response = Response::default();
+        match HeaderValue::from_str(target) {
+            Ok(location) => {
+                *response.status_mut() = StatusCode::SEE_OTHER;
+                response.headers_mut().insert(LOCATION, location);
+            }
+            // Everything that we redirect to was encoded or proved before; a value that still is no header goes nowhere.
+            Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+        }
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// Adds a Set-Cookie header; the session cookie lives as long as the session at the most.
+    pub fn set_cookie(&self, response: &mut Response, name: Name, value: &Secret<String>) {
+        let lifetime = match name {
+            Name::Session => Some(self.app.config.lifetimes.session),
+            Name::Browser => None,
+        };
+        if let Some(header) = Cookies::new(self.app.config.issuer.is_https()).set(name, value, lifetime) {
+            response.headers_mut().append(SET_COOKIE, header);
+        }
+    }
+
+    /// Takes the cookie away.
+    pub fn clear_cookie(&self, response: &mut Response, name: Name) {
+        response.headers_mut().append(SET_COOKIE, Cookies::new(self.app.config.issuer.is_https()).clear(name));
+    }
+
+    /// An error page; its decision record is written by the layers around all routes.
+    pub fn refuse(&self, reason: Reason, client_id: Option<String>) -> Response {
+        let mut error = PageError::from(reason);
+        if let Some(client_id) = client_id {
+            error = error.for_client(client_id);
+        }
+        error.into_response()
+    }
+
+    /// A page, or the error page in its place.
+    pub fn page_or_refusal(&self, page: Result<Response, LocalRefusal>) -> Response {
+        page.unwrap_or_else(|refused| self.refuse(refused.reason, refused.client_id))
+    }
+}

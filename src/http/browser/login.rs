@@ -1,0 +1,106 @@
+//! `/login`: a name and a password, for an authorization request or for the account page.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+
+use super::{Context, authorize, paths};
+use crate::http::error;
+use crate::http::extract::PageForm;
+use crate::http::pages::client_seen::ClientSeen;
+use crate::http::pages::cookies::Name;
+use crate::http::pages::csp::Policy;
+use crate::http::pages::view::{Form, LoginFailure, LoginView};
+use crate::http::pages::{self, csrf};
+use crate::oauth::refusal::Reason;
+use crate::secret::Secret;
+use crate::service::authorize::{self as pending, Open};
+use crate::service::login::{self, Attempt};
+
+/// The form's purpose, bound into its CSRF token.
+const PURPOSE: &str = "login";
+
+/// Shows the form.
+pub async fn get(cx: Context) -> Response {
+    let open = match cx.open_interaction_in_query().await {
+        Ok(open) => open,
+        Err(refused) => return cx.refuse(refused.reason, refused.client_id),
+    };
+    let hint = open.as_ref().and_then(|open| open.request.login_hint.clone()).unwrap_or_default();
+    page(&cx, open.as_ref(), &hint, None)
+}
+
+/// Checks what was typed.
+pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+    if let Err(reason) = cx.own_form(&params, PURPOSE) {
+        return cx.refuse(reason, None);
+    }
+    let mut open = match cx.open_interaction(&params).await {
+        Ok(open) => open,
+        Err(refused) => return cx.refuse(refused.reason, refused.client_id),
+    };
+    if let Some(open) = open.as_ref().filter(|_| params.get("decision") == Some("deny")) {
+        return authorize::respond(&cx, pending::deny(&cx.app, open, cx.now).await).await;
+    }
+    let username = params.get("username").unwrap_or_default().to_owned();
+    let password = Secret::new(params.get("password").unwrap_or_default().to_owned());
+    let attempt = Attempt { username: username.clone(), password, address: cx.address_prefix() };
+    let signed_in = match login::sign_in(&cx.app, attempt, &cx.browser, cx.now).await {
+        Ok(signed_in) => signed_in,
+        Err(reason) => {
+            let client_id = open.as_ref().map(|open| open.client.client_id.clone());
+            let failure = match &reason {
+                Reason::SignInFailed { .. } => LoginFailure::NoMatch,
+                Reason::SignInThrottled { retry_after, .. } => LoginFailure::Throttled(Duration::from_secs(*retry_after)),
+                Reason::Overloaded { .. } => LoginFailure::Busy,
+                _ => return cx.refuse(reason, client_id),
+            };
+            return error::refused(page(&cx, open.as_ref(), &username, Some(failure)), reason, client_id);
+        }
+    };
+    let mut cx = cx;
+    cx.browser.session = Some(signed_in.cookie.clone());
+    let mut response = match open.take() {
+        Some(mut open) => {
+            open.state.signed_in_at = Some(signed_in.session.auth_time);
+            open.state.session_id = Some(signed_in.session.id);
+            open.state.selected = true;
+            authorize::respond(&cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await
+        }
+        None => cx.see_other(&cx.path(paths::ACCOUNT)),
+    };
+    cx.set_cookie(&mut response, Name::Session, &signed_in.cookie);
+    response
+}
+
+/// The same page for every failure: only being throttled shows, since that says nothing about the account.
+fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<LoginFailure>) -> Response {
+    let (binding, fresh) = cx.binding();
+    let interaction = open.map(|open| open.id.expose().as_str());
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
+    let view = LoginView {
+        frame: cx.frame(),
+        form: Form { action: paths::LOGIN, interaction, csrf: token.expose() },
+        client: client.as_ref(),
+        username,
+        notice: None,
+        failure,
+    };
+    let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
+    let (status, wait) = match failure {
+        None | Some(LoginFailure::NoMatch) => (StatusCode::OK, None),
+        Some(LoginFailure::Throttled(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.as_secs().max(1))),
+        Some(LoginFailure::Busy) => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
+    };
+    let mut response = pages::respond(status, &view, &policy);
+    if let Some(wait) = wait {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
+    }
+    if let Some(fresh) = fresh {
+        cx.set_cookie(&mut response, Name::Browser, &fresh);
+    }
+    response
+}

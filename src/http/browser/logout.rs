@@ -1,0 +1,97 @@
+//! `/logout`, GET and POST: the end_session_endpoint (OpenID Connect RP-Initiated Logout 1.0).
+
+use axum::response::Response;
+use http::StatusCode;
+
+use super::Context;
+use crate::http::extract::PageForm;
+use crate::http::pages::cookies::Name;
+use crate::http::pages::csp::Policy;
+use crate::http::pages::view::{Form, LogoutView, Person, SignedOutView};
+use crate::http::pages::{self, csrf};
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::params::Params;
+use crate::oidc::logout::Request;
+use crate::service::authorize::session;
+use crate::service::logout::{self, Step};
+
+const PURPOSE: &str = "logout";
+
+/// A client's link.
+pub async fn get(cx: Context) -> Response {
+    match cx.query() {
+        Ok(params) => step(&cx, &params).await,
+        Err(reason) => cx.refuse(reason, None),
+    }
+}
+
+/// A client's form, or the answer to our own question.
+pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+    let params = match cx.query().and_then(|query| Params::merge(query, params)) {
+        Ok(params) => params,
+        Err(reason) => return cx.refuse(reason, None),
+    };
+    if params.get("decision").is_some() {
+        return decided(&cx, &params).await;
+    }
+    // Another site's form arrives without our SameSite=Lax cookies. As a GET it brings them, so the session is found.
+    if cx.browser.session.is_none() {
+        return cx.see_other(&format!("{}?{}", cx.path(Endpoint::Logout.path()), params.to_query()));
+    }
+    step(&cx, &params).await
+}
+
+async fn step(cx: &Context, params: &Params) -> Response {
+    match logout::request(&cx.app, &Request::parse(params), &cx.browser, false, cx.now).await {
+        Ok(Step::Redirect(target)) => {
+            let mut response = cx.see_other(&target);
+            cx.clear_cookie(&mut response, Name::Session);
+            response
+        }
+        Ok(Step::SignedOut) => signed_out(cx, true),
+        Ok(Step::Confirm { user, client_name }) => {
+            let (binding, fresh) = cx.binding();
+            let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+            let name = user.claims.name.as_deref().unwrap_or(&user.username);
+            let view = LogoutView {
+                frame: cx.frame(),
+                form: Form { action: Endpoint::Logout.path(), interaction: None, csrf: token.expose() },
+                client_name: client_name.as_deref(),
+                person: Some(Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }),
+            };
+            let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
+            if let Some(fresh) = fresh {
+                cx.set_cookie(&mut response, Name::Browser, &fresh);
+            }
+            response
+        }
+        Err(reason) => cx.refuse(reason, None),
+    }
+}
+
+async fn decided(cx: &Context, params: &Params) -> Response {
+    if let Err(reason) = cx.own_form(params, PURPOSE) {
+        return cx.refuse(reason, None);
+    }
+    if params.get("decision") != Some("allow") {
+        return signed_out(cx, false);
+    }
+    let ended = match session(&cx.app, &cx.browser).await {
+        Ok(Some((session, user))) => logout::end(&cx.app, &session, &user, cx.now).await,
+        Ok(None) => Ok(()),
+        Err(reason) => Err(reason),
+    };
+    match ended {
+        Ok(()) => signed_out(cx, true),
+        Err(reason) => cx.refuse(reason, None),
+    }
+}
+
+fn signed_out(cx: &Context, signed_out: bool) -> Response {
+    let view = SignedOutView { frame: cx.frame(), signed_out };
+    let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
+    if signed_out {
+        cx.clear_cookie(&mut response, Name::Session);
+    }
+    response
+}

@@ -1,0 +1,24 @@
+//! The pages that people see, as handlers: read the request, ask a service, render a view. The words and the look are in `pages`.
+
+pub mod account;
+pub mod authorize;
+pub mod consent;
+pub mod context;
+pub mod demo;
+pub mod error_page;
+pub mod login;
+pub mod logout;
+pub mod select_account;
+
+pub use context::Context;
+
+/// Where the pages are, below the issuer's path. The protocol's own endpoints are in [`crate::oauth::endpoint`].
+pub mod paths {
+    pub const LOGIN: &str = "/login";
+    pub const SELECT_ACCOUNT: &str = "/select-account";
+    pub const CONSENT: &str = "/consent";
+    pub const ACCOUNT: &str = "/account";
+    pub const DEMO: &str = "/demo";
+    /// Below it every asset has its name with a hash of its content.
+    pub const ASSETS: &str = "/assets";
+}

@@ -1,0 +1,40 @@
+//! `/introspect` (RFC 7662).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::private_json;
+use crate::app::App;
+use crate::http::error::{self, OAuthError};
+use crate::http::extract::{Form, Query, RawAuthorization};
+use crate::oauth::introspection::Answer;
+use crate::service::introspect;
+use crate::service::token::{self, Refused};
+
+/// What the token is worth, to those whom it concerns; `{"active": false}` to everybody else.
+///
+/// # Errors
+/// The client is not authenticated or is public, the token is missing, or the database is away.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    authorization: RawAuthorization,
+    Query(query): Query,
+    Form(params): Form,
+) -> Result<Response, OAuthError> {
+    query.refuse_credentials()?;
+    let now = app.clock.now();
+    let mut client_id = None;
+    let answer = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {
+        Ok(client) => introspect::introspect(&app, &client, &params, now).await,
+        Err(reason) => Err(reason),
+    };
+    match answer {
+        Ok(answer @ Answer::Active(_)) => Ok(private_json(answer.body())),
+        Ok(Answer::Inactive(reason)) => {
+            Ok(error::refused(private_json(Answer::Inactive(reason.clone()).body()), reason, client_id))
+        }
+        Err(reason) => Err(super::token::refused(Refused { reason, client_id })),
+    }
+}

@@ -1,0 +1,45 @@
+//! `/userinfo`, GET and POST (OpenID Connect Core §5.3, RFC 6750 §2).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::private_json;
+use crate::app::App;
+use crate::http::error::OAuthError;
+use crate::http::extract::{OptionalForm, Query, RawAuthorization};
+use crate::oauth::bearer;
+use crate::service::userinfo;
+
+/// The token is in the Authorization header.
+///
+/// # Errors
+/// RFC 6750 §3.1.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    authorization: RawAuthorization,
+    Query(query): Query,
+) -> Result<Response, OAuthError> {
+    let token = bearer::token(&authorization.values(), &query, None)?;
+    answer(&app, token.expose()).await
+}
+
+/// The token is in the Authorization header or in the form, never in both.
+///
+/// # Errors
+/// RFC 6750 §3.1.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    authorization: RawAuthorization,
+    Query(query): Query,
+    OptionalForm(params): OptionalForm,
+) -> Result<Response, OAuthError> {
+    let token = bearer::token(&authorization.values(), &query, Some(&params))?;
+    answer(&app, token.expose()).await
+}
+
+async fn answer(app: &App, token: &str) -> Result<Response, OAuthError> {
+    let claims = userinfo::claims(app, token, app.clock.now()).await?;
+    Ok(private_json(claims))
+}

@@ -1,0 +1,120 @@
+//! Every route of the server on one page.
+//!
+//! Paths come from [`Endpoint`], which discovery is built from too: what is advertised is what is routed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode};
+
+use crate::app::App;
+use crate::http::browser::{self, paths};
+use crate::http::health::{self, Readiness};
+use crate::http::layers::cors::{self, Origins};
+use crate::http::layers::{self, Edge};
+use crate::http::oauth::{introspect, metadata, revoke, token, userinfo};
+use crate::http::pages::assets;
+use crate::http::server::Routers;
+use crate::oauth::endpoint::Endpoint;
+
+/// Both listeners' routes.
+pub fn routers(app: &Arc<App>, readiness: &Readiness) -> Routers {
+    let edge = Arc::new(edge(app));
+    Routers {
+        public: layers::wrap(public(app).merge(health::public(readiness)), Arc::clone(&edge)),
+        management: layers::wrap(health::management(readiness), edge),
+    }
+}
+
+/// The public listener: all below the issuer's path, but for what browsers and RFC 8414 look for at the origin's root.
+fn public(app: &Arc<App>) -> Router {
+    let base = app.config.issuer.path();
+    let at = |endpoint: Endpoint| format!("{base}{}", endpoint.path());
+    let page = |path: &str| format!("{base}{path}");
+
+    // Read by anybody's script: CORS `*`.
+    let mut open = Router::new()
+        .route(&at(Endpoint::OpenidConfiguration), get(metadata::discovery))
+        .route(&at(Endpoint::AuthorizationServerMetadata), get(metadata::discovery))
+        .route(&at(Endpoint::Jwks), get(metadata::jwks))
+        .route(&at(Endpoint::WellKnownJwks), get(metadata::jwks));
+    if !base.is_empty() {
+        // RFC 8414 §3.1: the well-known string goes between the host and the issuer's path.
+        open = open
+            .route(&format!("{}{base}", Endpoint::OpenidConfiguration.path()), get(metadata::discovery))
+            .route(&format!("{}{base}", Endpoint::AuthorizationServerMetadata.path()), get(metadata::discovery));
+    }
+
+    // For scripts of registered apps: CORS for their origins.
+    let api = Router::new()
+        .route(&at(Endpoint::Token), post(token::post))
+        .route(&at(Endpoint::Userinfo), get(userinfo::get).post(userinfo::post))
+        .route(&at(Endpoint::Revoke), post(revoke::post));
+
+    // For servers alone, and for people.
+    let mut own = Router::new()
+        .route(&at(Endpoint::Introspect), post(introspect::post))
+        .route(&at(Endpoint::Authorize), get(browser::authorize::get).post(browser::authorize::post))
+        .route(&at(Endpoint::Logout), get(browser::logout::get).post(browser::logout::post))
+        .route(&page(paths::LOGIN), get(browser::login::get).post(browser::login::post))
+        .route(&page(paths::SELECT_ACCOUNT), get(browser::select_account::get).post(browser::select_account::post))
+        .route(&page(paths::CONSENT), get(browser::consent::get).post(browser::consent::post))
+        .route(&page(paths::ACCOUNT), get(browser::account::get).post(browser::account::post))
+        .route(&page(&format!("{}/{{file}}", paths::ASSETS)), get(asset))
+        .route("/favicon.ico", get(favicon))
+        .route("/robots.txt", get(robots));
+    if app.demo {
+        own = own.route(&page(paths::DEMO), get(browser::demo::get));
+    }
+
+    let origins = Arc::new(RegisteredOrigins(Arc::clone(app)));
+    cors::open(open.with_state(Arc::clone(app)))
+        .merge(cors::registered(api.with_state(Arc::clone(app)), origins))
+        .merge(own.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
+}
+
+/// What the layers around all routes need.
+fn edge(app: &Arc<App>) -> Edge {
+    let config = &app.config;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Edge {
+        entropy: Arc::clone(&app.entropy),
+        clock: Arc::clone(&app.clock),
+        decisions: app.decisions.clone(),
+        trusted_proxies: config.proxies.trusted.clone().into(),
+        issuer: config.issuer.as_str().to_owned(),
+        https: config.issuer.is_https(),
+        body_limit: count(config.limits.body),
+        header_lines: count(config.limits.headers),
+        header_bytes: count(config.limits.header_bytes),
+        request_timeout: config.limits.request_timeout,
+        error_page: browser::error_page::renderer(app),
+    }
+}
+
+/// The origins that apps in browsers call from.
+struct RegisteredOrigins(Arc<App>);
+
+impl Origins for RegisteredOrigins {
+    fn is_registered<'a>(&'a self, origin: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        // When the database is away nothing is readable across origins: scripts see what they see when the server is away.
+        Box::pin(async move { self.0.registry.is_origin(origin).await.unwrap_or(false) })
+    }
+}
+
+async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
+    assets::respond(&file, &headers).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+}
+
+async fn favicon(headers: HeaderMap) -> Response {
+    assets::favicon(&headers)
+}
+
+/// Nothing here is worth an index.
+async fn robots() -> &'static str {
+    "User-agent: *\nDisallow: /\n"
+}

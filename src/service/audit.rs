@@ -1,0 +1,43 @@
+//! Audit events of what people and clients do at the endpoints. Operators' events are made in `operator`.
+
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::storage::audit::AuditEvent;
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// A person, by row id.
+    User(Uuid),
+    /// A client, by client_id.
+    Client(String),
+    /// This server, by a rule of its own.
+    Server,
+}
+
+impl Actor {
+    fn words(&self) -> String {
+        match self {
+            Self::User(id) => format!("user:{id}"),
+            Self::Client(client_id) => format!("client:{client_id}"),
+            Self::Server => "server".to_owned(),
+        }
+    }
+}
+
+/// An event, to be written in the transaction that it describes.
+pub fn event(app: &App, now: Timestamp, actor: &Actor, action: &'static str, target: &str) -> AuditEvent {
+    AuditEvent {
+        id: entropy::row_id(app.entropy.as_ref(), now),
+        at: now,
+        actor: actor.words(),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        was: None,
+        is_now: None,
+        trace_id: None,
+    }
+}

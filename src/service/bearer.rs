@@ -1,0 +1,95 @@
+//! Access tokens that come back to us: at userinfo, introspection, revocation and the admin API.
+//!
+//! Both formats carry the same claims, signed (RFC 9068) or sealed. Reading one proves that it is ours; [`is_live`] then asks the
+//! database whether what it stands on still stands, for JWTs too (security.md R-49).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::jose::{self, Typ};
+use crate::oauth::access_token::Claims;
+use crate::oauth::bearer::MAX_TOKEN;
+use crate::oauth::grant::Standing;
+use crate::oauth::refusal::Reason;
+use crate::seal::{DataKeys, Purpose};
+use crate::secret::Digest;
+use crate::service::keys::Snapshot;
+use crate::storage::revoked_tokens;
+
+/// AES-GCM-SIV context of a `jti`.
+const JTI_CONTEXT: &[u8] = b"jti";
+/// AES-GCM-SIV context of an opaque access token.
+const OPAQUE_CONTEXT: &[u8] = b"access token";
+
+/// The claims of a token of ours, whether or not it is still good.
+///
+/// # Errors
+/// Not ours, or damaged.
+pub fn read(keys: &Snapshot, token: &str, now: Timestamp) -> Result<Claims, Reason> {
+    if token.len() > MAX_TOKEN {
+        return Err(malformed("it is too long"));
+    }
+    if token.contains('.') {
+        return Claims::read(keys.set.verify(token, Typ::AccessToken, now)?.claims);
+    }
+    let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
+    let plain = keys
+        .data
+        .open(Purpose::Token, OPAQUE_CONTEXT, &sealed)
+        .map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
+    Claims::read(jose::object(plain.expose()).map_err(|_| malformed("its claims are damaged"))?)
+}
+
+/// Does what the token stands on still stand? For a user's token, that is what comes back.
+///
+/// # Errors
+/// Revoked, or its grant, client, user or session ended, or the database is away.
+pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Standing>, Reason> {
+    let digest = jti_digest(&claims.jti);
+    match unseal_jti(&keys.data, &claims.jti)? {
+        Some(grant_id) => {
+            let facts = revoked_tokens::token_facts(&app.db, grant_id, &digest).await?;
+            claims.is_live(&facts, app.config.lifetimes.session_idle, now)?;
+            Ok(facts.grant)
+        }
+        None if claims.is_clients_own() => {
+            let facts = revoked_tokens::client_token_facts(&app.db, &claims.client_id, &digest).await?;
+            claims.is_live_for_client(&facts)?;
+            Ok(None)
+        }
+        None => Err(malformed("its jti names no grant")),
+    }
+}
+
+/// The digest under which a `jti` stands in `revoked_tokens`.
+pub fn jti_digest(jti: &str) -> Digest {
+    Digest::of(jti.as_bytes())
+}
+
+/// A new `jti` for a token of this grant (design 4.4): unique, unlinkable for resource servers, and the way back to the grant.
+pub fn seal_jti(app: &App, keys: &DataKeys, grant_id: Option<Uuid>) -> String {
+    let plain = grant_id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+    URL_SAFE_NO_PAD.encode(keys.seal(Purpose::Token, app.entropy.as_ref(), JTI_CONTEXT, &plain))
+}
+
+/// The opaque form of a token: its claims, sealed, without a row (design 4.4).
+pub fn seal_opaque(app: &App, keys: &DataKeys, claims: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(keys.seal(Purpose::Token, app.entropy.as_ref(), OPAQUE_CONTEXT, claims))
+}
+
+fn unseal_jti(keys: &DataKeys, jti: &str) -> Result<Option<Uuid>, Reason> {
+    let foreign = || malformed("its jti is not one that this server sealed");
+    let sealed = URL_SAFE_NO_PAD.decode(jti).map_err(|_| foreign())?;
+    let plain = keys.open(Purpose::Token, JTI_CONTEXT, &sealed).map_err(|_| foreign())?;
+    if plain.expose().is_empty() {
+        return Ok(None);
+    }
+    Uuid::from_slice(plain.expose()).map(Some).map_err(|_| foreign())
+}
+
+fn malformed(detail: &str) -> Reason {
+    Reason::TokenMalformed { detail: detail.to_owned() }
+}

@@ -1,0 +1,86 @@
+//! The one place where tokens are made, for every grant alike (security.md R-09).
+//!
+//! [`mint`] takes nothing but an [`Issuance`], and the only way to one looks at the whole world once more: may the user authenticate, does
+//! the grant stand, is each scope still allowed, does the audience still exist. Then it signs.
+
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::jose::Alg;
+use crate::oauth::access_token::{self, Token};
+use crate::oauth::client::Client;
+use crate::oauth::family::{self, Family};
+use crate::oauth::grant::Issuance;
+use crate::oauth::refusal::Reason;
+use crate::oauth::resource::TokenFormat;
+use crate::oidc::id_token::{self, IdToken};
+use crate::oidc::user::ClaimMap;
+use crate::seal::{DataKeys, Purpose};
+use crate::secret::Secret;
+use crate::service::bearer;
+use crate::service::keys::Snapshot;
+
+/// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
+pub struct Minted {
+    pub access_token: Secret<String>,
+    pub expires_in: Duration,
+    pub id_token: Option<Secret<String>>,
+    /// The scopes of the access token, as the answer names them.
+    pub scopes: Vec<String>,
+}
+
+/// Makes an access token, and an ID token where the grant decided so.
+///
+/// # Errors
+/// When the client was disabled, or there is no key to sign with.
+pub fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, now: Timestamp) -> Result<Minted, Reason> {
+    if !client.enabled {
+        return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
+    }
+    let issuer = app.config.issuer.as_str();
+    let audience = &issuance.audience;
+    let expires_at = issuance.access_token_expires_at(app.config.lifetimes.access_token, now);
+
+    let jti = bearer::seal_jti(app, &keys.data, issuance.grant().map(|grant| grant.id));
+    let claims = access_token::claims(issuance, &Token { issuer, jti: &jti, issued_at: now, expires_at });
+    let access_token = match audience.format {
+        TokenFormat::Jwt => sign(keys, audience.alg, "at+jwt", &claims)?,
+        TokenFormat::Opaque => {
+            let plain = serde_json::to_vec(&claims).map_err(|error| Reason::Internal { detail: error.to_string() })?;
+            bearer::seal_opaque(app, &keys.data, &plain)
+        }
+    };
+    let id_token = match issuance.grant() {
+        Some(grant) if issuance.id_token => {
+            let alg = client.metadata.id_token_signed_response_alg;
+            let expires_at = now.plus(app.config.lifetimes.id_token);
+            let nonce = issuance.nonce.as_deref();
+            let claims =
+                id_token::claims(grant, &IdToken { issuer, nonce, access_token: &access_token, alg, issued_at: now, expires_at });
+            Some(sign(keys, alg, "JWT", &claims)?.into())
+        }
+        Some(_) | None => None,
+    };
+    let expires_in = Duration::from_secs(u64::try_from(expires_at.seconds().saturating_sub(now.seconds())).unwrap_or(0));
+    Ok(Minted { access_token: access_token.into(), expires_in, id_token, scopes: audience.scopes.clone() })
+}
+
+fn sign(keys: &Snapshot, alg: Alg, typ: &str, claims: &ClaimMap) -> Result<String, Reason> {
+    keys.signer(alg)?.sign_jwt(typ, claims).map_err(|error| Reason::Internal { detail: error.to_string() })
+}
+
+/// The text of a family's refresh token of its present generation (design 4.2).
+///
+/// # Errors
+/// When the data key of the family is gone.
+pub fn refresh_token(keys: &DataKeys, family: &Family) -> Result<Secret<String>, Reason> {
+    let mac = refresh_mac(keys, family, family.generation)
+        .ok_or_else(|| Reason::Internal { detail: "the data key of a refresh family is gone".to_owned() })?;
+    Ok(family::encode(family.id, family.generation, &mac))
+}
+
+/// What the MAC of a family's refresh token of this generation must be; none if its data key was removed as compromised.
+pub fn refresh_mac(keys: &DataKeys, family: &Family, generation: i64) -> Option<[u8; 32]> {
+    keys.mac_with(Purpose::Refresh, family.key_id, &[&family.mac_message(generation)])
+}

@@ -1,0 +1,111 @@
+//! Signing in with a password: the same work, the same writes and the same answer on every branch that fails (security.md R-54).
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::oauth::refusal::{Reason, SignInBranch};
+use crate::oidc::session::Session;
+use crate::oidc::user::User;
+use crate::secret::Secret;
+use crate::service::address::Prefix;
+use crate::service::audit;
+use crate::service::authorize::{Browser, session};
+use crate::service::passwords::PasswordError;
+use crate::service::throttle::Subject;
+use crate::storage::{sessions, users};
+
+/// RFC 8176: a password was checked.
+const AMR_PASSWORD: &str = "pwd";
+/// The authentication context of a password alone.
+pub const ACR_PASSWORD: &str = "urn:chancery:acr:password";
+
+/// What the person typed, and from where.
+pub struct Attempt {
+    pub username: String,
+    pub password: Secret<String>,
+    /// The address prefix that failures are counted under.
+    pub address: Prefix,
+}
+
+/// A person has signed in: the browser's new session cookie.
+pub struct SignedIn {
+    pub cookie: Secret<String>,
+    pub session: Session,
+    pub user: User,
+}
+
+/// Checks the password and begins a session, or renews the one that the same person has in this browser.
+///
+/// # Errors
+/// [`Reason::SignInFailed`], [`Reason::SignInThrottled`], [`Reason::Overloaded`], or the database is away.
+pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
+    let username = users::canonical(&attempt.username);
+    let subjects = [Subject::Account(username.clone()), Subject::Address(attempt.address.to_string()), Subject::Everybody];
+    // Before any hashing: a guess that is refused must cost nothing.
+    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
+
+    let found = users::credentials(&app.db, &username).await?;
+    let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
+    let verified = app.passwords.verify(attempt.password.clone(), stored).await;
+    let matches = match verified {
+        Ok(matches) => matches,
+        Err(PasswordError::Overloaded { retry_after }) => return Err(Reason::Overloaded { retry_after }),
+        Err(PasswordError::Failed(detail)) => return Err(Reason::Internal { detail }),
+    };
+    let branch = match &found {
+        None => Some(SignInBranch::UnknownUser),
+        Some((_, None)) => Some(SignInBranch::NoPassword),
+        Some(_) if attempt.password.expose().is_empty() => Some(SignInBranch::EmptyPassword),
+        Some(_) if !matches => Some(SignInBranch::WrongPassword),
+        Some((user, _)) if !user.enabled => Some(SignInBranch::UserDisabled),
+        Some(_) => None,
+    };
+    let user = match (branch, found) {
+        (None, Some((user, _))) => user,
+        (branch, _) => {
+            app.throttle.failure(&app.db, &subjects, now).await?;
+            metrics::counter!("chancery_sign_in_failures_total").increment(1);
+            let branch = branch.unwrap_or(SignInBranch::UnknownUser);
+            return Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(&username) });
+        }
+    };
+    begin_session(app, user, browser, now).await
+}
+
+async fn begin_session(app: &App, user: User, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
+    let entropy = app.entropy.as_ref();
+    let cookie = entropy::token(entropy);
+    let before = session(app, browser).await?;
+    let event = audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string());
+    let amr = vec![AMR_PASSWORD.to_owned()];
+    let expires_at = now.plus(app.config.lifetimes.session);
+    let session = match before {
+        // Proving oneself again renews the session under a new cookie: what hangs on it stays (OpenID Connect Core §3.1.2.1, prompt=login).
+        Some((session, owner)) if owner.id == user.id && session.ended_at.is_none() => {
+            Session { auth_time: now, acr: Some(ACR_PASSWORD.to_owned()), amr, last_used_at: now, expires_at, ..session }
+        }
+        other => {
+            if let Some((session, _)) = other {
+                sessions::end(&app.db, session.id, now, "another person signed in", None).await?;
+            }
+            Session {
+                id: entropy::row_id(entropy, now),
+                sid: entropy::token(entropy).expose().clone(),
+                user_id: user.id,
+                auth_time: now,
+                acr: Some(ACR_PASSWORD.to_owned()),
+                amr,
+                created_at: now,
+                last_used_at: now,
+                expires_at,
+                ended_at: None,
+            }
+        }
+    };
+    // The write repeats that the person is enabled: a disable between reading and writing wins.
+    if !sessions::begin(&app.db, &session, &cookie.digest(), &event).await? {
+        return Err(Reason::SignInFailed { branch: SignInBranch::UserDisabled, identifier: app.decisions.keyed(&user.username) });
+    }
+    metrics::counter!("chancery_sign_ins_total").increment(1);
+    Ok(SignedIn { cookie, session, user })
+}

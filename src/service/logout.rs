@@ -1,0 +1,89 @@
+//! Signing out (OpenID Connect RP-Initiated Logout 1.0): load the hint, its client and the session, decide, end the session.
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::jose::Typ;
+use crate::oauth::client::Client;
+use crate::oauth::refusal::Reason;
+use crate::oidc::id_token::Hint;
+use crate::oidc::logout::{self, Decision, Known, Request};
+use crate::oidc::session::Session;
+use crate::oidc::user::User;
+use crate::service::audit::{self, Actor};
+use crate::service::authorize::{Browser, session};
+use crate::storage::sessions;
+
+/// What the end-session endpoint does next.
+#[derive(Debug)]
+pub enum Step {
+    /// Ask the person first, naming the client that asks if a hint proves it.
+    Confirm { user: Box<User>, client_name: Option<String> },
+    /// It is done, or there was nothing to do: a page of our own.
+    SignedOut,
+    /// It is done: back to the client.
+    Redirect(String),
+}
+
+/// A logout request, by a client's link or form, or by the person.
+///
+/// # Errors
+/// A hint that is not ours or a redirect that is not registered: a page, never a redirect; the session stays.
+pub async fn request(app: &App, request: &Request, browser: &Browser, confirmed: bool, now: Timestamp) -> Result<Step, Reason> {
+    let signed_in = session(app, browser).await?.filter(|(session, _)| session.ended_at.is_none() && session.expires_at > now);
+    let hint = request.id_token_hint.as_deref().map(|hint| read_hint(app, hint, now));
+    let client = match &hint {
+        Some(Ok(hint)) => app.registry.client(&hint.client_id).await?.filter(|client| client.enabled),
+        Some(Err(_)) | None => None,
+    };
+    let known = Known {
+        hint: hint.as_ref().map(|hint| hint.as_ref().map_err(Clone::clone)),
+        client: client.as_deref(),
+        session: signed_in.as_ref().map(|(session, user)| (user.sub.as_str(), session.sid.as_str())),
+        confirmed,
+    };
+    let redirect = match logout::decide(request, &known)? {
+        Decision::Confirm => return Ok(confirm(signed_in, client.as_deref())),
+        Decision::SignOut { redirect } => {
+            if let Some((session, user)) = signed_in {
+                end(app, &session, &user, now).await?;
+            }
+            redirect
+        }
+        Decision::NobodySignedIn { redirect } => redirect,
+    };
+    Ok(redirect.map_or(Step::SignedOut, Step::Redirect))
+}
+
+fn confirm(signed_in: Option<(Session, User)>, client: Option<&Client>) -> Step {
+    match signed_in {
+        Some((_, user)) => {
+            Step::Confirm { user: Box::new(user), client_name: client.and_then(|client| client.metadata.client_name.clone()) }
+        }
+        None => Step::SignedOut,
+    }
+}
+
+/// Ends the browser session and the grants that live with it.
+///
+/// # Errors
+/// When the database is away: then nothing is acknowledged (security.md R-11).
+pub async fn end(app: &App, session: &Session, user: &User, now: Timestamp) -> Result<(), Reason> {
+    let event = audit::event(app, now, &Actor::User(user.id), "session.end", &user.id.to_string());
+    sessions::end(&app.db, session.id, now, "signed out", Some(&event)).await?;
+    metrics::counter!("chancery_sign_outs_total").increment(1);
+    Ok(())
+}
+
+/// Reads an ID token of ours; an expired one will do (OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2).
+///
+/// # Errors
+/// `IdTokenHintInvalid`.
+pub fn read_hint(app: &App, hint: &str, now: Timestamp) -> Result<Hint, Reason> {
+    let verified = app.keys.current().verify(hint, Typ::IdToken, now);
+    let claims = verified
+        .map_err(|reason| Reason::IdTokenHintInvalid {
+            detail: format!("it is no ID token of this server ({})", reason.rule().id),
+        })?
+        .claims;
+    Hint::read(&claims, app.config.issuer.as_str())
+}

@@ -1,0 +1,193 @@
+//! The token endpoint's work (RFC 6749 §3.2): authenticate the client, load the facts, let the grant decide, mint, write, answer.
+//!
+//! The write repeats every fact that the decision rested on. If it hits no row, something changed in between: the facts are loaded and
+//! decided once more, so that a lost race is answered for what it was (design 3).
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials};
+use crate::oauth::family::{Family, Seed};
+use crate::oauth::grant::{Issuance, Limits, RefreshPlan, TokenRequest, authorization_code, client_credentials, refresh_token};
+use crate::oauth::params::Params;
+use crate::oauth::refusal::{Effect, Reason, Refusal};
+use crate::oauth::resource::Catalogue;
+use crate::seal::Purpose;
+use crate::secret::Secret;
+use crate::service::audit::{self, Actor};
+use crate::service::issue::{self, Minted};
+use crate::service::keys::Snapshot;
+use crate::storage::{codes, families, grants};
+
+/// A successful answer (RFC 6749 §5.1).
+pub struct Tokens {
+    pub minted: Minted,
+    pub refresh_token: Option<Secret<String>>,
+}
+
+/// A refusal and the client that it concerns, for the decision record.
+pub struct Refused {
+    pub reason: Reason,
+    pub client_id: Option<String>,
+}
+
+/// How often a decision is made anew after its write found the world changed.
+const ATTEMPTS: usize = 8;
+
+/// Answers one token request.
+///
+/// # Errors
+/// Every refusal of RFC 6749 §5.2 with its reason.
+pub async fn token(app: &App, headers: &[&[u8]], params: &Params, now: Timestamp) -> Result<Tokens, Refused> {
+    let mut client_id = None;
+    let answer = answer(app, headers, params, &mut client_id, now).await;
+    answer.map_err(|reason| Refused { reason, client_id })
+}
+
+async fn answer(
+    app: &App,
+    headers: &[&[u8]],
+    params: &Params,
+    client_id: &mut Option<String>,
+    now: Timestamp,
+) -> Result<Tokens, Reason> {
+    let client = authenticate(app, headers, params, client_id, now).await?;
+    let request = TokenRequest::parse(params)?;
+    let name = request.grant_type().as_str();
+    let tokens = match request {
+        TokenRequest::AuthorizationCode(request) => code(app, &request, &client, now).await,
+        TokenRequest::RefreshToken(request) => refresh(app, &request, &client, now).await,
+        TokenRequest::ClientCredentials(request) => credentials(app, &request, &client, now).await,
+    }?;
+    metrics::counter!("chancery_tokens_issued_total", "grant_type" => name).increment(1);
+    Ok(tokens)
+}
+
+/// The client that the request's credentials prove (RFC 6749 §2.3). `client_id` becomes the claimed one, proved or not.
+///
+/// # Errors
+/// As `invalid_client` and `invalid_request` need.
+pub async fn authenticate(
+    app: &App,
+    headers: &[&[u8]],
+    params: &Params,
+    client_id: &mut Option<String>,
+    now: Timestamp,
+) -> Result<AuthenticatedClient, Reason> {
+    let credentials = Credentials::read(headers, params)?;
+    let claimed = credentials.client_id();
+    *client_id = claimed.map(str::to_owned);
+    let client = match claimed {
+        Some(claimed) => app.registry.client(claimed).await?,
+        None => None,
+    };
+    client_auth::authenticate(&credentials, client.as_ref(), now)
+}
+
+/// Keys and resources, from memory where they are fresh. Nothing is signed from what is past its time (design 5).
+async fn world(app: &App, now: Timestamp) -> Result<(Arc<Snapshot>, Arc<Catalogue>), Reason> {
+    Ok((app.keys.live(now).await?, app.registry.catalogue().await?))
+}
+
+/// The `[lifetimes]` that the token endpoint's decisions depend on.
+pub fn limits(app: &App) -> Limits {
+    Limits { session_idle: app.config.lifetimes.session_idle, refresh_idle: app.config.lifetimes.refresh_idle }
+}
+
+/// RFC 6749 §4.4. No user, no refresh token, no row.
+async fn credentials(
+    app: &App,
+    request: &client_credentials::Request,
+    client: &AuthenticatedClient,
+    now: Timestamp,
+) -> Result<Tokens, Reason> {
+    let (keys, catalogue) = world(app, now).await?;
+    let issuance = client_credentials::decide(request, client, &catalogue, &limits(app), now).map_err(|refusal| refusal.reason)?;
+    let minted = issue::mint(app, &keys, client, &issuance, now)?;
+    Ok(Tokens { minted, refresh_token: None })
+}
+
+/// RFC 6749 §4.1.3: find, decide, mint, and redeem under the condition that all still holds.
+async fn code(
+    app: &App,
+    request: &authorization_code::Request,
+    client: &AuthenticatedClient,
+    now: Timestamp,
+) -> Result<Tokens, Reason> {
+    let (keys, catalogue) = world(app, now).await?;
+    let digest = request.digest();
+    for _ in 0..ATTEMPTS {
+        let facts = codes::find(&app.db, &digest).await?;
+        let issuance = match authorization_code::decide(request, client, facts.as_ref(), &catalogue, &limits(app), now) {
+            Ok(issuance) => issuance,
+            Err(refusal) => return Err(apply(app, refusal, now).await?),
+        };
+        let family = first_family(app, &keys, &issuance, now);
+        let minted = issue::mint(app, &keys, client, &issuance, now)?;
+        let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
+        if codes::redeem(&app.db, redeem).await? {
+            let refresh_token = match &family {
+                Some(family) => Some(issue::refresh_token(&keys.data, family)?),
+                None => None,
+            };
+            return Ok(Tokens { minted, refresh_token });
+        }
+    }
+    Err(Reason::StateChanged)
+}
+
+/// RFC 6749 §6 with the families of design 4.2.
+async fn refresh(
+    app: &App,
+    request: &refresh_token::Request,
+    client: &AuthenticatedClient,
+    now: Timestamp,
+) -> Result<Tokens, Reason> {
+    let (keys, catalogue) = world(app, now).await?;
+    for _ in 0..ATTEMPTS {
+        let facts = families::find(&app.db, request.token.family_id).await?;
+        let expected = facts.as_ref().and_then(|facts| issue::refresh_mac(&keys.data, &facts.family, request.token.generation));
+        let genuine = request.token.is_genuine(expected.as_ref());
+        let issuance = match refresh_token::decide(request, client, facts.as_ref(), genuine, &catalogue, &limits(app), now) {
+            Ok(issuance) => issuance,
+            Err(refusal) => return Err(apply(app, refusal, now).await?),
+        };
+        let RefreshPlan::Answer { before, after } = issuance.refresh.clone() else {
+            return Err(Reason::Internal { detail: "a refresh was decided without a family".to_owned() });
+        };
+        let minted = issue::mint(app, &keys, client, &issuance, now)?;
+        let refresh_token = Some(issue::refresh_token(&keys.data, &after)?);
+        if families::rotate(&app.db, families::Rotation { before, after, now }).await? {
+            return Ok(Tokens { minted, refresh_token });
+        }
+    }
+    Err(Reason::StateChanged)
+}
+
+/// A family for a grant's first refresh token, if its client gets one (design 4.2).
+fn first_family(app: &App, keys: &Snapshot, issuance: &Issuance, now: Timestamp) -> Option<Family> {
+    let grant = match &issuance.refresh {
+        RefreshPlan::Begin => issuance.grant()?,
+        RefreshPlan::None | RefreshPlan::Answer { .. } => return None,
+    };
+    let entropy = app.entropy.as_ref();
+    let seed =
+        Seed { id: entropy::row_id(entropy, now), salt: entropy::bytes(entropy), key_id: keys.data.current_id(Purpose::Refresh) };
+    Some(Family::begin(grant, seed, app.config.lifetimes.refresh, now))
+}
+
+/// A refusal may have effects, and they are committed before it is answered.
+async fn apply(app: &App, refusal: Refusal, now: Timestamp) -> Result<Reason, Reason> {
+    match refusal.effect {
+        Effect::None => {}
+        Effect::EndGrant(grant_id) => {
+            let because = refusal.reason.rule().id;
+            let event = audit::event(app, now, &Actor::Server, "grant.end", &grant_id.to_string());
+            grants::end(&app.db, grant_id, because, now, Some(&event)).await?;
+            metrics::counter!("chancery_grants_ended_by_replay_total").increment(1);
+        }
+    }
+    Ok(refusal.reason)
+}
