@@ -213,6 +213,10 @@ fn check_web(uri: &str, parsed: &Url) -> Result<(), String> {
     if authority.is_empty() || parsed.host().is_none() {
         return Err("has no host".to_owned());
     }
+    // What a URL parser lets stand in a host could end a source expression in a content security policy (`;`, `,`, quotes).
+    if let Some(bad) = authority.chars().find(|letter| !letter.is_ascii_alphanumeric() && !".-_:[]@".contains(*letter)) {
+        return Err(format!("has the character {bad:?} in its host"));
+    }
     if authority.contains('@') {
         return Err("contains a user name or password before the host; remove it".to_owned());
     }
@@ -408,6 +412,11 @@ mod tests {
             "http://client.example/cb",
             "http://127.1/cb",
             "http://localhost.evil.test/cb",
+            "https://client.example;sandbox/cb",
+            "https://client.example,b/cb",
+            "https://client.example'/cb",
+            "https://client.example!/cb",
+            "https://client%2eexample/cb",
             "https://user@client.example/cb",
             "https://user:pw@client.example/cb",
             "https://client.example@evil.test/cb",
@@ -517,6 +526,8 @@ mod tests {
                 prop_assert!(same, "{} is read as {}", uri, parsed);
                 prop_assert_eq!(parsed.username(), "");
                 prop_assert_eq!(parsed.fragment(), None);
+                let source = origin(&uri);
+                prop_assert!(source.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._:/[]".contains(&byte)), "{}", source);
             }
         }
 

@@ -185,7 +185,10 @@ impl fmt::Debug for ValidatedAuthorize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::oauth::client::Client;
 
     #[test]
     fn a_stored_request_is_read_back_as_it_was() {
@@ -200,5 +203,105 @@ mod tests {
         let request =
             scene::request(&scene::web(), "openid", "&state=SECRET1&login_hint=SECRET2&id_token_hint=SECRET3&nonce=SECRET4");
         assert!(!format!("{request:?}").contains("SECRET"));
+    }
+
+    /// A parameter that is sometimes right, sometimes nearly, sometimes hostile.
+    fn parameter() -> impl Strategy<Value = (String, String)> {
+        let name = proptest::sample::select(vec![
+            "client_id",
+            "redirect_uri",
+            "response_type",
+            "scope",
+            "state",
+            "nonce",
+            "response_mode",
+            "code_challenge",
+            "code_challenge_method",
+            "prompt",
+            "max_age",
+            "resource",
+            "request",
+            "request_uri",
+            "claims",
+            "display",
+            "login_hint",
+        ]);
+        let value = prop_oneof![
+            proptest::sample::select(vec![
+                "web",
+                "spa",
+                "native",
+                "https://client.example/cb",
+                "https://spa.example/",
+                "http://127.0.0.1:8/cb",
+                "https://evil.test/",
+                "https://client.example/cb/",
+                "https://client.example\\@evil.test/cb",
+                "//evil.test",
+                "code",
+                "token",
+                "openid",
+                "openid offline_access",
+                "form_post",
+                "fragment",
+                "S256",
+                "plain",
+                "none",
+                "login consent",
+                "0",
+                "-1",
+                "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+                "https://orders.example",
+            ])
+            .prop_map(str::to_owned),
+            "\\PC{0,30}",
+        ];
+        (name.prop_map(str::to_owned), value)
+    }
+
+    fn escape(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    }
+
+    proptest! {
+        /// at once: whatever comes, the browser is only ever sent to a registered URI of the named client, and a
+        /// request that passes has what every request needs.
+        #[test]
+        fn no_request_leads_the_browser_astray(sent in proptest::collection::vec(parameter(), 0..12), base: bool) {
+            let mut pairs: Vec<(String, String)> = Vec::new();
+            if base {
+                let right = scene::query("web", "openid", "");
+                pairs.extend(right.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())));
+            }
+            for (name, value) in sent {
+                pairs.retain(|(known, _)| *known != name);
+                pairs.push((name, value));
+            }
+            let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+            let Ok(params) = Params::parse_query(&query.join("&")) else { return Ok(()) };
+            let clients = [scene::web(), scene::spa(), scene::native()];
+            let client: Option<&Client> = clients.iter().find(|client| params.get("client_id") == Some(client.client_id.as_str()));
+            let Ok(redirect) = prove(&params, client) else { return Ok(()) };
+            let client = client.expect("nothing is proved without a client");
+            let loopback = client.client_id == "native" && redirect.redirect_uri == "http://127.0.0.1:8/cb";
+            prop_assert!(loopback || client.metadata.redirect_uris.contains(&redirect.redirect_uri));
+            let outcome = check(&params, client, &redirect, &scene::catalogue());
+            let delivery = match &outcome {
+                Ok(request) => {
+                    prop_assert_eq!(params.get("response_type"), Some("code"));
+                    prop_assert!(request.code_challenge.is_some());
+                    prop_assert!(!request.prompts(Prompt::None) || request.prompt.len() == 1);
+                    prop_assert_eq!(request.redirect(), redirect.clone());
+                    response::success(request, scene::ISSUER, "c")
+                }
+                Err(reason) => response::failure(&redirect, scene::ISSUER, reason),
+            };
+            let target = match delivery {
+                response::Delivery::Redirect(target) => target,
+                response::Delivery::FormPost { action, .. } => action,
+            };
+            prop_assert!(target.starts_with(&redirect.redirect_uri), "{}", target);
+            prop_assert!(target.bytes().all(|byte| byte.is_ascii_graphic()), "a header value");
+        }
     }
 }
