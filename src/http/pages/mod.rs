@@ -38,3 +38,23 @@ pub fn respond(status: StatusCode, page: &impl Template, policy: &csp::Policy) -
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::pages::i18n::Lang;
+    use crate::http::pages::view::{Frame, SignedOutView};
+
+    #[test]
+    fn a_page_is_not_stored_not_framed_and_tells_nobody_where_it_was() {
+        let frame = Frame { lang: Lang::De, base: "", name: "Chancery", support: None };
+        let response = respond(StatusCode::OK, &SignedOutView { frame, signed_out: true }, &csp::Policy::strict());
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert!(header("content-security-policy").starts_with("default-src 'none'; "));
+        assert!(header("content-security-policy").ends_with("frame-ancestors 'none'"));
+    }
+}
