@@ -55,6 +55,8 @@ macro_rules! on_both {
 
 mod fixtures;
 mod keys;
+mod races;
 mod registry;
 mod schema;
+mod signing_in;
 mod throttle;

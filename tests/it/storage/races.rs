@@ -1,0 +1,174 @@
+//! Two replicas, or a server and a command, at the same moment.
+
+use chancery::storage::authorize::complete;
+use chancery::storage::interactions::{self, Interaction};
+use chancery::storage::{Db, codes, consents, families, grants, sessions, users};
+use futures_util::future::join_all;
+
+use super::fixtures::{NOW, World, at, digest, event, rotated, session};
+
+/// Runs all at once, each in its own task, and answers how many said yes. None may fail.
+async fn successes<F>(attempts: impl IntoIterator<Item = F>) -> usize
+where
+    F: Future<Output = Result<bool, chancery::storage::StoreError>> + Send + 'static,
+{
+    let tasks: Vec<_> = attempts.into_iter().map(tokio::spawn).collect();
+    join_all(tasks).await.into_iter().map(|task| task.unwrap().unwrap()).filter(|yes| *yes).count()
+}
+
+async fn replicas(world: &World) -> [Db; 2] {
+    [world.store.db.clone(), world.store.replica().await]
+}
+
+on_both! {
+    async fn of_fifty_redemptions_of_one_code_exactly_one_succeeds(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        for with_family in [true, false] {
+            let code = world.code(true).await;
+            let attempts = (0..50).map(|number| {
+                let (db, family) = (dbs[number % 2].clone(), with_family.then(|| world.family(&code.grant)));
+                let redeem = world.redeem(&code, family);
+                async move { codes::redeem(&db, redeem).await }
+            });
+            assert_eq!(successes(attempts).await, 1);
+            assert_eq!(grants::find(&dbs[0], code.grant.id).await.unwrap().unwrap().family.is_some(), with_family);
+        }
+    }
+
+    async fn of_fifty_rotations_of_one_generation_exactly_one_succeeds(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let (_, mut family) = world.redeemed(true).await;
+        for round in 0..3 {
+            let after = rotated(&family, at(10 + round));
+            let attempts = (0..50).map(|number| {
+                let rotation = families::Rotation { before: family.clone(), after: after.clone(), now: at(10 + round) };
+                let db = dbs[number % 2].clone();
+                async move { families::rotate(&db, rotation).await }
+            });
+            assert_eq!(successes(attempts).await, 1);
+            family = families::find(&dbs[0], family.id).await.unwrap().unwrap().family;
+            assert_eq!(family, after);
+        }
+    }
+
+    async fn one_interaction_becomes_one_code(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let waiting = digest();
+        let interaction = Interaction {
+            client_id: "app".to_owned(), browser: digest(), request: "{}".to_owned(), state: "{}".to_owned(), session_id: None,
+            created_at: NOW, expires_at: at(1800), consumed_at: None,
+        };
+        interactions::insert(&dbs[0], &waiting, &interaction).await.unwrap();
+        let attempts = (0..20).map(|number| {
+            let mut wanted = world.completion(world.grant(true));
+            wanted.interaction = Some(waiting);
+            let db = dbs[number % 2].clone();
+            async move { complete(&db, wanted).await }
+        });
+        assert_eq!(successes(attempts).await, 1);
+        assert_eq!(grants::list_for_user(&dbs[0], world.user.id, NOW, 100).await.unwrap().len(), 1);
+    }
+
+    async fn after_a_family_was_ended_no_rotation_of_it_succeeds(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        for _ in 0..15 {
+            let (_, family) = world.redeemed(true).await;
+            let (one, two) = (dbs[0].clone(), dbs[1].clone());
+            let rotating = tokio::spawn({
+                let mut family = family.clone();
+                async move {
+                    // As fast as it can, until the end.
+                    loop {
+                        let after = rotated(&family, at(5));
+                        let rotation = families::Rotation { before: family, after: after.clone(), now: at(5) };
+                        if !families::rotate(&one, rotation).await.unwrap() {
+                            return;
+                        }
+                        family = after;
+                    }
+                }
+            });
+            assert!(families::end(&two, family.id, "revoked", at(6), None).await.unwrap());
+            let ended = families::find(&two, family.id).await.unwrap().unwrap();
+            rotating.await.unwrap();
+            let later = families::find(&two, family.id).await.unwrap().unwrap();
+            assert!(ended.family.ended_at.is_some() && ended.standing.grant.ended_at.is_some());
+            assert_eq!(later, ended, "nothing moved after the end was answered");
+        }
+    }
+
+    async fn whatever_is_under_way_when_a_person_is_disabled_ends_with_him(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        for _ in 0..10 {
+            let code = world.code(true).await;
+            let redeem = world.redeem(&code, Some(world.family(&code.grant)));
+            let begun = (session(&world.user), digest());
+            let mut wanted = world.completion(world.grant(true));
+            wanted.grant.session_id = None;
+            let (new_grant, new_cookie) = (wanted.grant.id, begun.1);
+            let attempts: Vec<_> = vec![
+                tokio::spawn({ let db = dbs[0].clone(); async move { codes::redeem(&db, redeem).await } }),
+                tokio::spawn({ let db = dbs[0].clone(); async move { complete(&db, wanted).await } }),
+                tokio::spawn({ let db = dbs[0].clone(); async move { sessions::begin(&db, &begun.0, &begun.1, &event("begin")).await } }),
+                tokio::spawn({
+                    let (db, user) = (dbs[1].clone(), world.user.id);
+                    async move { users::set_enabled(&db, user, false, at(2), &event("disable")).await }
+                }),
+            ];
+            let yes: Vec<bool> = join_all(attempts).await.into_iter().map(|task| task.unwrap().unwrap()).collect();
+            assert!(yes[3]);
+            // Enabled again, nothing of it lives.
+            users::set_enabled(&dbs[0], world.user.id, true, at(3), &event("enable")).await.unwrap();
+            let facts = grants::find(&dbs[0], code.grant.id).await.unwrap().unwrap();
+            assert!(facts.standing.grant.ended_at.is_some());
+            assert_eq!(facts.family.is_some(), yes[0], "no half redemption");
+            assert!(facts.family.is_none_or(|family| family.ended_at.is_some()));
+            let completed = grants::find(&dbs[0], new_grant).await.unwrap();
+            assert_eq!(completed.is_some(), yes[1]);
+            assert!(completed.is_none_or(|facts| facts.standing.grant.ended_at.is_some()));
+            let begun = sessions::find(&dbs[0], &new_cookie).await.unwrap();
+            assert_eq!(begun.is_some(), yes[2]);
+            assert!(begun.is_none_or(|(session, _)| session.ended_at.is_some()));
+            // For the next round.
+            let renewed = session(&world.user);
+            sessions::begin(&dbs[0], &renewed, &digest(), &event("begin")).await.unwrap();
+            dbs[0].execute("UPDATE sessions SET ended_at = NULL WHERE id = $1", chancery::args![world.session.id]).await.unwrap();
+        }
+    }
+
+    async fn units_of_work_on_the_same_people_never_wait_for_each_other_in_a_circle(kind) {
+        let world = std::sync::Arc::new(World::new(kind).await);
+        let dbs = replicas(&world).await;
+        let tasks: Vec<_> = (0_usize..16).map(|worker| {
+            let (world, db) = (world.clone(), dbs[worker % 2].clone());
+            tokio::spawn(async move {
+                for round in 0..12 {
+                    let user = world.user.id;
+                    let wanted = world.completion(world.grant(round % 2 == 0));
+                    complete(&db, wanted.clone()).await?;
+                    codes::redeem(&db, world.redeem(&wanted, Some(world.family(&wanted.grant)))).await?;
+                    match (worker * 5 + round) % 9 {
+                        0 => users::sign_out(&db, user, at(2), &event("sign_out")).await?,
+                        1 => users::set_enabled(&db, user, false, at(2), &event("disable")).await?,
+                        2 => users::set_enabled(&db, user, true, at(2), &event("enable")).await?,
+                        3 => consents::withdraw(&db, user, "app", at(2), &event("withdraw")).await?,
+                        4 => sessions::end(&db, world.session.id, at(2), "signed out").await?,
+                        5 => sessions::begin(&db, &session(&world.user), &digest(), &event("begin")).await?,
+                        6 => users::set_password(&db, user, "$new$", at(2), &event("password")).await?,
+                        7 => chancery::storage::clients::remove(&db, "nobody", at(2), &event("remove")).await?,
+                        _ => grants::end(&db, wanted.grant.id, "test", at(2), None).await?,
+                    };
+                }
+                Ok::<_, chancery::storage::StoreError>(())
+            })
+        }).collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+}
