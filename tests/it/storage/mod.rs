@@ -53,10 +53,12 @@ macro_rules! on_both {
     )*};
 }
 
+mod database;
 mod fixtures;
 mod keys;
 mod races;
 mod registry;
 mod schema;
 mod signing_in;
+mod sweep;
 mod throttle;

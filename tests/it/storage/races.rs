@@ -157,7 +157,7 @@ on_both! {
                         1 => users::set_enabled(&db, user, false, at(2), &event("disable")).await?,
                         2 => users::set_enabled(&db, user, true, at(2), &event("enable")).await?,
                         3 => consents::withdraw(&db, user, "app", at(2), &event("withdraw")).await?,
-                        4 => sessions::end(&db, world.session.id, at(2), "signed out").await?,
+                        4 => sessions::end(&db, world.session.id, at(2), "signed out", None).await?,
                         5 => sessions::begin(&db, &session(&world.user), &digest(), &event("begin")).await?,
                         6 => users::set_password(&db, user, "$new$", at(2), &event("password")).await?,
                         7 => chancery::storage::clients::remove(&db, "nobody", at(2), &event("remove")).await?,

@@ -72,8 +72,8 @@ on_both! {
         users::insert(db, &bob, None, &event("user.add")).await.unwrap();
         let stolen = chancery::oidc::session::Session { user_id: bob.id, ..renewed.clone() };
         assert!(!sessions::begin(db, &stolen, &digest(), &event("session.begin")).await.unwrap());
-        assert!(sessions::end(db, renewed.id, at(200), "signed out").await.unwrap());
-        assert!(!sessions::end(db, renewed.id, at(300), "signed out").await.unwrap());
+        assert!(sessions::end(db, renewed.id, at(200), "signed out", None).await.unwrap());
+        assert!(!sessions::end(db, renewed.id, at(300), "signed out", None).await.unwrap());
         assert!(!sessions::begin(db, &renewed, &digest(), &event("session.begin")).await.unwrap());
         assert_eq!(sessions::find(db, &cookie).await.unwrap().unwrap().0.ended_at, Some(at(200)));
     }
@@ -86,7 +86,7 @@ on_both! {
             let (found, _) = sessions::find(db, &world.cookie).await.unwrap().unwrap();
             assert_eq!(found.last_used_at, expected, "{seconds} s");
         }
-        sessions::end(db, world.session.id, at(130), "signed out").await.unwrap();
+        sessions::end(db, world.session.id, at(130), "signed out", None).await.unwrap();
         sessions::touch(db, world.session.id, at(500)).await.unwrap();
         assert_eq!(sessions::find(db, &world.cookie).await.unwrap().unwrap().0.last_used_at, at(120));
     }
@@ -168,7 +168,7 @@ on_both! {
         interactions::insert(db, &waiting, &Interaction { expires_at: NOW, ..interaction(&world) }).await.unwrap();
         let expired = chancery::storage::authorize::Complete { interaction: Some(waiting), ..world.completion(world.grant(true)) };
         assert!(!complete(db, expired).await.unwrap(), "the interaction has expired");
-        sessions::end(db, world.session.id, at(1), "signed out").await.unwrap();
+        sessions::end(db, world.session.id, at(1), "signed out", None).await.unwrap();
         assert!(!attempt().await, "the session was ended");
         let elsewhere = (session(&world.user), digest());
         sessions::begin(db, &elsewhere.0, &elsewhere.1, &event("session.begin")).await.unwrap();
@@ -211,7 +211,7 @@ on_both! {
             assert!(match change {
                 DisableUser => users::set_enabled(&other, world.user.id, false, at(2), &event("x")).await,
                 DisableClient => clients::set_enabled(&other, "app", false, at(2), &event("x")).await,
-                EndSession => sessions::end(&other, world.session.id, at(2), "signed out").await,
+                EndSession => sessions::end(&other, world.session.id, at(2), "signed out", None).await,
                 EndGrant => {
                     grants::end(&other, code.grant.id, "test", at(2), None).await.unwrap();
                     grants::end(&other, redeemed.grant.id, "test", at(2), Some(&event("x"))).await
@@ -265,7 +265,7 @@ on_both! {
         let waiting = digest();
         interactions::insert(db, &waiting, &interaction(&world)).await.unwrap();
         interactions::update_state(db, &waiting, "{}", Some(world.session.id)).await.unwrap();
-        sessions::end(db, world.session.id, at(2), "signed out").await.unwrap();
+        sessions::end(db, world.session.id, at(2), "signed out", None).await.unwrap();
         assert!(is_dead(&world, online.id, &online_code.digest).await);
         assert!(!is_dead(&world, offline.id, &offline_code.digest).await);
         assert!(!interactions::consume(db, &waiting, at(3)).await.unwrap());

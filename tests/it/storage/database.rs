@@ -1,0 +1,237 @@
+//! What `Db` promises, whatever is stored in it: units of work, waiting, losing the database and getting it back.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use chancery::args;
+use chancery::config::database::DatabaseConfig;
+use chancery::storage::{Db, Kind, StoreError, clients};
+
+use super::Store;
+use super::fixtures::World;
+use crate::harness::postgres::Cluster;
+
+const CREATE: &str = "CREATE TABLE notes (id BIGINT PRIMARY KEY)";
+const WRITE: &str = "INSERT INTO notes (id) VALUES ($1)";
+
+async fn notes(kind: Kind) -> Store {
+    let store = Store::empty(kind).await;
+    store.db.execute(CREATE, args![]).await.unwrap();
+    store
+}
+
+async fn count(db: &Db) -> i64 {
+    db.optional("SELECT COUNT(*) AS notes FROM notes", args![]).await.unwrap().unwrap().get("notes").unwrap()
+}
+
+/// The same database with other settings.
+async fn with(store: &Store, change: impl FnOnce(&mut DatabaseConfig)) -> Db {
+    let mut config = store.config.clone();
+    change(&mut config);
+    Db::connect(&config).await.unwrap()
+}
+
+on_both! {
+    async fn a_unit_of_work_that_errs_leaves_nothing(kind) {
+        let store = notes(kind).await;
+        let refused: Result<(), StoreError> = store.db.transaction("test", |tx| Box::pin(async move {
+            tx.execute(WRITE, args![1]).await?;
+            Err(StoreError::Conflict("changed my mind".to_owned()))
+        })).await;
+        assert_eq!(refused, Err(StoreError::Conflict("changed my mind".to_owned())));
+        assert_eq!(count(&store.db).await, 0);
+    }
+
+    async fn a_unit_of_work_that_goes_on_after_a_failure_leaves_nothing_and_says_so(kind) {
+        let store = notes(kind).await;
+        let swallowed: Result<(), StoreError> = store.db.transaction("test", |tx| Box::pin(async move {
+            tx.execute(WRITE, args![1]).await?;
+            let twice = tx.execute(WRITE, args![1]).await;
+            assert!(matches!(twice, Err(StoreError::Conflict(_))));
+            Ok(())
+        })).await;
+        assert!(swallowed.is_err());
+        assert_eq!(count(&store.db).await, 0);
+    }
+
+    async fn a_unit_of_work_that_panics_leaves_nothing_and_spoils_no_connection(kind) {
+        let store = notes(kind).await;
+        let db = with(&store, |config| config.max_connections = 1).await;
+        for _ in 0..3 {
+            let stopped: Result<(), StoreError> = db.transaction("test", |tx| Box::pin(async move {
+                tx.execute(WRITE, args![1]).await?;
+                panic!("a fault");
+            })).await;
+            assert!(matches!(stopped, Err(StoreError::Unavailable(_))));
+        }
+        db.execute(WRITE, args![2]).await.unwrap();
+        assert_eq!(count(&store.db).await, 1);
+    }
+
+    async fn a_unit_of_work_ends_even_if_nobody_waits_for_it(kind) {
+        let store = notes(kind).await;
+        let work = store.db.transaction("test", |tx| Box::pin(async move {
+            tx.execute(WRITE, args![1]).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            tx.execute(WRITE, args![2]).await?;
+            Ok::<_, StoreError>(())
+        }));
+        tokio::time::timeout(Duration::from_millis(30), work).await.unwrap_err();
+        let started = Instant::now();
+        while count(&store.db).await != 2 && started.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(count(&store.db).await, 2);
+    }
+
+    /// sqlx 0.9.0: a `begin()` that is cancelled leaves the next borrower inside a stale transaction, and what it writes is lost.
+    async fn callers_that_hang_up_spoil_no_connection(kind) {
+        let store = notes(kind).await;
+        let db = with(&store, |config| config.max_connections = 2).await;
+        let mut expected = 0;
+        for round in 0_u64..300 {
+            let (id, patience) = (i64::try_from(round).unwrap(), Duration::from_micros(round * 37 % 1500));
+            let unit = db.transaction("test", move |tx| Box::pin(async move {
+                tx.optional("SELECT 1 AS one", args![]).await?;
+                Err::<(), _>(StoreError::Conflict("nothing to do".to_owned()))
+            }));
+            let _ = tokio::time::timeout(patience, unit).await;
+            let _ = tokio::time::timeout(patience, db.optional("SELECT 1 AS one", args![])).await;
+            if round % 3 == 0 {
+                db.execute(WRITE, args![id]).await.unwrap();
+                expected += 1;
+                // Seen by somebody else: it was committed.
+                assert_eq!(count(&store.db).await, expected, "round {round}");
+            }
+        }
+    }
+
+    async fn whoever_waits_too_long_for_a_connection_is_told_so(kind) {
+        let store = notes(kind).await;
+        let db = with(&store, |config| {
+            config.max_connections = 1;
+            config.acquire_timeout = Duration::from_millis(200);
+        }).await;
+        let holder = tokio::spawn({
+            let db = db.clone();
+            async move {
+                db.transaction("hold", |tx| Box::pin(async move {
+                    tx.execute(WRITE, args![1]).await?;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    Ok::<_, StoreError>(())
+                })).await
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let started = Instant::now();
+        let refused = db.execute(WRITE, args![2]).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(started.elapsed() < Duration::from_millis(1500));
+        holder.await.unwrap().unwrap();
+        db.execute(WRITE, args![2]).await.unwrap();
+    }
+
+    async fn a_missing_table_is_a_matter_of_the_schema(kind) {
+        let store = Store::empty(kind).await;
+        assert!(matches!(clients::find(&store.db, "app").await, Err(StoreError::Schema(_))));
+    }
+
+    async fn a_value_of_another_type_is_an_error_and_no_panic(kind) {
+        let store = notes(kind).await;
+        store.db.execute(WRITE, args![7]).await.unwrap();
+        let row = store.db.optional("SELECT id FROM notes", args![]).await.unwrap().unwrap();
+        assert_eq!(row.get::<i64>("id").unwrap(), 7);
+        assert!(matches!(row.get::<String>("id"), Err(StoreError::Corrupt(_))));
+        assert!(matches!(row.get::<bool>("id"), Err(StoreError::Corrupt(_))));
+        assert!(matches!(row.get::<i64>("nothing"), Err(StoreError::Corrupt(_))));
+    }
+
+    async fn a_text_with_nul_finds_nothing_and_fails_nothing(kind) {
+        let world = World::new(kind).await;
+        assert!(clients::find(&world.store.db, "app\0").await.unwrap().is_none());
+        assert!(clients::find(&world.store.db, "\0").await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_private_durable_and_written_by_the_writer_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a/b/store.db");
+    let db = Db::connect(&DatabaseConfig::new(format!("sqlite://{}", file.display()))).await.unwrap();
+    db.execute(CREATE, args![]).await.unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&file.with_file_name("store.db-wal")), 0o600);
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    let pragma =
+        async |name: &'static str, sql: &'static str| db.returning(sql, args![]).await.unwrap().unwrap().get::<i64>(name).unwrap();
+    assert_eq!(pragma("synchronous", "PRAGMA synchronous").await, 2, "FULL");
+    assert_eq!(pragma("foreign_keys", "PRAGMA foreign_keys").await, 1);
+    let journal = db.returning("PRAGMA journal_mode", args![]).await.unwrap().unwrap();
+    assert_eq!(journal.get::<String>("journal_mode").unwrap(), "wal");
+    assert!(db.all("INSERT INTO notes (id) VALUES (1) RETURNING id", args![]).await.is_err(), "readers do not write");
+}
+
+#[tokio::test]
+async fn a_sqlite_server_sees_that_a_command_changed_the_file() {
+    let store = notes(Kind::Sqlite).await;
+    let before = store.db.data_version().await.unwrap();
+    assert_eq!(store.db.data_version().await.unwrap(), before);
+    store.replica().await.execute(WRITE, args![1]).await.unwrap();
+    assert_ne!(store.db.data_version().await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_runs_too_long_on_postgres_is_cancelled_and_the_pool_lives() {
+    let store = notes(Kind::Postgres).await;
+    let db = with(&store, |config| {
+        config.max_connections = 1;
+        config.statement_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let started = Instant::now();
+    let refused = db.all("SELECT 1 AS one FROM pg_sleep(5)", args![]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    assert!(started.elapsed() < Duration::from_secs(3));
+    db.execute(WRITE, args![1]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_postgres_is_unavailable_within_the_acquire_timeout_and_comes_back_by_itself() {
+    let cluster = Cluster::start();
+    let mut config = DatabaseConfig::new(cluster.database().await);
+    config.acquire_timeout = Duration::from_secs(1);
+    let db = Db::connect(&config).await.unwrap();
+    db.execute(CREATE, args![]).await.unwrap();
+    db.execute(WRITE, args![1]).await.unwrap();
+    // Under load when it goes.
+    let busy: Vec<_> = (0..8)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move { while db.ping().await.is_ok() {} })
+        })
+        .collect();
+    tokio::task::block_in_place(|| cluster.kill());
+    for task in busy {
+        task.await.unwrap();
+    }
+    for _ in 0..3 {
+        let started = Instant::now();
+        let refused = db.execute(WRITE, args![2]).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+    tokio::task::block_in_place(|| cluster.restart());
+    let started = Instant::now();
+    while db.execute(WRITE, args![3]).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it did not come back");
+    }
+    assert_eq!(count(&db).await, 2);
+}
+
+#[tokio::test]
+async fn a_database_url_must_be_one_of_ours_and_name_a_user() {
+    for url in ["mysql://root@localhost/x", "", "postgres://localhost/x"] {
+        assert!(matches!(Db::connect(&DatabaseConfig::new(url)).await, Err(StoreError::Unavailable(_))), "{url}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Sweeping takes what is over, all of it, and nothing else.
+
+use std::time::Duration;
+
+use chancery::args;
+use chancery::storage::decisions::{self, Count, Record};
+use chancery::storage::interactions::{self, Interaction};
+use chancery::storage::sweep::{self, Retention};
+use chancery::storage::{Db, clients, codes, families, grants, revoked_tokens, sessions};
+
+use super::fixtures::{NOW, World, at, digest, event, secret};
+
+const DAY: u64 = 86_400;
+const RETENTION: Retention = Retention { decisions: Duration::from_secs(7 * DAY), most_decisions: 3 };
+
+fn record(number: u64) -> Record {
+    Record {
+        trace_id: format!("{number:032x}"),
+        at: at(number),
+        endpoint: "token".to_owned(),
+        client_id: None,
+        address_prefix: Some("192.0.2.0/32".to_owned()),
+        rule: "R-1".to_owned(),
+        reason: "{}".to_owned(),
+    }
+}
+
+async fn swept(db: &Db, seconds: u64) -> Vec<(&'static str, u64)> {
+    let mut swept = sweep::run(db, at(seconds), RETENTION).await.unwrap();
+    swept.retain(|(_, rows)| *rows > 0);
+    swept
+}
+
+on_both! {
+    async fn everything_goes_in_its_time_and_not_before(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        assert_eq!(swept(db, 1).await, []);
+        let code = world.code(true).await;
+        let (redeemed, family) = world.redeemed(true).await;
+        let interaction = Interaction {
+            client_id: "app".to_owned(), browser: digest(), request: "{}".to_owned(), state: "{}".to_owned(), session_id: None,
+            created_at: NOW, expires_at: at(1800), consumed_at: None,
+        };
+        interactions::insert(db, &digest(), &interaction).await.unwrap();
+        revoked_tokens::insert(db, &digest(), at(600)).await.unwrap();
+        chancery::storage::failures::add(db, &[[1; 32]], NOW, Duration::from_secs(900)).await.unwrap();
+        clients::add_secret(db, "app", &secret(at(1)), at(1), &event("secret")).await.unwrap();
+        let old = world.client.secrets[0].id;
+        clients::expire_secret(db, "app", old, at(10), &event("secret")).await.unwrap();
+        decisions::insert_batch(db, &[record(1)], &[Count {
+            minute: NOW.seconds() / 60, rule: "R-1".to_owned(), client_id: String::new(), address_prefix: String::new(), count: 5,
+        }]).await.unwrap();
+
+        assert_eq!(swept(db, 600).await, []);
+        assert_eq!(swept(db, 2000).await, [("failures", 1)]);
+        assert_eq!(swept(db, 600 + 3601).await, [("revoked_tokens", 1)]);
+        assert_eq!(swept(db, 1800 + 3601).await, [("interactions", 1)]);
+        assert_eq!(swept(db, 61 + DAY).await, [("codes", 2)]);
+        assert!(codes::find(db, &code.digest).await.unwrap().is_none());
+        assert!(families::find(db, family.id).await.unwrap().is_some());
+        assert_eq!(swept(db, 7 * DAY + 120).await, [("decisions", 1), ("decision_counts", 1)]);
+        assert_eq!(swept(db, 8 * DAY + 1).await, [("sessions", 1)]);
+        assert!(sessions::find(db, &world.cookie).await.unwrap().is_none());
+        assert_eq!(swept(db, 30 * DAY + 11).await, [("client_secrets", 1)]);
+        assert_eq!(clients::find(db, "app").await.unwrap().unwrap().secrets.len(), 1);
+        grants::end(db, redeemed.grant.id, "test", at(40 * DAY), None).await.unwrap();
+        assert_eq!(swept(db, 47 * DAY).await, []);
+        assert_eq!(swept(db, 47 * DAY + 1).await, [("grants", 1)]);
+        assert!(families::find(db, family.id).await.unwrap().is_none(), "a grant takes its family along");
+        assert_eq!(swept(db, 200 * DAY + 1).await, [("grants", 1)]);
+        assert_eq!(swept(db, 400 * DAY).await, []);
+    }
+
+    async fn more_decisions_than_are_kept_push_the_oldest_out(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let records: Vec<Record> = (1..=7).map(record).collect();
+        decisions::insert_batch(db, &records, &[]).await.unwrap();
+        assert_eq!(swept(db, 10).await, [("decisions", 4)]);
+        for (number, kept) in [(4, false), (5, true), (7, true)] {
+            assert_eq!(decisions::find(db, &record(number).trace_id).await.unwrap().is_some(), kept, "{number}");
+        }
+        assert_eq!(swept(db, 10).await, []);
+    }
+
+    async fn many_rows_go_in_batches_and_two_replicas_may_sweep_at_once(kind) {
+        let world = World::new(kind).await;
+        let (db, replica) = (world.store.db.clone(), world.store.replica().await);
+        let series = chancery::storage::Sql::Split {
+            sqlite: "INSERT INTO revoked_tokens (jti, expires_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1300)
+                     SELECT CAST(substr('00000000000000000000000000000000' || i, -32) AS BLOB), $1 FROM n",
+            postgres: "INSERT INTO revoked_tokens (jti, expires_at)
+                       SELECT convert_to(lpad(CAST(i AS TEXT), 32, '0'), 'UTF8'), $1 FROM generate_series(1, 1300) AS i",
+        };
+        assert_eq!(db.execute(series, args![NOW]).await.unwrap(), 1300);
+        let (one, two) = tokio::join!(sweep::run(&db, at(DAY), RETENTION), sweep::run(&replica, at(DAY), RETENTION));
+        let rows: u64 = [one.unwrap(), two.unwrap()].concat().into_iter().filter(|(table, _)| *table == "revoked_tokens").map(|(_, rows)| rows).sum();
+        let left = sweep::run(&db, at(DAY), RETENTION).await.unwrap().into_iter().find(|(table, _)| *table == "revoked_tokens").unwrap().1;
+        assert_eq!(rows + left, 1300);
+    }
+}
