@@ -1,1 +1,74 @@
-//! cli
+//! The command line: one file per command. Each reads its arguments, opens what it needs, calls a service, prints.
+//!
+//! Commands for operators act on the configured database directly and need no running server; a running one sees the change at once or,
+//! where it caches clients and resources, within five seconds.
+
+mod args;
+mod client;
+mod config_check;
+mod error;
+mod explain;
+mod healthcheck;
+mod input;
+mod key;
+mod migrate;
+mod office;
+mod output;
+mod resource;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use error::CliError;
+use output::Out;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    no_core_dumps();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("chancery").build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CliError::new(format!("the runtime does not start: {error}"))),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    let out = Out { json: cli.json };
+    let file = cli.config;
+    match cli.command {
+        Command::Migrate => migrate::run(file, out).await,
+        Command::Config { command } => config_check::run(file, command, out),
+        Command::User { command } => user::run(file, command, out).await,
+        Command::Client { command } => client::run(file, command, out).await,
+        Command::Resource { command } => resource::run(file, command, out).await,
+        Command::Key { command } => key::run(file, command, out).await,
+        Command::Explain { trace_id } => explain::run(file, &trace_id, out).await,
+        Command::Healthcheck => healthcheck::run(file, out).await,
+    }
+}
+
+fn fail(error: &CliError) -> ExitCode {
+    use std::io::Write as _;
+    // Nobody may be listening on standard error; the exit code says it all the same.
+    drop(writeln!(std::io::stderr().lock(), "chancery: {error}"));
+    ExitCode::FAILURE
+}
+
+/// A remark on standard error that is not an error.
+fn warn(remark: &str) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr().lock(), "chancery: note: {remark}"));
+}
+
+/// A core dump would hold every private key (security.md R-88). If the system refuses, the limit that the operator set stays.
+fn no_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none).ok();
+}

@@ -30,6 +30,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use database::DatabaseConfig;
+pub use duration::parse as parse_duration;
 pub use issuer::Issuer;
 pub use keys::KeysConfig;
 pub use lifetimes::Lifetimes;

@@ -150,7 +150,7 @@ impl Inner {
 /// `/healthz` and `/readyz`, for both listeners.
 pub fn public(readiness: &Readiness) -> Router {
     let readiness = readiness.clone();
-    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(async move || ready(&readiness)))
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(async move || ready(&readiness).await))
 }
 
 /// The same and `/metrics`, for the management listener.
@@ -159,8 +159,14 @@ pub fn management(readiness: &Readiness) -> Router {
         .route("/metrics", get(async || ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], measure::render())))
 }
 
-fn ready(readiness: &Readiness) -> Response {
-    match readiness.check() {
+async fn ready(readiness: &Readiness) -> Response {
+    let mut state = readiness.check();
+    if state == Err(NotReady::NotProbed) {
+        // Just started, or the probe hangs: look oneself, in bounded time.
+        readiness.probe().await;
+        state = readiness.check();
+    }
+    match state {
         Ok(()) => "ready\n".into_response(),
         Err(_because) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
     }

@@ -173,6 +173,18 @@ impl Serving {
         self.shutdown.begin();
     }
 
+    /// What has to be done once the last connection is closed, before [`Serving::finished`] answers.
+    #[must_use]
+    pub fn followed_by(self, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let drained = self.done;
+        let done = tokio::spawn(async move {
+            let drained = drained.await.unwrap_or(Drained { cut_off: 0 });
+            work.await;
+            drained
+        });
+        Self { done, ..self }
+    }
+
     /// Waits until a shutdown, begun here or by a signal, is over.
     pub async fn finished(self) -> Drained {
         self.done.await.unwrap_or(Drained { cut_off: 0 })

@@ -2,6 +2,7 @@
 //! and measured, and the next one comes all the same.
 
 pub mod key_rotation;
+pub mod sweep;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,13 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::app::App;
 use crate::http::health::{self, Readiness};
 use crate::http::server::Shutdown;
-use crate::storage::StoreError;
-use crate::storage::sweep::{self, Retention};
 
-/// How often expired rows are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Decision records kept at the most (design 4.7).
-const MOST_DECISIONS: u64 = 1_000_000;
 
 /// Starts what this server does beside its requests.
 pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
@@ -35,15 +30,9 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
         }
     });
     let swept = Arc::clone(app);
-    jobs.every("sweep", SWEEP_EVERY, move || {
+    jobs.every("sweep", sweep::EVERY, move || {
         let app = Arc::clone(&swept);
-        async move {
-            let retention = Retention { decisions: app.config.lifetimes.decision, most_decisions: MOST_DECISIONS };
-            for (table, rows) in sweep::run(&app.db, app.clock.now(), retention).await? {
-                metrics::counter!("chancery_swept_rows_total", "table" => table).increment(rows);
-            }
-            Ok::<(), StoreError>(())
-        }
+        async move { sweep::tick(&app.db, app.clock.now(), app.config.lifetimes.decision).await }
     });
     let app = Arc::clone(app);
     jobs.every("key rotation", key_rotation::EVERY, move || {

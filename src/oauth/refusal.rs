@@ -7,6 +7,8 @@
 
 mod rule;
 mod story;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use serde::{Deserialize, Serialize};

@@ -135,7 +135,6 @@ impl Keys {
     async fn open_with(db: &Db, context: Context, maker: Arc<dyn KeyMaker>, now: Timestamp) -> Result<Arc<Self>, KeyError> {
         match store::check_value(db).await? {
             Some(value) => context.check(&value)?,
-            None if store::exist(db).await? => return Err(KeyError::CheckValueMissing),
             None => change::apply(db, &context, &maker, Change::Establish, now).await?,
         }
         let snapshot = match snapshot::load(db, &context.master, None, now).await {
@@ -181,8 +180,9 @@ impl Keys {
 
     /// Loads the keys and takes the steps in their lives that are due: for the background job, every few seconds.
     pub async fn refresh(&self, now: Timestamp) -> Result<(), KeyError> {
-        let snapshot = self.reload(now, true).await?;
+        // In this order: if another replica rotates in between, the snapshot shows it.
         let wanted = store::wanted_rotations(&self.db).await?;
+        let snapshot = self.reload(now, true).await?;
         let due = Alg::ALL
             .into_iter()
             .any(|alg| !plan(alg, &snapshot.times(alg), wanted.contains(&alg), &self.context.life, now).is_empty());

@@ -16,7 +16,9 @@ statements! {
     LOCK = Both("UPDATE meta SET value = value WHERE name = 'master_key_check' RETURNING value");
     SET_CHECK = Both("UPDATE meta SET value = $1 WHERE name = 'master_key_check'");
     CHECK = Both("SELECT value FROM meta WHERE name = 'master_key_check'");
-    COUNT = Both("SELECT (SELECT COUNT(*) FROM data_keys) + (SELECT COUNT(*) FROM signing_keys) AS keys");
+    // One statement, so one instant.
+    TRACES = Both("SELECT (SELECT COUNT(*) FROM meta WHERE name = 'master_key_check') + (SELECT COUNT(*) FROM data_keys)
+                   + (SELECT COUNT(*) FROM signing_keys) AS traces");
 
     DATA_KEYS = Both("SELECT id, purpose, sealed, created_at, retired_at, compromised_at FROM data_keys ORDER BY id");
     INSERT_DATA_KEY = Both("INSERT INTO data_keys (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)");
@@ -76,19 +78,26 @@ pub async fn check_value(db: &Db) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Whether there are any keys, or a check value: a database like that never gets a new master key.
 pub async fn exist(db: &Db) -> Result<bool, StoreError> {
-    if check_value(db).await?.is_some() {
-        return Ok(true);
-    }
-    let keys: Option<i64> = db.optional(COUNT, args![]).await?.map(|row| row.get("keys")).transpose()?;
-    Ok(keys != Some(0))
+    let traces: Option<i64> = db.optional(TRACES, args![]).await?.map(|row| row.get("traces")).transpose()?;
+    Ok(traces != Some(0))
 }
 
-/// Begins a change of keys: holds off every other change, on all replicas, until the unit of work ends. Answers the check value.
-/// `if_none` becomes the check value of a database that has none.
-pub async fn lock(tx: &mut Tx, if_none: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    tx.execute(INSERT_CHECK, args![if_none]).await?;
+/// The check value, once the lock is held.
+#[derive(Debug)]
+pub struct Locked {
+    pub check_value: Vec<u8>,
+    /// Whether there was none before.
+    pub is_new: bool,
+}
+
+/// Begins a change of keys: holds off every other change, on all replicas, until the unit of work ends. `if_none` becomes the check
+/// value of a database that has none.
+pub async fn lock(tx: &mut Tx, if_none: Vec<u8>) -> Result<Locked, StoreError> {
+    let is_new = tx.execute(INSERT_CHECK, args![if_none]).await? > 0;
     let row = tx.returning(LOCK, args![]).await?;
-    row.ok_or_else(|| StoreError::Corrupt("the check value of the master key is gone".to_owned()))?.get("value")
+    let check_value =
+        row.ok_or_else(|| StoreError::Corrupt("the check value of the master key is gone".to_owned()))?.get("value")?;
+    Ok(Locked { check_value, is_new })
 }
 
 /// Replaces the check value: the master key is being changed.

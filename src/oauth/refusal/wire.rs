@@ -4,6 +4,7 @@
 //! whether a person exists, or why a sign-in failed. Everything that could tell an unknown client from a wrong secret is one answer.
 
 use super::Reason;
+use crate::oauth::client::GrantType;
 
 /// An error as the protocol says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,7 +219,8 @@ impl Reason {
                     "password" => "The password grant is not offered, since applications must not see passwords. Use the authorization_code grant with PKCE.".to_owned(),
                     "implicit" => "The implicit grant is not offered, since tokens in URLs leak. Use the authorization_code grant with PKCE.".to_owned(),
                     other => format!(
-                        "The grant_type must be authorization_code, refresh_token or client_credentials. Received: {}",
+                        "The grant_type must be one of {}. Received: {}",
+                        GrantType::ALL.map(GrantType::as_str).join(", "),
                         shown(other)
                     ),
                 },

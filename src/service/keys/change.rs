@@ -115,7 +115,12 @@ struct Unit {
 
 impl Unit {
     async fn run(mut self, tx: &mut Tx, change: Change) -> Result<(), Stop> {
-        self.context.check(&store::lock(tx, self.context.check_value()).await?)?;
+        let locked = store::lock(tx, self.context.check_value()).await?;
+        self.context.check(&locked.check_value)?;
+        // Judged under the lock: another replica may be making the first keys at this very moment.
+        if locked.is_new && !(store::data_keys_tx(tx).await?.is_empty() && store::signing_keys_tx(tx).await?.is_empty()) {
+            return Err(KeyError::CheckValueMissing.into());
+        }
         match change {
             Change::Establish => {
                 self.complete_data_keys(tx).await?;

@@ -1,3 +1,4 @@
 //! flows
 
+mod cli;
 mod server;

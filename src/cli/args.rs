@@ -1,0 +1,346 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An OAuth 2.0 and OpenID Connect authorization server that explains itself.
+#[derive(Debug, Parser)]
+#[command(name = "chancery", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Configuration file (TOML); config/chancery.toml lists every key
+    #[arg(long, global = true, value_name = "FILE", env = "CHANCERY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the database schema up to date
+    Migrate,
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// People who can sign in
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Applications that may ask for tokens
+    Client {
+        #[command(subcommand)]
+        command: ClientCommand,
+    },
+    /// APIs that tokens are made for
+    Resource {
+        #[command(subcommand)]
+        command: ResourceCommand,
+    },
+    /// Signing keys, data keys and the master key
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Tell why a request was refused
+    Explain {
+        /// The trace id from the error page or the Chancery-Trace-Id header
+        trace_id: String,
+    },
+    /// Ask the running server whether it is ready; for container health checks
+    Healthcheck,
+}
+
+/// Flags of the server; each overrides its configuration key.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// The public base URL, such as https://id.example.com
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where to serve health and metrics [default: 127.0.0.1:9080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub management_listen: Option<String>,
+    /// sqlite://FILE or postgres://…
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Where the SQLite database and the generated master key live [default: ./chancery-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<String>,
+    /// Tracing filter, such as info or debug
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Do not migrate the schema at start; refuse to start when it is behind
+    #[arg(long)]
+    pub no_migrate: bool,
+}
+
+impl ServeArgs {
+    /// The configuration keys that these flags override.
+    pub fn flags(&self) -> Vec<(&'static str, String)> {
+        [
+            ("server.issuer", &self.issuer),
+            ("server.listen", &self.listen),
+            ("server.management_listen", &self.management_listen),
+            ("database.url", &self.database_url),
+            ("server.data_dir", &self.data_dir),
+            ("log.filter", &self.log),
+            ("log.format", &self.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| value.clone().map(|value| (key, value)))
+        .collect()
+    }
+}
+
+/// `chancery config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read file, environment and flags as the server would, and say all that is wrong
+    Check(ServeArgs),
+}
+
+/// `chancery user`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a person; without a password one is made and printed once
+    Add(UserAddArgs),
+    /// List people
+    List(ListArgs),
+    /// Show a person
+    Show(UserName),
+    /// Keep a person out: all sessions, tokens and open sign-ins end
+    Disable(UserName),
+    /// Let a person sign in again
+    Enable(UserName),
+    /// Set another password; everything signed in with the old one ends
+    SetPassword {
+        #[command(flatten)]
+        user: UserName,
+        /// Read the password from standard input instead of making one
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// End all sessions and tokens of a person
+    SignOut(UserName),
+}
+
+/// Whom a command means.
+#[derive(Debug, Args)]
+pub struct UserName {
+    /// Username, id or subject
+    #[arg(value_name = "USER")]
+    pub name: String,
+}
+
+/// `chancery user add`.
+#[derive(Debug, Args)]
+pub struct UserAddArgs {
+    /// JSON file with username, password, groups and OpenID Connect claims; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "username")]
+    pub file: Option<PathBuf>,
+    /// What the person types to sign in
+    #[arg(long)]
+    pub username: Option<String>,
+    /// The person's e-mail address
+    #[arg(long)]
+    pub email: Option<String>,
+    /// The person's full name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A group that the person belongs to; may be given several times
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// An administrator
+    #[arg(long)]
+    pub admin: bool,
+}
+
+/// How much of a list to print.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 1000)]
+    pub limit: u32,
+    /// Only what comes after this id
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
+}
+
+/// `chancery client`.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Register an application; prints it with client_id and client_secret
+    Add(FileArg),
+    /// List applications
+    List(ListArgs),
+    /// Show an application; its secrets are never shown again
+    Show(ClientId),
+    /// Change what a JSON file names and leave the rest (null removes)
+    Update {
+        #[command(flatten)]
+        client: ClientId,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Refuse everything that the application asks for
+    Disable(ClientId),
+    /// Serve the application again
+    Enable(ClientId),
+    /// Remove the application and everything issued to it
+    Remove(ClientId),
+    /// Make another secret; the old one stays valid for a while, so that rotation needs no outage
+    RotateSecret {
+        #[command(flatten)]
+        client: ClientId,
+        /// How long the old secret stays valid, such as 0, 10m, 24h
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        grace: String,
+    },
+}
+
+/// Which application a command means.
+#[derive(Debug, Args)]
+pub struct ClientId {
+    /// The client_id
+    #[arg(value_name = "CLIENT_ID")]
+    pub client_id: String,
+}
+
+/// A JSON document.
+#[derive(Debug, Args)]
+pub struct FileArg {
+    /// JSON file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `chancery resource`.
+#[derive(Debug, Subcommand)]
+pub enum ResourceCommand {
+    /// Add an API with its scopes
+    Add(FileArg),
+    /// List APIs
+    List,
+    /// Show an API
+    Show(Identifier),
+    /// Change what a JSON file names and leave the rest (null removes)
+    Update {
+        #[command(flatten)]
+        resource: Identifier,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Remove an API; its scopes are refused from then on
+    Remove(Identifier),
+}
+
+/// Which API a command means.
+#[derive(Debug, Args)]
+pub struct Identifier {
+    /// The identifier, such as https://api.example.com
+    #[arg(value_name = "IDENTIFIER")]
+    pub identifier: String,
+}
+
+/// `chancery key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List signing keys and data keys
+    List,
+    /// Let the next key take over as soon as everybody can know it
+    Rotate(RotateArgs),
+    /// Seal all keys anew under the first of the two master keys configured
+    Rewrap,
+}
+
+/// `chancery key rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// A data key instead of the signing keys: signing, refresh, token, user_code, cookie, cursor or lookup
+    #[arg(long, value_name = "PURPOSE", conflicts_with_all = ["alg", "kid"])]
+    pub purpose: Option<String>,
+    /// Signing keys of one algorithm only: RS256, ES256 or EdDSA
+    #[arg(long, value_name = "ALG")]
+    pub alg: Option<String>,
+    /// One signing key in whatever state, by its kid; needs --compromised
+    #[arg(long, value_name = "KID", requires = "compromised", conflicts_with = "alg")]
+    pub kid: Option<String>,
+    /// The key is in wrong hands: replace it at once, and let nothing that it made be valid
+    #[arg(long)]
+    pub compromised: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_contract_names_can_be_typed() {
+        for line in [
+            "chancery migrate",
+            "chancery config check --config x.toml",
+            "chancery user add --username alice --email alice@example.com --password-stdin --admin",
+            "chancery user add --file user.json",
+            "chancery user list --json",
+            "chancery user show alice",
+            "chancery user disable alice",
+            "chancery user enable alice",
+            "chancery user set-password alice --password-stdin",
+            "chancery user sign-out alice",
+            "chancery client add --file client.json",
+            "chancery client list",
+            "chancery client show abc --json",
+            "chancery client update abc --file patch.json",
+            "chancery client disable abc",
+            "chancery client enable abc",
+            "chancery client remove abc",
+            "chancery client rotate-secret abc",
+            "chancery resource add --file resource.json",
+            "chancery resource list",
+            "chancery resource show https://api.example.com",
+            "chancery resource update https://api.example.com --file r.json",
+            "chancery resource remove https://api.example.com",
+            "chancery key list",
+            "chancery key rotate --purpose refresh --compromised",
+            "chancery key rewrap",
+            "chancery explain 0123456789abcdef0123456789abcdef",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_is_not_offered() {
+        for line in
+            ["chancery doctor", "chancery plan x", "chancery apply x", "chancery", "chancery user add", "chancery serve --colour"]
+        {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `chancery user …`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::args::{UserAddArgs, UserCommand};
+use super::error::CliError;
+use super::input;
+use super::office::Office;
+use super::output::{Out, Table, yes_no};
+use crate::oidc::user::User;
+use crate::secret::Secret;
+use crate::service::users::{self, UserDocument};
+
+pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Result<(), CliError> {
+    let office = Office::open(file).await?;
+    let operator = office.operator();
+    match command {
+        UserCommand::Add(args) => add(&office, args, out).await,
+        UserCommand::List(args) => {
+            let after = args.after.as_deref().map(Uuid::parse_str).transpose();
+            let after = after.map_err(|_| CliError::new("--after takes an id, as `user list` shows them"))?;
+            list(&users::list(&operator, args.limit, after).await?, out)
+        }
+        UserCommand::Show(user) => {
+            let user = users::show(&users::find(&operator, &user.name).await?);
+            out.show(&user, || Table::members(&user))
+        }
+        UserCommand::Disable(user) => {
+            let user = users::disable(&operator, &user.name).await?;
+            done(&user, "disabled; every session and token has ended", out)
+        }
+        UserCommand::Enable(user) => done(&users::enable(&operator, &user.name).await?, "enabled", out),
+        UserCommand::SetPassword { user, password_stdin } => {
+            let (password, made) = password(&office, password_stdin)?;
+            let user = users::set_password(&operator, &user.name, password).await?;
+            print_once(&user, made.as_ref(), "has a new password; every session and token has ended", out)
+        }
+        UserCommand::SignOut(user) => {
+            done(&users::sign_out(&operator, &user.name).await?, "signed out; every session and token has ended", out)
+        }
+    }
+}
+
+async fn add(office: &Office, args: UserAddArgs, out: Out) -> Result<(), CliError> {
+    if args.password_stdin && args.file.as_deref().is_some_and(|path| path == std::path::Path::new("-")) {
+        return Err(CliError::new("--password-stdin and --file - both read standard input; use a file for one of them"));
+    }
+    let mut document = match &args.file {
+        Some(path) => {
+            UserDocument::parse(&input::file(path)?).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?
+        }
+        None => UserDocument::default(),
+    };
+    document.username = args.username.or(document.username);
+    document.claims.email = args.email.or(document.claims.email);
+    document.claims.name = args.name.or(document.claims.name);
+    if args.admin {
+        document.admin = Some(true);
+    }
+    if !args.groups.is_empty() {
+        document.groups = Some(args.groups);
+    }
+    document.check()?;
+    let (password, made) = match (&document.password, args.password_stdin) {
+        (Some(_), true) => {
+            return Err(CliError::new("the file has a password, and --password-stdin gives another; keep one of them"));
+        }
+        (Some(password), false) => (password.clone(), None),
+        (None, stdin) => password(office, stdin)?,
+    };
+    let user = users::add(&office.operator(), document, Some(password)).await?;
+    print_once(&user, made.as_ref(), "added", out)
+}
+
+/// The password from standard input, or one made here, which has to be told.
+fn password(office: &Office, stdin: bool) -> Result<(Secret<String>, Option<Secret<String>>), CliError> {
+    if stdin {
+        return Ok((input::password()?, None));
+    }
+    let made = users::make_password(&office.operator());
+    Ok((made.clone(), Some(made)))
+}
+
+/// The user, and the password if it was made here: it is told now and never again.
+fn print_once(user: &User, made: Option<&Secret<String>>, what: &str, out: Out) -> Result<(), CliError> {
+    let mut value = users::show(user);
+    if let (Some(made), Value::Object(members)) = (made, &mut value) {
+        members.insert("password".to_owned(), json!(made.expose()));
+    }
+    if out.json {
+        return out.json(&value);
+    }
+    done(user, what, out)?;
+    match made {
+        Some(made) => out.say(&format!("Password, shown this once: {}", made.expose())),
+        None => Ok(()),
+    }
+}
+
+fn done(user: &User, what: &str, out: Out) -> Result<(), CliError> {
+    if out.json {
+        return out.json(&users::show(user));
+    }
+    out.say(&format!("User {:?} ({}) {what}.", user.username, user.id))
+}
+
+fn list(people: &[User], out: Out) -> Result<(), CliError> {
+    let value = Value::Array(people.iter().map(users::show).collect());
+    out.show(&value, || {
+        let mut table = Table::new(["USERNAME", "EMAIL", "ENABLED", "ADMIN", "GROUPS", "ID"]);
+        for user in people {
+            table.row([
+                user.username.clone(),
+                user.claims.email.clone().unwrap_or_else(|| "-".to_owned()),
+                yes_no(user.enabled),
+                yes_no(user.admin),
+                user.groups.join(" "),
+                user.id.to_string(),
+            ]);
+        }
+        table
+    })
+}

@@ -1,0 +1,203 @@
+//! JSON documents as operators write them: one object, no member twice, no member that nobody reads (contract.md: a user's, a client's and
+//! a resource's file). An error names the member and, if it looks like a slip of the pen, the one that was meant.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::jose;
+use crate::oauth::client::MetadataError;
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", member.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
+pub struct DocumentError {
+    /// The member, unless the whole document is meant.
+    pub member: Option<String>,
+    pub message: String,
+}
+
+impl From<MetadataError> for DocumentError {
+    fn from(error: MetadataError) -> Self {
+        Self { member: Some(error.field.to_owned()), message: error.message }
+    }
+}
+
+impl DocumentError {
+    /// Something is wrong with the document as a whole.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self { member: None, message: message.into() }
+    }
+
+    /// Something is wrong with one member.
+    pub fn member(name: &str, message: impl Into<String>) -> Self {
+        Self { member: Some(name.to_owned()), message: message.into() }
+    }
+}
+
+/// A document whose members are taken out one by one; what is left at the end is unknown.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Document {
+    members: Map<String, Value>,
+}
+
+impl Document {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When the text is not one JSON object, or has a member twice.
+    pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        match jose::object(text) {
+            Ok(members) => Ok(Self { members }),
+            Err(error) => Err(DocumentError::whole(format!("not a JSON object as expected: {error}"))),
+        }
+    }
+
+    /// From members that have been read strictly already.
+    pub fn of(members: Map<String, Value>) -> Self {
+        Self { members }
+    }
+
+    /// Takes a member out and reads it; `None` if it is absent or null.
+    ///
+    /// # Errors
+    /// When it has the wrong type.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, DocumentError> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => serde_json::from_value(value).map(Some).map_err(|error| DocumentError::member(name, error.to_string())),
+        }
+    }
+
+    /// Takes a member out that may only repeat what is known already, such as the id in a document that was shown before.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn repeat(&mut self, name: &str, known: &Value) -> Result<(), DocumentError> {
+        match self.members.remove(name) {
+            None => Ok(()),
+            Some(value) if value == *known => Ok(()),
+            Some(_) => Err(DocumentError::member(name, "is set by the server and cannot be changed")),
+        }
+    }
+
+    /// Refuses a member that is never sent.
+    ///
+    /// # Errors
+    /// When it is there.
+    pub fn refuse(&self, name: &str, why: &str) -> Result<(), DocumentError> {
+        if self.members.contains_key(name) { Err(DocumentError::member(name, why)) } else { Ok(()) }
+    }
+
+    /// Reads what is left as one struct. Nulls count as absent. `known` are the members that may be left.
+    ///
+    /// # Errors
+    /// When a member is unknown or has the wrong type.
+    pub fn rest<T: DeserializeOwned>(self, known: &[&str]) -> Result<T, DocumentError> {
+        let mut members = self.members;
+        members.retain(|_, value| !value.is_null());
+        if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(DocumentError::member(unknown, unknown_member(unknown, known)));
+        }
+        // One member at a time, so that the error can name it.
+        for (name, value) in &members {
+            let alone = Map::from_iter([(name.clone(), value.clone())]);
+            if let Err(error) = serde_json::from_value::<T>(Value::Object(alone))
+                && !error.to_string().starts_with("missing field")
+            {
+                return Err(DocumentError::member(name, error.to_string()));
+            }
+        }
+        serde_json::from_value(Value::Object(members)).map_err(|error| DocumentError::whole(error.to_string()))
+    }
+
+    /// Applies this document to `target` as a JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces.
+    pub fn merge_into(self, target: &mut Map<String, Value>) {
+        merge(target, self.members, 0);
+    }
+}
+
+/// Documents are at most sixteen levels deep, so the recursion is bounded.
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>, depth: usize) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(&name);
+            }
+            Value::Object(inner) if depth < 16 => {
+                let mut merged = match target.remove(&name) {
+                    Some(Value::Object(members)) => members,
+                    Some(_) | None => Map::new(),
+                };
+                merge(&mut merged, inner, depth + 1);
+                target.insert(name, Value::Object(merged));
+            }
+            Value::Object(_) | Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_) => {
+                target.insert(name, value);
+            }
+        }
+    }
+}
+
+fn unknown_member(unknown: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(unknown, known), *known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((_, near)) => format!("unknown member; did you mean {near:?}?"),
+        None => format!("unknown member; known are {}", known.join(", ")),
+    }
+}
+
+/// Text for one line: not blank, at most `most` bytes, no control characters.
+///
+/// # Errors
+/// Which of these it is not.
+pub fn check_text(name: &str, text: &str, most: usize) -> Result<(), DocumentError> {
+    if text.trim().is_empty() {
+        return Err(DocumentError::member(name, "must not be blank; leave it out instead"));
+    }
+    if text.len() > most {
+        return Err(DocumentError::member(name, format!("must have at most {most} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(DocumentError::member(name, "must not hold control characters"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(target: &str, patch: &str) -> Value {
+        let mut target = Document::parse(target.as_bytes()).unwrap().members;
+        Document::parse(patch.as_bytes()).unwrap().merge_into(&mut target);
+        Value::Object(target)
+    }
+
+    #[test]
+    fn a_merge_patch_works_as_in_rfc_7396() {
+        // Cases of RFC 7396, appendix A, that are objects.
+        for (target, patch, result) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            assert_eq!(merged(target, patch), serde_json::from_str::<Value>(result).unwrap(), "{target} {patch}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_occurs_twice_is_refused() {
+        assert!(Document::parse(br#"{"username":"alice","username":"mallory"}"#).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! What an operation of an operator needs, whether it comes from the command line or from the admin API.
+
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::entropy::{self, Entropy};
+use crate::oauth::client::MetadataError;
+use crate::service::document::DocumentError;
+use crate::service::passwords::{PasswordError, Passwords, PolicyError};
+use crate::storage::audit::AuditEvent;
+use crate::storage::{Db, StoreError};
+
+/// Who acts, on what, and when.
+pub struct Operator<'a> {
+    pub db: &'a Db,
+    pub config: &'a Config,
+    pub entropy: &'a dyn Entropy,
+    pub passwords: &'a Passwords,
+    /// How the audit log calls the one who acts: `cli`, `client:ID`, `user:ID`.
+    pub actor: String,
+    pub now: Timestamp,
+    /// The request behind it, if there is one.
+    pub trace_id: Option<String>,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// Nothing has this name.
+    #[error("no {kind} {id:?}")]
+    NotFound {
+        /// `user`, `client`, `resource`.
+        kind: &'static str,
+        id: String,
+    },
+    /// A document is not what it should be.
+    #[error(transparent)]
+    Invalid(#[from] DocumentError),
+    /// A password breaks the policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Something else has this name already, or was changed meanwhile.
+    #[error("{0}")]
+    Conflict(String),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<MetadataError> for OperationError {
+    fn from(error: MetadataError) -> Self {
+        Self::Invalid(error.into())
+    }
+}
+
+impl Operator<'_> {
+    /// The audit event of an operation, to be written in the transaction that it describes. `was` and `is_now` never hold secrets.
+    pub fn event(&self, action: &'static str, target: &str, was: Option<Value>, is_now: Option<Value>) -> AuditEvent {
+        AuditEvent {
+            id: entropy::row_id(self.entropy, self.now),
+            at: self.now,
+            actor: self.actor.clone(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            was: was.map(|value| value.to_string()),
+            is_now: is_now.map(|value| value.to_string()),
+            trace_id: self.trace_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! APIs, as operators keep them: the operations of `chancery resource` and of the admin API, each with its audit event.
+
+use serde_json::Value;
+
+use crate::oauth::resource::{Catalogue, Resource, validate};
+use crate::service::document::{Document, DocumentError};
+use crate::service::operator::{OperationError, Operator};
+use crate::storage::StoreError;
+use crate::storage::resources as store;
+
+/// What a resource's file may hold (contract.md).
+const MEMBERS: [&str; 7] = [
+    "identifier",
+    "name",
+    "scopes",
+    "access_token_lifetime",
+    "access_token_signing_alg",
+    "access_token_format",
+    "introspection_clients",
+];
+/// Reads a resource's file. Whether it may be registered is decided when it is.
+///
+/// # Errors
+/// The first member that cannot be read.
+pub fn parse(text: &[u8]) -> Result<Resource, DocumentError> {
+    Document::parse(text)?.rest(&MEMBERS)
+}
+
+/// Adds an API.
+///
+/// # Errors
+/// When it is not acceptable, there is one with this identifier, or another one has one of its scopes.
+pub async fn add(operator: &Operator<'_>, resource: Resource) -> Result<Resource, OperationError> {
+    let resource = validate(resource, &catalogue(operator).await?)?;
+    let event = operator.event("resource.add", &resource.identifier, None, Some(show(&resource)));
+    match store::insert(operator.db, &resource, operator.now, &event).await {
+        Ok(()) => Ok(resource),
+        Err(StoreError::Conflict(_)) => Err(taken(&resource)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The API with this identifier.
+///
+/// # Errors
+/// When there is none.
+pub async fn find(operator: &Operator<'_>, identifier: &str) -> Result<Resource, OperationError> {
+    store::find(operator.db, identifier)
+        .await?
+        .ok_or_else(|| OperationError::NotFound { kind: "resource", id: identifier.to_owned() })
+}
+
+/// All APIs in the order of their identifiers.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(operator: &Operator<'_>) -> Result<Vec<Resource>, OperationError> {
+    Ok(store::all(operator.db).await?)
+}
+
+/// Changes what a document names and leaves the rest (RFC 7396).
+///
+/// # Errors
+/// When there is no such API, the document is not acceptable, or another API has one of the scopes.
+pub async fn update(operator: &Operator<'_>, identifier: &str, patch: Document) -> Result<Resource, OperationError> {
+    let before = find(operator, identifier).await?;
+    let after = validate(patched(&before, patch)?, &catalogue(operator).await?)?;
+    let event = operator.event("resource.update", identifier, Some(show(&before)), Some(show(&after)));
+    match store::update(operator.db, &after, operator.now, &event).await {
+        Ok(true) => Ok(after),
+        Ok(false) => Err(OperationError::NotFound { kind: "resource", id: identifier.to_owned() }),
+        Err(StoreError::Conflict(_)) => Err(taken(&after)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes an API. Tokens for it live on with those who check them offline until they expire; new ones are not made.
+///
+/// # Errors
+/// When there is no such API.
+pub async fn remove(operator: &Operator<'_>, identifier: &str) -> Result<Resource, OperationError> {
+    let before = find(operator, identifier).await?;
+    let event = operator.event("resource.remove", identifier, Some(show(&before)), None);
+    if !store::remove(operator.db, identifier, &event).await? {
+        return Err(OperationError::NotFound { kind: "resource", id: identifier.to_owned() });
+    }
+    Ok(before)
+}
+
+/// An API as operators see it: the same JSON as its file.
+pub fn show(resource: &Resource) -> Value {
+    serde_json::to_value(resource).unwrap_or(Value::Null)
+}
+
+async fn catalogue(operator: &Operator<'_>) -> Result<Catalogue, OperationError> {
+    Ok(Catalogue::new(store::all(operator.db).await?, operator.config.issuer.as_str()))
+}
+
+fn taken(resource: &Resource) -> OperationError {
+    OperationError::Conflict(format!("there is a resource {:?}, or one with one of its scopes, already", resource.identifier))
+}
+
+fn patched(before: &Resource, mut patch: Document) -> Result<Resource, DocumentError> {
+    let Value::Object(mut members) = show(before) else { return Err(DocumentError::whole("not an object")) };
+    patch.repeat("identifier", &Value::String(before.identifier.clone()))?;
+    patch.merge_into(&mut members);
+    Document::of(members).rest(&MEMBERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::resource::TokenFormat;
+
+    #[test]
+    fn the_file_of_the_contract_is_read() {
+        let text = r#"{"identifier": "https://api.example.com", "name": "Orders",
+            "scopes": [{"name": "orders:read", "description": "Read your orders"}], "access_token_lifetime": 600,
+            "access_token_signing_alg": "RS256", "access_token_format": "opaque", "introspection_clients": ["abc"]}"#;
+        let resource = parse(text.as_bytes()).unwrap();
+        assert_eq!(resource.access_token_format, TokenFormat::Opaque);
+        assert_eq!(resource.scopes[0].name, "orders:read");
+        let again = parse(show(&resource).to_string().as_bytes()).unwrap();
+        assert_eq!(again, resource);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_by_name() {
+        for (member, text) in [
+            ("scopes", r#"{"identifier":"https://api.example.com","name":"x","scopes":["a"]}"#),
+            ("scopes", r#"{"identifier":"https://api.example.com","name":"x","scopes":[{"nam":"a"}]}"#),
+            ("access_token_lifetime", r#"{"identifier":"https://api.example.com","name":"x","access_token_lifetime":"10m"}"#),
+            ("access_token_format", r#"{"identifier":"https://api.example.com","name":"x","access_token_format":"paper"}"#),
+            (
+                "access_token_signing_alg",
+                r#"{"identifier":"https://api.example.com","name":"x","access_token_signing_alg":"none"}"#,
+            ),
+            ("scope", r#"{"identifier":"https://api.example.com","name":"x","scope":[]}"#),
+        ] {
+            let error = parse(text.as_bytes()).expect_err(text);
+            assert_eq!(error.member.as_deref(), Some(member), "{error}");
+        }
+        assert!(parse(br#"{"name":"x"}"#).unwrap_err().to_string().contains("identifier"));
+    }
+
+    #[test]
+    fn a_patch_touches_what_it_names_alone() {
+        let before = parse(br#"{"identifier":"https://api.example.com","name":"x","scopes":[{"name":"a"}]}"#).unwrap();
+        let patch = |text: &str| patched(&before, Document::parse(text.as_bytes()).unwrap());
+        let after = patch(r#"{"name":"y","access_token_lifetime":60}"#).unwrap();
+        assert_eq!((after.name.as_str(), after.access_token_lifetime, after.scopes.len()), ("y", Some(60), 1));
+        assert!(patch(r#"{"identifier":"https://other.example.com"}"#).is_err());
+        assert!(patch(r#"{"scopes":null}"#).unwrap().scopes.is_empty());
+    }
+}

@@ -1,0 +1,314 @@
+//! A user's JSON: our own members beside the claims of OpenID Connect Core §5.1.
+
+use serde_json::{Map, Value, json};
+
+use crate::clock::Timestamp;
+use crate::oidc::user::{Claims, User};
+use crate::secret::Secret;
+use crate::service::document::{Document, DocumentError, check_text};
+
+/// All that a document may hold: the claims of OpenID Connect Core §5.1, then our own.
+const MEMBERS: [&str; 23] = [
+    "name",
+    "given_name",
+    "family_name",
+    "middle_name",
+    "nickname",
+    "preferred_username",
+    "profile",
+    "picture",
+    "website",
+    "email",
+    "email_verified",
+    "gender",
+    "birthdate",
+    "zoneinfo",
+    "locale",
+    "phone_number",
+    "phone_number_verified",
+    "address",
+    "username",
+    "password",
+    "enabled",
+    "admin",
+    "groups",
+];
+/// The most bytes of one claim.
+const LONGEST_CLAIM: usize = 1024;
+/// The most bytes of a username or group.
+const LONGEST_NAME: usize = 255;
+/// The most groups of one person.
+const MOST_GROUPS: usize = 1000;
+
+/// A user's file, read and checked. What is `None` was not said.
+#[derive(Debug, Clone, Default)]
+pub struct UserDocument {
+    pub username: Option<String>,
+    pub password: Option<Secret<String>>,
+    pub enabled: Option<bool>,
+    pub admin: Option<bool>,
+    pub groups: Option<Vec<String>>,
+    pub claims: Claims,
+}
+
+impl UserDocument {
+    /// Reads a user's file.
+    ///
+    /// # Errors
+    /// The first member that is not acceptable.
+    pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        Self::read(Document::parse(text)?)
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The first member that is not acceptable.
+    pub fn read(mut document: Document) -> Result<Self, DocumentError> {
+        for name in ["id", "sub", "created_at", "updated_at"] {
+            document.refuse(name, "is set by the server")?;
+        }
+        let read = Self {
+            username: document.take("username")?,
+            password: document.take::<String>("password")?.map(Secret::new),
+            enabled: document.take("enabled")?,
+            admin: document.take("admin")?,
+            groups: document.take("groups")?,
+            claims: document.rest(&MEMBERS)?,
+        };
+        read.check()?;
+        Ok(read)
+    }
+
+    /// Checks what may come from flags too.
+    ///
+    /// # Errors
+    /// The first member that is not acceptable.
+    pub fn check(&self) -> Result<(), DocumentError> {
+        if let Some(username) = &self.username {
+            check_username(username)?;
+        }
+        if let Some(groups) = &self.groups {
+            check_groups(groups)?;
+        }
+        check_claims(&self.claims)
+    }
+}
+
+/// A person as operators see them: never the password.
+pub fn show(user: &User) -> Value {
+    let mut members = Map::new();
+    members.insert("id".to_owned(), json!(user.id.to_string()));
+    members.insert("sub".to_owned(), json!(user.sub));
+    members.insert("username".to_owned(), json!(user.username));
+    members.insert("enabled".to_owned(), json!(user.enabled));
+    members.insert("admin".to_owned(), json!(user.admin));
+    members.insert("groups".to_owned(), json!(user.groups));
+    if let Ok(Value::Object(claims)) = serde_json::to_value(&user.claims) {
+        members.extend(claims);
+    }
+    members.insert("created_at".to_owned(), json!(user.created_at.rfc3339()));
+    members.insert("updated_at".to_owned(), json!(user.updated_at.rfc3339()));
+    Value::Object(members)
+}
+
+/// The person after a merge patch.
+pub(super) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Result<User, DocumentError> {
+    let Value::Object(mut members) = show(user) else { return Err(DocumentError::whole("not an object")) };
+    for name in ["id", "sub", "created_at", "updated_at"] {
+        patch.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
+        members.remove(name);
+    }
+    patch.refuse("password", "is set by its own command")?;
+    patch.merge_into(&mut members);
+    let read = UserDocument::read(Document::of(members))?;
+    Ok(User {
+        username: read.username.ok_or_else(|| DocumentError::member("username", "is required"))?,
+        enabled: read.enabled.unwrap_or(user.enabled),
+        admin: read.admin.unwrap_or(false),
+        groups: read.groups.unwrap_or_default(),
+        claims: read.claims,
+        updated_at: now,
+        ..user.clone()
+    })
+}
+
+fn check_username(username: &str) -> Result<(), DocumentError> {
+    check_text("username", username, LONGEST_NAME)?;
+    if username.trim() != username {
+        return Err(DocumentError::member("username", "must not begin or end with a blank"));
+    }
+    Ok(())
+}
+
+fn check_groups(groups: &[String]) -> Result<(), DocumentError> {
+    if groups.len() > MOST_GROUPS {
+        return Err(DocumentError::member("groups", format!("must be at most {MOST_GROUPS}")));
+    }
+    for (at, group) in groups.iter().enumerate() {
+        check_text("groups", group, LONGEST_NAME)?;
+        if groups.iter().take(at).any(|before| before == group) {
+            return Err(DocumentError::member("groups", format!("{group:?} occurs twice")));
+        }
+    }
+    Ok(())
+}
+
+fn check_claims(claims: &Claims) -> Result<(), DocumentError> {
+    let address = claims.address.as_ref();
+    let lines = [
+        ("name", &claims.name),
+        ("given_name", &claims.given_name),
+        ("family_name", &claims.family_name),
+        ("middle_name", &claims.middle_name),
+        ("nickname", &claims.nickname),
+        ("preferred_username", &claims.preferred_username),
+        ("gender", &claims.gender),
+        ("zoneinfo", &claims.zoneinfo),
+        ("locale", &claims.locale),
+        ("phone_number", &claims.phone_number),
+        ("email", &claims.email),
+        ("birthdate", &claims.birthdate),
+        ("profile", &claims.profile),
+        ("picture", &claims.picture),
+        ("website", &claims.website),
+    ];
+    for (name, value) in lines.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))) {
+        check_text(name, value, LONGEST_CLAIM)?;
+    }
+    for (name, value) in [("profile", &claims.profile), ("picture", &claims.picture), ("website", &claims.website)] {
+        if value.as_ref().is_some_and(|value| !is_web_url(value)) {
+            return Err(DocumentError::member(name, "must be an http:// or https:// URL"));
+        }
+    }
+    if claims.email.as_ref().is_some_and(|email| !is_email(email)) {
+        return Err(DocumentError::member("email", "must be an address such as alice@example.com"));
+    }
+    if claims.birthdate.as_ref().is_some_and(|date| !is_birthdate(date)) {
+        return Err(DocumentError::member("birthdate", "must be YYYY-MM-DD, 0000-MM-DD or YYYY (OpenID Connect Core §5.1)"));
+    }
+    let Some(address) = address else { return Ok(()) };
+    // Lines of an address are separated by line breaks (OpenID Connect Core §5.1.1), so those are allowed here.
+    let parts =
+        [&address.formatted, &address.street_address, &address.locality, &address.region, &address.postal_code, &address.country];
+    for part in parts.into_iter().flatten() {
+        check_text("address", &part.replace("\r\n", " ").replace('\n', " "), LONGEST_CLAIM)?;
+    }
+    if parts.iter().all(|part| part.is_none()) {
+        return Err(DocumentError::member("address", "must not be empty; leave it out instead"));
+    }
+    Ok(())
+}
+
+fn is_web_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// One `@` with something on both sides, nothing that RFC 5322 would need quotes for.
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let plain = |part: &str| {
+        !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '<' | '>' | '"' | ',' | ';'))
+    };
+    text.len() <= 254 && plain(local) && plain(domain)
+}
+
+fn is_birthdate(text: &str) -> bool {
+    let digits = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+    let within = |part: &str, most: u8| digits(part, 2) && part.parse::<u8>().is_ok_and(|number| (1..=most).contains(&number));
+    match text.split('-').collect::<Vec<_>>().as_slice() {
+        [year] => digits(year, 4) && *year != "0000",
+        [year, month, day] => digits(year, 4) && within(month, 12) && within(day, 31),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const WHOLE: &str = r#"{"username":"alice","password":"correct horse","enabled":true,"groups":["staff","admins"],"name":"Alice Example",
+        "given_name":"Alice","family_name":"Example","middle_name":"M","nickname":"Al","preferred_username":"al","profile":"https://a.example",
+        "picture":"https://a.example/p.png","website":"http://a.example","email":"alice@example.com","email_verified":true,"gender":"female",
+        "birthdate":"0000-02-29","zoneinfo":"Europe/Berlin","locale":"de-DE","phone_number":"+49 30 1","phone_number_verified":false,
+        "address":{"formatted":"Weg 1\n10115 Berlin","street_address":"Weg 1","locality":"Berlin","region":"BE","postal_code":"10115","country":"DE"}}"#;
+
+    fn complaint(text: &str) -> String {
+        UserDocument::parse(text.as_bytes()).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn every_standard_claim_may_stand_in_a_users_file() {
+        let read = UserDocument::parse(WHOLE.as_bytes()).unwrap();
+        assert_eq!(read.claims.given_name.as_deref(), Some("Alice"));
+        assert_eq!(read.claims.address.unwrap().country.as_deref(), Some("DE"));
+        assert_eq!(read.groups.unwrap(), ["staff", "admins"]);
+    }
+
+    #[test]
+    fn an_unknown_member_is_refused_with_the_one_that_was_meant() {
+        assert_eq!(complaint(r#"{"username":"a","famly_name":"x"}"#), "famly_name: unknown member; did you mean \"family_name\"?");
+        assert!(complaint(r#"{"username":"a","address":{"street":"x"}}"#).starts_with("address: unknown field"));
+    }
+
+    #[test]
+    fn what_the_server_sets_is_refused() {
+        for name in ["id", "sub", "created_at"] {
+            assert!(complaint(&format!(r#"{{"username":"a","{name}":"x"}}"#)).contains("set by the server"));
+        }
+    }
+
+    #[test]
+    fn wrong_types_and_values_are_refused_by_name() {
+        for (member, value) in [
+            ("username", r#""""#),
+            ("username", r#"" a""#),
+            ("username", r#""a\u0000""#),
+            ("username", "7"),
+            ("groups", r#"["a","a"]"#),
+            ("groups", r#""a""#),
+            ("enabled", r#""yes""#),
+            ("email", r#""alice""#),
+            ("email", r#""alice@x y""#),
+            ("email_verified", r#""true""#),
+            ("birthdate", r#""1.1.2000""#),
+            ("birthdate", r#""2000-13-01""#),
+            ("picture", r#""javascript:alert(1)""#),
+            ("name", r#""  ""#),
+            ("address", "{}"),
+        ] {
+            let text = complaint(&format!(r#"{{"{member}":{value}}}"#));
+            assert!(text.starts_with(&format!("{member}: ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_patch_touches_what_it_names_alone() {
+        let now = Timestamp::from_seconds(9);
+        let user = User {
+            id: Uuid::nil(),
+            sub: "s".to_owned(),
+            username: "alice".to_owned(),
+            enabled: true,
+            admin: true,
+            groups: vec!["staff".to_owned()],
+            claims: UserDocument::parse(WHOLE.as_bytes()).unwrap().claims,
+            created_at: Timestamp::from_seconds(1),
+            updated_at: Timestamp::from_seconds(1),
+        };
+        let patch = |text: &str| patched(&user, Document::parse(text.as_bytes()).unwrap(), now);
+        let after = patch(r#"{"email":"b@example.com","nickname":null,"address":{"region":null}}"#).unwrap();
+        assert_eq!(after.claims.email.as_deref(), Some("b@example.com"));
+        assert_eq!(after.claims.nickname, None);
+        assert_eq!(after.claims.address.as_ref().unwrap().region, None);
+        assert_eq!(after.claims.address.as_ref().unwrap().country.as_deref(), Some("DE"));
+        assert!(after.admin && after.enabled && after.groups == ["staff"]);
+        // What was shown may be sent back as it was.
+        let same = patched(&user, Document::parse(show(&user).to_string().as_bytes()).unwrap(), user.updated_at).unwrap();
+        assert_eq!(same, user);
+        assert!(patch(r#"{"sub":"other"}"#).is_err());
+        assert!(patch(r#"{"password":"correct horse"}"#).is_err());
+    }
+}
