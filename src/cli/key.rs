@@ -12,9 +12,9 @@ use super::output::{Out, Table};
 use crate::clock::{SystemClock, Timestamp};
 use crate::jose::{Alg, KeyLife};
 use crate::seal::Purpose;
-use crate::service::keys::{DataKeyInfo, KeyInfo, Keys, Rotation};
+use crate::service::keys::{By, DataKeyInfo, KeyInfo, Keys, Rotation};
 use crate::service::master_key;
-use crate::storage::{audit, keys as stored};
+use crate::storage::keys as stored;
 
 pub async fn run(file: Option<PathBuf>, command: KeyCommand, out: Out) -> Result<(), CliError> {
     let office = Office::open(file).await?;
@@ -23,8 +23,7 @@ pub async fn run(file: Option<PathBuf>, command: KeyCommand, out: Out) -> Result
         KeyCommand::List => list(&keys.list().await?, &keys.list_data().await?, out),
         KeyCommand::Rotate(args) => rotate(&office, &keys, &args, out).await,
         KeyCommand::Rewrap => {
-            let sealed = keys.rewrap(office.now()).await?;
-            record(&office, "key.rewrap", "master", json!({ "sealed_anew": sealed })).await?;
+            let sealed = keys.rewrap(&by(&office), office.now()).await?;
             if out.json {
                 return out.json(&json!({ "sealed_anew": sealed }));
             }
@@ -46,18 +45,15 @@ async fn rotate(office: &Office, keys: &Keys, args: &RotateArgs, out: Out) -> Re
         return rotate_data(office, keys, purpose, args.compromised, out).await;
     }
     if let Some(kid) = &args.kid {
-        keys.compromise(office.now(), kid).await?;
-        record(office, "key.compromise", kid, Value::Null).await?;
+        keys.compromise(&by(office), office.now(), kid).await?;
         if out.json {
             return out.json(&json!({ "compromised": kid }));
         }
         return out.say(&format!("Key {kid} is compromised: nothing that it signed is believed, and another has taken its place."));
     }
     let alg = args.alg.as_deref().map(alg).transpose()?;
-    let rotated = keys.rotate(office.now(), alg, args.compromised).await?;
+    let rotated = keys.rotate(&by(office), office.now(), alg, args.compromised).await?;
     let value = Value::Array(rotated.iter().map(show_rotation).collect());
-    let action = if args.compromised { "key.compromise" } else { "key.rotate" };
-    record(office, action, alg.map_or("signing", Alg::as_str), value.clone()).await?;
     out.show(&value, || {
         let mut table = Table::new(["ALG", "OLD", "NEW", "FROM"]);
         for rotation in &rotated {
@@ -77,9 +73,7 @@ async fn rotate_data(office: &Office, keys: &Keys, name: &str, compromised: bool
         let all: Vec<&str> = Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect();
         CliError::new(format!("no data key has the purpose {name:?}; there are {}", all.join(", ")))
     })?;
-    keys.rotate_data(office.now(), purpose, compromised).await?;
-    let action = if compromised { "data_key.compromise" } else { "data_key.rotate" };
-    record(office, action, purpose.as_str(), Value::Null).await?;
+    keys.rotate_data(&by(office), office.now(), purpose, compromised).await?;
     if out.json {
         return out.json(&json!({ "purpose": purpose.as_str(), "compromised": compromised }));
     }
@@ -87,9 +81,10 @@ async fn rotate_data(office: &Office, keys: &Keys, name: &str, compromised: bool
     out.say(&format!("There is a new data key for {purpose}; {fate}."))
 }
 
-async fn record(office: &Office, action: &'static str, target: &str, is_now: Value) -> Result<(), CliError> {
-    let is_now = if is_now.is_null() { None } else { Some(is_now) };
-    Ok(audit::insert(&office.db, &office.operator().event(action, target, None, is_now)).await?)
+/// Who acts, for the audit log; the events are written by the units of work that they describe.
+fn by(office: &Office) -> By {
+    let operator = office.operator();
+    By { actor: operator.actor, trace_id: operator.trace_id }
 }
 
 fn alg(name: &str) -> Result<Alg, CliError> {

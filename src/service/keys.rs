@@ -17,6 +17,7 @@ use crate::seal::{DataKeys, MasterKey, Purpose, SealError};
 use crate::storage::keys as store;
 use crate::storage::{Db, StoreError};
 
+pub use change::By;
 pub use snapshot::Snapshot;
 
 use change::{Change, Context};
@@ -135,12 +136,12 @@ impl Keys {
     async fn open_with(db: &Db, context: Context, maker: Arc<dyn KeyMaker>, now: Timestamp) -> Result<Arc<Self>, KeyError> {
         match store::check_value(db).await? {
             Some(value) => context.check(&value)?,
-            None => change::apply(db, &context, &maker, Change::Establish, now).await?,
+            None => change::apply(db, &context, &maker, (Change::Establish, &By::server()), now).await?,
         }
         let snapshot = match snapshot::load(db, &context.master, None, now).await {
             // A purpose that a former version of this program did not know. Without any data key the database is damaged.
             Err(KeyError::Seal(SealError::NoKey(_))) if !store::data_keys(db).await?.is_empty() => {
-                change::apply(db, &context, &maker, Change::Establish, now).await?;
+                change::apply(db, &context, &maker, (Change::Establish, &By::server()), now).await?;
                 snapshot::load(db, &context.master, None, now).await?
             }
             other => other?,
@@ -187,45 +188,45 @@ impl Keys {
             .into_iter()
             .any(|alg| !plan(alg, &snapshot.times(alg), wanted.contains(&alg), &self.context.life, now).is_empty());
         if due {
-            self.change(Change::Advance, now).await?;
+            self.change(Change::Advance, &By::server(), now).await?;
         }
         Ok(())
     }
 
     /// Replaces the active key of one algorithm, or of all. A next key that is too young signs by itself as soon as everybody can know it.
     /// `compromised`: at once, and nothing that the old key signed is believed from now on.
-    pub async fn rotate(&self, now: Timestamp, alg: Option<Alg>, compromised: bool) -> Result<Vec<Rotation>, KeyError> {
+    pub async fn rotate(&self, by: &By, now: Timestamp, alg: Option<Alg>, compromised: bool) -> Result<Vec<Rotation>, KeyError> {
         let algs: Vec<Alg> = Alg::ALL.into_iter().filter(|one| alg.is_none_or(|alg| alg == *one)).collect();
         let before = self.reload(now, true).await?.set.clone();
         if compromised {
             let kids = algs.iter().filter_map(|alg| before.active(*alg)).map(|key| key.kid.clone()).collect();
-            self.change(Change::Compromise(kids), now).await?;
+            self.change(Change::Compromise(kids), by, now).await?;
         } else {
-            self.change(Change::Rotate(algs.clone()), now).await?;
+            self.change(Change::Rotate(algs.clone()), by, now).await?;
         }
         let after = self.current();
         Ok(algs.into_iter().filter_map(|alg| self.outcome(alg, &before, &after)).collect())
     }
 
     /// Declares one signing key compromised, in whatever state it is, and puts others in its place at once.
-    pub async fn compromise(&self, now: Timestamp, kid: &str) -> Result<(), KeyError> {
+    pub async fn compromise(&self, by: &By, now: Timestamp, kid: &str) -> Result<(), KeyError> {
         if self.reload(now, true).await?.set.find(kid).is_none() {
             return Err(KeyError::UnknownKey(kid.to_owned()));
         }
-        self.change(Change::Compromise(vec![kid.to_owned()]), now).await
+        self.change(Change::Compromise(vec![kid.to_owned()]), by, now).await
     }
 
     /// Makes a new data key for the purpose; the old ones still open. `compromised`: they do not, and what was sealed or MAC'd under
     /// them is worth nothing: refresh tokens, access tokens, cookies. For [`Purpose::Signing`], the signing keys under it are replaced too.
-    pub async fn rotate_data(&self, now: Timestamp, purpose: Purpose, compromised: bool) -> Result<(), KeyError> {
-        self.change(Change::RotateData { purpose, compromised }, now).await
+    pub async fn rotate_data(&self, by: &By, now: Timestamp, purpose: Purpose, compromised: bool) -> Result<(), KeyError> {
+        self.change(Change::RotateData { purpose, compromised }, by, now).await
     }
 
     /// Seals every data key anew under the newest of the two master keys. Answers how many were not yet. No session ends.
-    pub async fn rewrap(&self, now: Timestamp) -> Result<usize, KeyError> {
+    pub async fn rewrap(&self, by: &By, now: Timestamp) -> Result<usize, KeyError> {
         let due = store::data_keys(&self.db).await?;
         let due = due.iter().filter(|record| !self.context.master.is_newest(&record.sealed)).count();
-        self.change(Change::Rewrap, now).await?;
+        self.change(Change::Rewrap, by, now).await?;
         Ok(due)
     }
 
@@ -256,8 +257,8 @@ impl Keys {
         Ok(records.into_iter().map(info).collect())
     }
 
-    async fn change(&self, change: Change, now: Timestamp) -> Result<(), KeyError> {
-        change::apply(&self.db, &self.context, &self.maker, change, now).await?;
+    async fn change(&self, change: Change, by: &By, now: Timestamp) -> Result<(), KeyError> {
+        change::apply(&self.db, &self.context, &self.maker, (change, by), now).await?;
         self.reload(now, true).await.map(drop)
     }
 

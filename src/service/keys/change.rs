@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::snapshot::signing_context;
 use super::{KeyError, pairs_needed};
 use crate::clock::Timestamp;
-use crate::entropy::Entropy;
+use crate::entropy::{self, Entropy};
 use crate::jose::{Alg, Event, KeyLife, KeyMaker, KeyPair, KeyState, SignError, plan};
 use crate::seal::{DataKeyRecord, DataKeys, MasterKey, Purpose, new_data_key};
+use crate::storage::audit::{self, AuditEvent};
 use crate::storage::keys::{self as store, SigningKeyRecord};
 use crate::storage::{Db, Tx};
 
@@ -30,6 +33,22 @@ pub(super) enum Change {
     RotateData { purpose: Purpose, compromised: bool },
     /// All data keys go under the newest master key.
     Rewrap,
+}
+
+/// Who changes keys: for the audit event that is written in the same unit of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// `cli`, `client:ID`, `user:ID`, `server`.
+    pub actor: String,
+    /// The request behind it, if there is one.
+    pub trace_id: Option<String>,
+}
+
+impl By {
+    /// The server itself: the first start, and what is due by time.
+    pub fn server() -> Self {
+        Self { actor: "server".to_owned(), trace_id: None }
+    }
 }
 
 /// What every change needs.
@@ -76,12 +95,12 @@ pub(super) async fn apply(
     db: &Db,
     context: &Context,
     maker: &Arc<dyn KeyMaker>,
-    change: Change,
+    (change, by): (Change, &By),
     now: Timestamp,
 ) -> Result<(), KeyError> {
     let mut pairs = Vec::new();
     loop {
-        let unit = Unit { context: context.clone(), now, pairs };
+        let unit = Unit { context: context.clone(), by: by.clone(), now, pairs };
         let what = change.clone();
         let done: Result<(), Stop> = db.transaction("change keys", move |tx| Box::pin(unit.run(tx, what))).await;
         match done {
@@ -109,6 +128,7 @@ async fn make(maker: &Arc<dyn KeyMaker>, algs: Vec<Alg>) -> Result<Vec<KeyPair>,
 /// One attempt at a change.
 struct Unit {
     context: Context,
+    by: By,
     now: Timestamp,
     pairs: Vec<KeyPair>,
 }
@@ -130,6 +150,7 @@ impl Unit {
             Change::Rotate(algs) => {
                 for alg in algs {
                     store::want_rotation(tx, alg, self.now).await?;
+                    self.audit(tx, "key.rotate", alg.as_str(), None).await?;
                 }
                 self.advance(tx).await
             }
@@ -180,7 +201,7 @@ impl Unit {
                 Event::Insert(alg, state) => self.insert(tx, &sealing, alg, state).await?,
                 Event::Become { kid, state } => {
                     store::become_state(tx, &kid, state, self.now).await?;
-                    tracing::info!(kid, %state, "a signing key changed its state");
+                    self.audit(tx, became(state), &kid, None).await?;
                     // However it came about, a rotation that was asked for has happened.
                     if state == KeyState::Active
                         && let Some(key) = keys.iter().find(|key| key.kid == kid)
@@ -188,7 +209,10 @@ impl Unit {
                         store::rotation_done(tx, key.alg).await?;
                     }
                 }
-                Event::Forget { kid } => store::forget(tx, &kid).await?,
+                Event::Forget { kid } => {
+                    store::forget(tx, &kid).await?;
+                    self.audit(tx, "key.forget", &kid, None).await?;
+                }
             }
         }
         Ok(())
@@ -212,8 +236,7 @@ impl Unit {
             activated_at: (state == KeyState::Active).then_some(self.now),
         };
         store::insert_signing_key(tx, &record).await?;
-        tracing::info!(kid = record.kid, %alg, %state, "made a signing key");
-        Ok(())
+        self.audit(tx, "key.make", &record.kid, Some(json!({ "alg": alg.as_str(), "state": state.as_str() }))).await
     }
 
     /// Nothing signed by these keys is believed from now on.
@@ -221,7 +244,7 @@ impl Unit {
         for key in store::signing_keys_tx(tx).await? {
             if chosen(&key) && key.state != KeyState::Compromised {
                 store::become_state(tx, &key.kid, KeyState::Compromised, self.now).await?;
-                tracing::warn!(kid = key.kid, alg = %key.alg, "a signing key was declared compromised");
+                self.audit(tx, became(KeyState::Compromised), &key.kid, None).await?;
             }
         }
         Ok(())
@@ -233,7 +256,7 @@ impl Unit {
         let before = if signing && !compromised { Some(self.sealing_keys(tx).await?) } else { None };
         store::retire_data_keys(tx, purpose, compromised, self.now).await?;
         self.insert_data_key(tx, purpose).await?;
-        tracing::info!(%purpose, compromised, "made a data key");
+        self.audit(tx, if compromised { "data_key.compromise" } else { "data_key.rotate" }, purpose.as_str(), None).await?;
         if let Some(before) = before {
             let after = self.sealing_keys(tx).await?;
             for key in store::signing_keys_tx(tx).await?.iter().filter(|key| !key.sealed_private.is_empty()) {
@@ -251,20 +274,50 @@ impl Unit {
     }
 
     async fn rewrap(&self, tx: &mut Tx) -> Result<(), Stop> {
+        let mut sealed_anew = 0;
         for record in store::data_keys_tx(tx).await? {
             // A compromised key opens nothing any more; under which master key it lies does not matter.
             if record.compromised_at.is_none()
                 && let Some(sealed) = record.rewrapped(&self.context.master, &*self.context.entropy)?
             {
                 store::reseal_data_key(tx, record.id, sealed).await?;
+                sealed_anew += 1;
             }
         }
+        self.audit(tx, "key.rewrap", "master", Some(json!({ "sealed_anew": sealed_anew }))).await?;
         Ok(store::set_check_value(tx, self.context.check_value()).await?)
+    }
+
+    /// Writes down what was done, in the unit of work that does it.
+    async fn audit(&self, tx: &mut Tx, action: &str, target: &str, is_now: Option<Value>) -> Result<(), Stop> {
+        tracing::info!(actor = self.by.actor, action, target, "keys changed");
+        let event = AuditEvent {
+            id: entropy::row_id(&*self.context.entropy, self.now),
+            at: self.now,
+            actor: self.by.actor.clone(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            was: None,
+            is_now: is_now.map(|value| value.to_string()),
+            trace_id: self.by.trace_id.clone(),
+        };
+        Ok(audit::insert_tx(tx, &event).await?)
     }
 
     /// The data keys as they are within this unit of work, the newest sealing.
     async fn sealing_keys(&self, tx: &mut Tx) -> Result<DataKeys, Stop> {
         Ok(DataKeys::open_records(&self.context.master, &store::data_keys_tx(tx).await?, self.now, None)?)
+    }
+}
+
+/// The name of a step in the audit log.
+fn became(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "key.activate",
+        KeyState::Next => "key.make",
+        KeyState::Retiring => "key.retire",
+        KeyState::VerifyOnly => "key.unpublish",
+        KeyState::Compromised => "key.compromise",
     }
 }
 

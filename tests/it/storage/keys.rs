@@ -9,14 +9,18 @@ use chancery::entropy::SystemEntropy;
 use chancery::jose::{Alg, KeyLife, KeyMaker as _, KeyState, NewKeyPairs, Typ};
 use chancery::seal::{MasterKey, Purpose};
 use chancery::secret::Secret;
-use chancery::service::keys::{KeyError, Keys, Rotation};
-use chancery::storage::{Db, Kind, keys as store, migrate};
+use chancery::service::keys::{By, KeyError, Keys, Rotation};
+use chancery::storage::{Db, Kind, audit, keys as store, migrate};
 
 use super::Store;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
+
+fn by() -> By {
+    By { actor: "cli".to_owned(), trace_id: None }
+}
 
 async fn migrated(kind: Kind) -> Store {
     let store = Store::empty(kind).await;
@@ -138,7 +142,7 @@ on_both! {
         let replica = open(&store.replica().await, &master, &clock).await.unwrap();
         let (first, token) = (active(&keys, Alg::ES256), sign(&keys, Alg::ES256, Typ::AccessToken));
 
-        let asked = keys.rotate(clock.now(), Some(Alg::ES256), false).await.unwrap();
+        let asked = keys.rotate(&by(), clock.now(), Some(Alg::ES256), false).await.unwrap();
         let [Rotation::Waits { next, until, .. }] = asked.as_slice() else { panic!("{asked:?}") };
         assert_eq!(*until, NOW.plus(305 * SECOND));
         clock.advance(304 * SECOND);
@@ -199,7 +203,7 @@ on_both! {
         let stolen = active(&keys, Alg::RS256);
         let (token, hint) = (sign(&keys, Alg::RS256, Typ::AccessToken), sign(&keys, Alg::RS256, Typ::IdToken));
 
-        let done = keys.rotate(clock.now(), Some(Alg::RS256), true).await.unwrap();
+        let done = keys.rotate(&by(), clock.now(), Some(Alg::RS256), true).await.unwrap();
         let [Rotation::Done { old: Some(old), new, .. }] = done.as_slice() else { panic!("{done:?}") };
         assert_eq!((old, new), (&stolen, &active(&keys, Alg::RS256)));
         assert!(!published(&keys).contains(&stolen));
@@ -222,10 +226,10 @@ on_both! {
         let keys = open(&store.db, &master, &clock).await.unwrap();
         let next = keys.list().await.unwrap().into_iter().find(|key| key.alg == Alg::ES256 && key.state == KeyState::Next).unwrap();
         let signing = active(&keys, Alg::ES256);
-        keys.compromise(clock.now(), &next.kid).await.unwrap();
+        keys.compromise(&by(), clock.now(), &next.kid).await.unwrap();
         assert_eq!(active(&keys, Alg::ES256), signing);
         assert_eq!(states(&keys, Alg::ES256).await, [KeyState::Active, KeyState::Next, KeyState::Compromised]);
-        assert_eq!(keys.compromise(clock.now(), "no such key").await, Err(KeyError::UnknownKey("no such key".to_owned())));
+        assert_eq!(keys.compromise(&by(), clock.now(), "no such key").await, Err(KeyError::UnknownKey("no such key".to_owned())));
     }
 
     async fn two_operators_who_rotate_at_once_compromise_one_key(kind) {
@@ -236,7 +240,8 @@ on_both! {
         let two = open(&store.replica().await, &master, &clock).await.unwrap();
         let (first, second) = (active(&one, Alg::EdDSA), active(&two, Alg::EdDSA));
         assert_eq!(first, second);
-        let (a, b) = tokio::join!(one.compromise(NOW, &first), two.compromise(NOW, &first));
+        let by = by();
+        let (a, b) = tokio::join!(one.compromise(&by, NOW, &first), two.compromise(&by, NOW, &first));
         assert!(a.is_ok() || b.is_ok());
         assert_eq!(states(&one, Alg::EdDSA).await, [KeyState::Active, KeyState::Next, KeyState::Compromised]);
     }
@@ -248,7 +253,7 @@ on_both! {
         let keys = open(&store.db, &master, &clock).await.unwrap();
         let old = keys.data().mac(Purpose::Refresh, &[b"family"]);
         clock.advance(60 * SECOND);
-        keys.rotate_data(clock.now(), Purpose::Refresh, false).await.unwrap();
+        keys.rotate_data(&by(), clock.now(), Purpose::Refresh, false).await.unwrap();
         assert_eq!(keys.data().current_id(Purpose::Refresh), old.0);
         clock.advance(10 * SECOND);
         let data = Arc::clone(&keys.live(clock.now()).await.unwrap().data);
@@ -264,7 +269,7 @@ on_both! {
         let keys = open(&store.db, &master, &ManualClock::new(NOW)).await.unwrap();
         let sealed = keys.data().seal(Purpose::Token, &SystemEntropy, b"", b"grant");
         let other = keys.data().seal(Purpose::Cookie, &SystemEntropy, b"", b"cookie");
-        keys.rotate_data(NOW, Purpose::Token, true).await.unwrap();
+        keys.rotate_data(&by(), NOW, Purpose::Token, true).await.unwrap();
         assert!(keys.data().open(Purpose::Token, b"", &sealed).is_err());
         assert!(keys.data().open(Purpose::Cookie, b"", &other).is_ok());
         let fresh = keys.data().seal(Purpose::Token, &SystemEntropy, b"", b"grant");
@@ -277,12 +282,12 @@ on_both! {
         let clock = ManualClock::new(NOW);
         let keys = open(&store.db, &master, &clock).await.unwrap();
         let before = published(&keys);
-        keys.rotate_data(NOW, Purpose::Signing, false).await.unwrap();
+        keys.rotate_data(&by(), NOW, Purpose::Signing, false).await.unwrap();
         assert_eq!(published(&keys), before);
         let restarted = open(&store.replica().await, &master, &clock).await.unwrap();
         assert_eq!(published(&restarted), before);
 
-        keys.rotate_data(NOW, Purpose::Signing, true).await.unwrap();
+        keys.rotate_data(&by(), NOW, Purpose::Signing, true).await.unwrap();
         let after = published(&keys);
         assert_eq!(after.len(), 6);
         assert!(after.iter().all(|kid| !before.contains(kid)));
@@ -297,8 +302,8 @@ on_both! {
         let mac = running.data().mac(Purpose::Refresh, &[b"family"]);
         let both = MasterKey::parse(&Secret::new(format!("{},{}", new_text.expose(), old_text.expose()))).unwrap();
         let operator = open(&store.replica().await, &both, &clock).await.unwrap();
-        assert_eq!(operator.rewrap(NOW).await.unwrap(), Purpose::ALL.len());
-        assert_eq!(operator.rewrap(NOW).await.unwrap(), 0);
+        assert_eq!(operator.rewrap(&by(), NOW).await.unwrap(), Purpose::ALL.len());
+        assert_eq!(operator.rewrap(&by(), NOW).await.unwrap(), 0);
 
         // The server that knows only the old key goes on with what it has opened before.
         clock.advance(60 * SECOND);
@@ -332,6 +337,27 @@ on_both! {
         let kid = active(&keys, Alg::EdDSA);
         store.db.execute("UPDATE signing_keys SET public_jwk = $2 WHERE kid = $1", args![&kid, forged]).await.unwrap();
         assert_eq!(keys.refresh(NOW).await, Err(KeyError::Damaged(kid)));
+    }
+
+    async fn every_change_of_keys_is_in_the_audit_log_with_its_actor(kind) {
+        let store = migrated(kind).await;
+        let (master, _) = master();
+        let clock = ManualClock::new(NOW);
+        let keys = open(&store.db, &master, &clock).await.unwrap();
+        let kid = active(&keys, Alg::EdDSA);
+        keys.rotate(&by(), NOW, Some(Alg::ES256), false).await.unwrap();
+        keys.compromise(&by(), NOW, &kid).await.unwrap();
+        keys.rotate_data(&by(), NOW, Purpose::Cursor, false).await.unwrap();
+        keys.rewrap(&by(), NOW).await.unwrap();
+        clock.advance(400 * SECOND);
+        keys.refresh(clock.now()).await.unwrap();
+        let events = audit::list(&store.db, 100, None).await.unwrap();
+        let seen = |actor: &str, action: &str| events.iter().filter(|event| event.actor == actor && event.action == action).count();
+        assert_eq!((seen("server", "key.make"), seen("cli", "key.make")), (7, 1));
+        assert_eq!((seen("cli", "key.rotate"), seen("server", "key.activate"), seen("server", "key.retire")), (1, 1, 1));
+        assert_eq!((seen("cli", "key.compromise"), seen("cli", "key.activate")), (1, 1));
+        assert_eq!((seen("cli", "data_key.rotate"), seen("cli", "key.rewrap")), (1, 1));
+        assert_eq!(events.iter().find(|event| event.action == "key.compromise").unwrap().target, kid);
     }
 
     async fn a_start_with_keys_is_quick(kind) {
