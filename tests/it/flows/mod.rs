@@ -1,4 +1,5 @@
 //! flows
 
 mod cli;
+mod health;
 mod server;

@@ -1,0 +1,119 @@
+//! Liveness, readiness and metrics over real sockets (contract.md; security.md ).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use chancery::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use chancery::entropy::SystemEntropy;
+use chancery::http::health::{self, NotReady, Readiness};
+use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
+use chancery::jose::KeyLife;
+use chancery::measure;
+use chancery::seal::MasterKey;
+use chancery::service::keys::Keys;
+use chancery::storage::{Kind, migrate};
+
+use crate::storage::Store;
+
+struct Running {
+    serving: Serving,
+    shutdown: Shutdown,
+    readiness: Readiness,
+    store: Store,
+}
+
+async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
+    let store = Store::empty(kind).await;
+    let clock = SystemClock::default();
+    migrate::run(&store.db, clock.now()).await.unwrap();
+    let (master, _) = MasterKey::generate(&SystemEntropy).unwrap();
+    let keys = Keys::open(&store.db, &master, &clock, Arc::new(SystemEntropy), KeyLife::default()).await.unwrap();
+    let shutdown = Shutdown::new();
+    let readiness = Readiness::with_machine_clock(store.db.clone(), keys, shutdown.clone(), machine);
+    let routers = Routers { public: Router::new().merge(health::public(&readiness)), management: health::management(&readiness) };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let limits = Limits { drain_delay: Duration::from_millis(500), ..Limits::default() };
+    let serving = server::serve(routers, Listeners::bind(any, Some(any)).await.unwrap(), limits, shutdown.clone()).unwrap();
+    Running { serving, shutdown, readiness, store }
+}
+
+async fn status(address: SocketAddr, path: &str) -> u16 {
+    reqwest::get(format!("http://{address}{path}")).await.unwrap().status().as_u16()
+}
+
+async fn text(address: SocketAddr, path: &str) -> String {
+    reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn both_listeners_tell_health_and_only_one_tells_metrics() {
+    measure::init();
+    let running = start(Kind::Sqlite, Arc::new(SystemClock::default())).await;
+    for address in [running.serving.address, running.serving.management_address.unwrap()] {
+        assert_eq!(status(address, "/healthz").await, 200);
+        assert_eq!(status(address, "/readyz").await, 200);
+    }
+    assert_eq!(status(running.serving.address, "/metrics").await, 404);
+    let metrics = text(running.serving.management_address.unwrap(), "/metrics").await;
+    assert!(metrics.contains("chancery_ready 1") && metrics.contains("chancery_build_info"), "{metrics}");
+}
+
+#[tokio::test]
+async fn readiness_goes_down_first_and_liveness_stays() {
+    let running = start(Kind::Sqlite, Arc::new(SystemClock::default())).await;
+    assert_eq!(status(running.serving.address, "/readyz").await, 200);
+    running.shutdown.begin();
+    for address in [running.serving.address, running.serving.management_address.unwrap()] {
+        assert_eq!(status(address, "/readyz").await, 503);
+        assert_eq!(status(address, "/healthz").await, 200);
+    }
+}
+
+#[tokio::test]
+async fn without_its_database_the_server_is_alive_and_not_ready_and_says_so_at_once() {
+    let running = start(Kind::Sqlite, Arc::new(SystemClock::default())).await;
+    running.readiness.probe().await;
+    running.store.db.close().await;
+    running.readiness.probe().await;
+    let begin = Instant::now();
+    let address = running.serving.address;
+    assert_eq!(status(address, "/readyz").await, 503);
+    assert_eq!(status(address, "/healthz").await, 200);
+    assert!(begin.elapsed() < Duration::from_millis(400), "{:?}", begin.elapsed());
+    let said = text(address, "/readyz").await;
+    assert_eq!(said, "not ready\n", "no details");
+}
+
+#[tokio::test]
+async fn a_schema_that_another_binary_has_changed_is_not_ready() {
+    let running = start(Kind::Sqlite, Arc::new(SystemClock::default())).await;
+    let newer = "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES (9999, 'later', X'00', 0)";
+    running.store.db.execute(newer, Vec::new()).await.unwrap();
+    running.readiness.probe().await;
+    assert!(matches!(running.readiness.check(), Err(NotReady::Database(_))));
+}
+
+#[tokio::test]
+async fn a_clock_far_from_the_databases_is_not_ready() {
+    let ahead = Arc::new(ManualClock::new(SystemClock::default().now().plus(Duration::from_secs(8))));
+    let running = start(Kind::Postgres, ahead).await;
+    running.readiness.probe().await;
+    let Err(NotReady::ClockOffset(millis)) = running.readiness.check() else { panic!("{:?}", running.readiness.check()) };
+    assert!((6_000..9_000).contains(&millis), "{millis}");
+
+    let near = start(Kind::Postgres, Arc::new(SystemClock::default())).await;
+    near.readiness.probe().await;
+    assert_eq!(near.readiness.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn the_databases_time_is_read_right_on_both() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let store = Store::empty(kind).await;
+        let theirs: Timestamp = chancery::storage::clock_offset::database_time(&store.db).await.unwrap();
+        let ours = SystemClock::default().now();
+        assert!(ours.micros().abs_diff(theirs.micros()) < 2_000_000, "{kind:?}: {ours:?} {theirs:?}");
+    }
+}
