@@ -28,6 +28,10 @@ pub fn serve(app: &Arc<App>, listeners: Listeners, shutdown: Shutdown) -> io::Re
     let readiness = Readiness::new(app.db.clone(), Arc::clone(&app.keys), shutdown.clone());
     let mut running = Jobs::new(shutdown.clone());
     jobs::start(app, &readiness, &mut running);
-    tokio::spawn(running.finished());
-    server::serve(router::routers(app, &readiness), listeners, Limits::of(&app.config), shutdown)
+    let serving = server::serve(router::routers(app, &readiness), listeners, Limits::of(&app.config), shutdown)?;
+    let decisions = app.decisions.clone();
+    Ok(serving.followed_by(async move {
+        running.finished().await;
+        decisions.flush().await;
+    }))
 }

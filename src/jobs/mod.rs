@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::app::App;
 use crate::http::health::{self, Readiness};
 use crate::http::server::Shutdown;
-
+use crate::measure;
 
 /// Starts what this server does beside its requests.
 pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
@@ -33,6 +33,10 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
     jobs.every("sweep", sweep::EVERY, move || {
         let app = Arc::clone(&swept);
         async move { sweep::tick(&app.db, app.clock.now(), app.config.lifetimes.decision).await }
+    });
+    jobs.every("measurements", measure::UPKEEP_EVERY, || async {
+        measure::upkeep();
+        Ok::<(), Infallible>(())
     });
     let app = Arc::clone(app);
     jobs.every("key rotation", key_rotation::EVERY, move || {
