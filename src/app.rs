@@ -129,8 +129,8 @@ impl Builder {
         };
         Ok(Arc::new(App {
             registry: Registry::new(db.clone(), config.issuer.as_str()),
-            passwords: Passwords::start(config.passwords.clone(), Arc::clone(&entropy))?,
-            throttle: Throttle::new(config.throttle.clone(), keyed.clone()),
+            passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
+            throttle: Throttle::new(config.throttle, keyed.clone()),
             decisions: Decisions::start(db.clone(), keyed),
             metadata: discovery_document(config.issuer.as_str()),
             config,

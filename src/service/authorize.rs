@@ -45,8 +45,8 @@ pub enum Page {
 /// What the endpoint answers.
 #[derive(Debug)]
 pub enum Answer {
-    /// To the client: a code or an error, in the response mode that it asked for.
-    Deliver { delivery: Delivery, refused: Option<Reason>, client_id: String },
+    /// To the client: a code or an error, in the response mode that it asked for. `native`: an app on the person's device (RFC 8252).
+    Deliver { delivery: Delivery, refused: Option<Reason>, client_id: String, native: bool },
     /// To a page. `binding` is the browser's new cookie where it had none.
     Visit { page: Page, interaction: Secret<String>, binding: Option<Secret<String>> },
 }
@@ -108,7 +108,7 @@ pub async fn begin(app: &App, params: &Params, browser: &Browser, now: Timestamp
     let catalogue = app.registry.catalogue().await?;
     let request = match check(params, &client, &redirect, &catalogue) {
         Ok(request) => request,
-        Err(reason) => return Ok(refuse(app, &redirect, reason)),
+        Err(reason) => return Ok(refuse(app, &client, &redirect, reason)),
     };
     advance(app, &client, request, State::default(), None, browser, now).await
 }
@@ -175,14 +175,15 @@ pub async fn deny(app: &App, open: &Open, now: Timestamp) -> Result<Answer, Loca
     if !interactions::consume(&app.db, &open.id.digest(), now).await? {
         return Err(Reason::InteractionUnknown.into());
     }
-    Ok(refuse(app, &open.request.redirect(), Reason::AccessDenied))
+    Ok(refuse(app, &open.client, &open.request.redirect(), Reason::AccessDenied))
 }
 
-fn refuse(app: &App, redirect: &ProvedRedirect, reason: Reason) -> Answer {
+fn refuse(app: &App, client: &Client, redirect: &ProvedRedirect, reason: Reason) -> Answer {
     Answer::Deliver {
         delivery: response::failure(redirect, app.config.issuer.as_str(), &reason),
         refused: Some(reason),
         client_id: redirect.client_id.clone(),
+        native: client.is_native(),
     }
 }
 
@@ -282,7 +283,7 @@ async fn advance(
 ) -> Result<Answer, LocalRefusal> {
     match next_step(app, client, &request, &mut state, browser, now).await? {
         Step::Visit(page) => visit(app, &request, &state, page, id, browser, now).await,
-        Step::Refuse(reason) => close(app, &request, id.as_ref(), reason, now).await,
+        Step::Refuse(reason) => close(app, client, &request, id.as_ref(), reason, now).await,
         Step::Issue(authorized) => issue_code(app, client, &request, *authorized, id.as_ref(), now).await,
     }
 }
@@ -290,6 +291,7 @@ async fn advance(
 /// Answers an error to the client and closes the interaction, where there is one.
 async fn close(
     app: &App,
+    client: &Client,
     request: &ValidatedAuthorize,
     id: Option<&Secret<String>>,
     reason: Reason,
@@ -298,7 +300,7 @@ async fn close(
     if let Some(id) = id {
         interactions::consume(&app.db, &id.digest(), now).await?;
     }
-    Ok(refuse(app, &request.redirect(), reason))
+    Ok(refuse(app, client, &request.redirect(), reason))
 }
 
 /// `sub` of an ID token of ours for this client (OpenID Connect Core §3.1.2.1).
@@ -421,5 +423,6 @@ async fn issue_code(
         delivery: response::success(request, app.config.issuer.as_str(), code.expose()),
         refused: None,
         client_id: client.client_id.clone(),
+        native: client.is_native(),
     })
 }

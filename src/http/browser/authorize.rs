@@ -48,8 +48,8 @@ async fn begin(cx: &Context, params: &Params) -> Response {
 /// Turns what the service answered into a redirect, a self-posting form or a page of our own.
 pub async fn respond(cx: &Context, answer: Result<Answer, LocalRefusal>) -> Response {
     match answer {
-        Ok(Answer::Deliver { delivery, refused, client_id }) => {
-            let response = deliver(cx, delivery);
+        Ok(Answer::Deliver { delivery, refused, client_id, native }) => {
+            let response = deliver(cx, delivery, native);
             match refused {
                 Some(reason) => error::refused(response, reason, Some(client_id)),
                 None => response,
@@ -71,9 +71,9 @@ pub async fn respond(cx: &Context, answer: Result<Answer, LocalRefusal>) -> Resp
     }
 }
 
-fn deliver(cx: &Context, delivery: Delivery) -> Response {
+fn deliver(cx: &Context, delivery: Delivery, native: bool) -> Response {
     match delivery {
-        Delivery::Redirect(target) => cx.see_other(&target),
+        Delivery::Redirect(target) => cx.leave(&target, native),
         Delivery::FormPost { action, fields } => {
             let view = FormPostView { frame: cx.frame(), action: &action, fields: &fields };
             let policy = view.policy();

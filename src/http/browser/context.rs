@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -17,7 +17,7 @@ use crate::http::extract::RemoteAddr;
 use crate::http::pages::cookies::{Cookies, Name};
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::Frame;
-use crate::http::pages::{csrf, origin};
+use crate::http::pages::{csrf, leave, origin};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
@@ -33,6 +33,8 @@ pub struct Context {
     address: Prefix,
     headers: HeaderMap,
     query: String,
+    /// A POST: what comes back follows a form.
+    is_form: bool,
 }
 
 impl FromRequestParts<Arc<App>> for Context {
@@ -53,6 +55,7 @@ impl FromRequestParts<Arc<App>> for Context {
             address: RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix(),
             headers: parts.headers.clone(),
             query,
+            is_form: parts.method == Method::POST,
             app: Arc::clone(app),
         })
     }
@@ -152,6 +155,12 @@ impl Context {
         }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+
+    /// On to the client. After a form a browser leaves by a page, since Chromium holds every redirect that follows a form against
+    /// the form's policy; all else is a 303.
+    pub fn leave(&self, target: &str, native: bool) -> Response {
+        if self.is_form { leave::to_client(&self.headers, self.frame(), target, native) } else { self.see_other(target) }
     }
 
     /// Adds a Set-Cookie header; the session cookie lives as long as the session at the most.
