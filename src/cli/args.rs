@@ -21,6 +21,10 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Run a server to try things out: SQLite in ./chancery-data, an administrator, a demo client and the demo at /demo
+    Quickstart(ServeArgs),
     /// Bring the database schema up to date
     Migrate,
     /// Look at the configuration
@@ -303,6 +307,9 @@ mod tests {
     #[test]
     fn what_the_contract_names_can_be_typed() {
         for line in [
+            "chancery quickstart",
+            "chancery serve --config /etc/chancery.toml",
+            "chancery serve --no-migrate --listen 0.0.0.0:80 --issuer https://id.example.com",
             "chancery migrate",
             "chancery config check --config x.toml",
             "chancery user add --username alice --email alice@example.com --password-stdin --admin",

@@ -38,6 +38,8 @@ macro_rules! says_itself {
 }
 
 says_itself!(
+    crate::app::StartError,
+    crate::log::LogError,
     crate::service::document::DocumentError,
     crate::service::keys::KeyError,
     crate::service::master_key::MasterKeyError,

@@ -14,7 +14,9 @@ mod key;
 mod migrate;
 mod office;
 mod output;
+mod quickstart;
 mod resource;
+mod serve;
 mod user;
 
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
     let out = Out { json: cli.json };
     let file = cli.config;
     match cli.command {
+        Command::Serve(args) => serve::run(file, args).await,
+        Command::Quickstart(args) => quickstart::run(file, args).await,
         Command::Migrate => migrate::run(file, out).await,
         Command::Config { command } => config_check::run(file, command, out),
         Command::User { command } => user::run(file, command, out).await,

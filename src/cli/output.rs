@@ -31,7 +31,7 @@ impl Out {
 }
 
 /// Writes a line; a reader that has gone away (`| head`) is an error like any other and never a panic.
-fn write(line: &str) -> Result<(), CliError> {
+pub fn write(line: &str) -> Result<(), CliError> {
     writeln!(std::io::stdout().lock(), "{line}").map_err(|error| CliError::new(format!("standard output: {error}")))
 }
 

@@ -30,4 +30,31 @@ impl SecurityTxt {
         }
         read
     }
+
+    /// The file, or `None` when there is no contact.
+    pub fn render(&self) -> Option<String> {
+        if self.contact.is_empty() {
+            return None;
+        }
+        let contacts = self.contact.iter().map(|contact| ("Contact", contact));
+        let rest = [("Expires", self.expires.as_ref()), ("Policy", self.policy.as_ref())];
+        let rest = rest.into_iter().filter_map(|(field, value)| value.map(|value| (field, value)));
+        Some(contacts.chain(rest).map(|(field, value)| format!("{field}: {value}\n")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_a_line_for_each_field_and_is_absent_without_a_contact() {
+        let mut fields = SecurityTxt { contact: Vec::new(), expires: Some("2027-12-31T23:00:00Z".to_owned()), policy: None };
+        assert_eq!(fields.render(), None);
+        fields.contact = vec!["mailto:security@example.com".to_owned(), "https://example.com/security".to_owned()];
+        assert_eq!(
+            fields.render().unwrap(),
+            "Contact: mailto:security@example.com\nContact: https://example.com/security\nExpires: 2027-12-31T23:00:00Z\n"
+        );
+    }
 }

@@ -32,9 +32,28 @@ pub struct WithSecret {
 /// # Errors
 /// When the metadata is not acceptable.
 pub async fn add(operator: &Operator<'_>, document: ClientDocument) -> Result<WithSecret, OperationError> {
+    let client_id = entropy::alphanumeric(operator.entropy, CLIENT_ID);
+    add_as(operator, client_id, document).await
+}
+
+/// Keeps a client of this id as the document says: adds it, changes it, or leaves it as it is.
+///
+/// # Errors
+/// When the metadata is not acceptable.
+pub async fn keep(operator: &Operator<'_>, client_id: &str, document: ClientDocument) -> Result<WithSecret, OperationError> {
+    let Some(before) = store::find(operator.db, client_id).await? else {
+        return add_as(operator, client_id.to_owned(), document).await;
+    };
+    if before.metadata == validate(document.metadata.clone(), &policy(operator))? {
+        return Ok(WithSecret { client: before, secret: None });
+    }
+    change(operator, before, document).await
+}
+
+async fn add_as(operator: &Operator<'_>, client_id: String, document: ClientDocument) -> Result<WithSecret, OperationError> {
     let metadata = validate(document.metadata, &policy(operator))?;
     let mut client = Client {
-        client_id: entropy::alphanumeric(operator.entropy, CLIENT_ID),
+        client_id,
         metadata,
         enabled: document.enabled.unwrap_or(true),
         secrets: Vec::new(),
@@ -73,6 +92,11 @@ pub async fn list(operator: &Operator<'_>, limit: u32, after: Option<&str>) -> R
 pub async fn update(operator: &Operator<'_>, client_id: &str, patch: Document) -> Result<WithSecret, OperationError> {
     let before = find(operator, client_id).await?;
     let read = document::patched(&before, patch)?;
+    change(operator, before, read).await
+}
+
+async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<WithSecret, OperationError> {
+    let client_id = before.client_id.as_str();
     let metadata = validate(read.metadata, &policy(operator))?;
     // A remembered consent holds for one version: whoever changes where answers go, or how the client proves itself, asks again.
     let moved = metadata.redirect_uris != before.metadata.redirect_uris

@@ -1,0 +1,66 @@
+//! `chancery serve`: the server, from its configuration to its last request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::ServeArgs;
+use super::error::CliError;
+use crate::app::App;
+use crate::config::{Config, Sources};
+use crate::http::health::Readiness;
+use crate::http::router::routers;
+use crate::http::server::{self, Limits, Listeners, Serving, Shutdown, on_signal};
+use crate::jobs::{self, Jobs};
+use crate::{log, measure};
+
+pub async fn run(file: Option<PathBuf>, args: ServeArgs) -> Result<(), CliError> {
+    let config = configure(file, &args)?;
+    let app = App::builder(config).migrate(!args.no_migrate).build().await?;
+    Running::start(app).await?.until_the_end().await
+}
+
+/// The configuration of a server, with the log set up as it says.
+pub fn configure(file: Option<PathBuf>, args: &ServeArgs) -> Result<Config, CliError> {
+    let config = Config::load(Sources::from_process(file, args.flags())?)?;
+    config.check_serving()?;
+    log::init(&config.log)?;
+    measure::init();
+    Ok(config)
+}
+
+/// A server that answers.
+pub struct Running {
+    app: Arc<App>,
+    serving: Serving,
+    jobs: Jobs,
+}
+
+impl Running {
+    /// Binds the listeners and begins to serve. SIGTERM and SIGINT end it.
+    pub async fn start(app: Arc<App>) -> Result<Self, CliError> {
+        let (listen, management) = (app.config.server.listen, app.config.server.management_listen);
+        let listeners = Listeners::bind(listen, Some(management)).await.map_err(|error| {
+            CliError::new(format!("cannot listen on {listen} and {management}: {error} ([server] listen, management_listen)"))
+        })?;
+        let shutdown = Shutdown::new();
+        on_signal(shutdown.clone()).map_err(|error| CliError::new(format!("signals: {error}")))?;
+        let readiness = Readiness::new(app.db.clone(), Arc::clone(&app.keys), shutdown.clone());
+        readiness.probe().await;
+        let mut jobs = Jobs::new(shutdown.clone());
+        jobs::start(&app, &readiness, &mut jobs);
+        let serving = server::serve(routers(&app, &readiness), listeners, Limits::of(&app.config), shutdown)
+            .map_err(|error| CliError::new(format!("the server does not start: {error}")))?;
+        tracing::info!(issuer = app.config.issuer.as_str(), listen = %serving.address, version = env!("CARGO_PKG_VERSION"), "serving");
+        Ok(Self { app, serving, jobs })
+    }
+
+    /// Serves until a signal comes, lets requests in flight finish, writes what is left to write.
+    pub async fn until_the_end(self) -> Result<(), CliError> {
+        let drained = self.serving.finished().await;
+        self.jobs.finished().await;
+        self.app.decisions.flush().await;
+        self.app.db.close().await;
+        tracing::info!(?drained, "stopped");
+        Ok(())
+    }
+}
