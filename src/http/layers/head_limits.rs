@@ -1,10 +1,11 @@
-//! How large a request's head may be: 64 header lines, 16 KiB of headers, 16 KiB of query by default (security.md ).
+//! How large a request's head may be: 64 header lines, 16 KiB of headers, 16 KiB of query by default (security.md ); and its one Host.
 //!
 //! The query's own limit is stated by the parameter parser; here is only room for it and the path, so that its refusal can say more.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use http::header::HOST;
+use http::{StatusCode, Version};
 
 use crate::http::error::{OAuthError, Trouble};
 use crate::oauth::refusal::Reason;
@@ -16,13 +17,19 @@ const TARGET_BYTES: usize = 24 * 1024;
 /// end each.
 ///
 /// # Errors
-/// The response to give instead: 431 or 414.
+/// The response to give instead: 431, 400 or 414.
 #[expect(clippy::result_large_err, reason = "both sides are responses on their way out")]
 pub fn check(request: &Request, lines: usize, limit: usize) -> Result<(), Response> {
     let headers = request.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if headers.len() > lines || bytes > limit {
         return Err(too_long("(headers)", limit, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    // RFC 9112 §3.2: exactly one Host. Ours is never read, but what stands before us may have read the other one.
+    if request.version() == Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1 {
+        let detail = "a request has exactly one Host header (RFC 9112 section 3.2)".to_owned();
+        let reason = Reason::MalformedParameter { name: "(Host header)".to_owned(), received: String::new(), detail };
+        return Err(OAuthError::negotiated(reason.into()).into_response());
     }
     let target = request.uri().path().len() + request.uri().query().map_or(0, |query| query.len() + 1);
     if target > TARGET_BYTES {

@@ -54,6 +54,7 @@ macro_rules! on_both {
 }
 
 mod database;
+mod decisions;
 mod fixtures;
 mod keys;
 mod races;
