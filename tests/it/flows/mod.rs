@@ -2,4 +2,5 @@
 
 mod cli;
 mod health;
+mod process;
 mod server;
