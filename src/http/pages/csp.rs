@@ -43,11 +43,11 @@ impl Policy {
     }
 
     /// For the form_post page: the form leads to the client's `action`, and the one inline script sends it. The client may answer
-    /// with redirects of its own to other https origins; they are not ours to forbid, and the page holds nothing else.
+    /// with redirects of its own to other origins; they are not ours to forbid, and the page holds nothing else.
     pub fn posting_to(action: &str, script: &'static str) -> Self {
         let form_target = source_of(action);
-        let https = form_target.as_deref().is_some_and(|target| target.starts_with("https:"));
-        Self { form_target, form_hops: https.then_some(" https:"), script: Script::Inline(script) }
+        let form_hops = form_target.as_deref().map(|target| if target.starts_with("http:") { " http: https:" } else { " https:" });
+        Self { form_target, form_hops, script: Script::Inline(script) }
     }
 
     /// For the demo relying party: our own script files, and requests to this server.
