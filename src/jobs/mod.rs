@@ -1,6 +1,7 @@
 //! What runs beside the requests: one task per job, each with its own rhythm, all with one end. A round that fails or panics is logged
 //! and measured, and the next one comes all the same.
 
+pub mod changes;
 pub mod key_rotation;
 pub mod sweep;
 
@@ -38,6 +39,9 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
         measure::upkeep();
         Ok::<(), Infallible>(())
     });
+    let told = Arc::clone(app);
+    let shutdown = jobs.shutdown.clone();
+    jobs.every("changes", changes::PAUSE, move || changes::follow(Arc::clone(&told), shutdown.clone()));
     let app = Arc::clone(app);
     jobs.every("key rotation", key_rotation::EVERY, move || {
         let app = Arc::clone(&app);

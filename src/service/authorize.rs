@@ -18,6 +18,7 @@ use crate::oauth::client::{Client, GrantType};
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::id_token::Hint;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
@@ -236,7 +237,7 @@ async fn next_step(
         *state = State { session_id, ..State::default() };
     }
     let hint_sub = match &request.id_token_hint {
-        Some(hint) => match hint_subject(app, hint, &request.client_id, now) {
+        Some(hint) => match logout::read_hint(app, hint, now).await?.and_then(|hint| subject(hint, &request.client_id)) {
             Ok(sub) => Some(sub),
             Err(reason) => return Ok(Step::Refuse(reason)),
         },
@@ -303,13 +304,13 @@ async fn close(
     Ok(refuse(app, client, &request.redirect(), reason))
 }
 
-/// `sub` of an ID token of ours for this client (OpenID Connect Core §3.1.2.1).
-fn hint_subject(app: &App, hint: &str, client_id: &str, now: Timestamp) -> Result<String, Reason> {
-    let hint = logout::read_hint(app, hint, now)?;
-    if hint.client_id != client_id {
-        return Err(Reason::IdTokenHintInvalid { detail: "it was issued to another client".to_owned() });
+/// Whom a hint speaks of, if it was issued to this client (OpenID Connect Core §3.1.2.1).
+fn subject(hint: Hint, client_id: &str) -> Result<String, Reason> {
+    if hint.client_id == client_id {
+        Ok(hint.sub)
+    } else {
+        Err(Reason::IdTokenHintInvalid { detail: "it was issued to another client".to_owned() })
     }
-    Ok(hint.sub)
 }
 
 /// Stores the pending request, if it is not stored yet, and sends the person to a page.

@@ -30,7 +30,10 @@ pub enum Step {
 /// A hint that is not ours or a redirect that is not registered: a page, never a redirect; the session stays.
 pub async fn request(app: &App, request: &Request, browser: &Browser, confirmed: bool, now: Timestamp) -> Result<Step, Reason> {
     let signed_in = session(app, browser).await?.filter(|(session, _)| session.ended_at.is_none() && session.expires_at > now);
-    let hint = request.id_token_hint.as_deref().map(|hint| read_hint(app, hint, now));
+    let hint = match request.id_token_hint.as_deref() {
+        Some(hint) => Some(read_hint(app, hint, now).await?),
+        None => None,
+    };
     let client = match &hint {
         Some(Ok(hint)) => app.registry.client(&hint.client_id).await?.filter(|client| client.enabled),
         Some(Err(_)) | None => None,
@@ -77,13 +80,12 @@ pub async fn end(app: &App, session: &Session, user: &User, now: Timestamp) -> R
 /// Reads an ID token of ours; an expired one will do (OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2).
 ///
 /// # Errors
-/// `IdTokenHintInvalid`.
-pub fn read_hint(app: &App, hint: &str, now: Timestamp) -> Result<Hint, Reason> {
-    let verified = app.keys.current().verify(hint, Typ::IdToken, now);
-    let claims = verified
-        .map_err(|reason| Reason::IdTokenHintInvalid {
-            detail: format!("it is no ID token of this server ({})", reason.rule().id),
-        })?
-        .claims;
-    Hint::read(&claims, app.config.issuer.as_str())
+/// When the database is away. A hint that is none of ours is the inner error, `IdTokenHintInvalid`.
+pub async fn read_hint(app: &App, hint: &str, now: Timestamp) -> Result<Result<Hint, Reason>, Reason> {
+    // Keys that are fresh: a compromised one's hints are refused at once.
+    let keys = app.keys.live(now).await?;
+    let verified = keys.set.verify(hint, Typ::IdToken, now).map_err(|reason| Reason::IdTokenHintInvalid {
+        detail: format!("it is no ID token of this server ({})", reason.rule().id),
+    });
+    Ok(verified.and_then(|verified| Hint::read(&verified.claims, app.config.issuer.as_str())))
 }

@@ -1,10 +1,12 @@
 //! Clients and resources in memory: what every request needs and few change (design 5).
 //!
-//! An entry lives at most [`TIME_TO_LIVE`]; changes made in this process drop it at once. Nothing else is cached here: codes,
+//! An entry lives at most [`TIME_TO_LIVE`], and is dropped at once when another process changes the SQLite file or PostgreSQL notifies of a
+//! change. Nothing else is cached here: codes,
 //! families, grants, sessions, revocations and users are always read from the database.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -26,6 +28,8 @@ const CAPACITY: u64 = 10_000;
 pub struct Registry {
     db: Db,
     issuer: String,
+    /// SQLite's number for the state of the file as other processes change it.
+    data_version: AtomicI64,
     clients: Cache<String, Arc<Client>>,
     catalogue: Cache<(), Arc<Catalogue>>,
     origins: Cache<(), Arc<HashSet<String>>>,
@@ -37,6 +41,7 @@ impl Registry {
         Self {
             db,
             issuer: issuer.to_owned(),
+            data_version: AtomicI64::new(0),
             clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
             catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
@@ -48,6 +53,7 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and no entry is fresh enough.
     pub async fn client(&self, client_id: &str) -> Result<Option<Arc<Client>>, StoreError> {
+        self.notice_changes().await?;
         // Ids that cannot exist are not worth a question: ours are short, and a hostile one could be megabytes.
         if client_id.is_empty() || client_id.len() > 255 {
             return Ok(None);
@@ -65,6 +71,7 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
+        self.notice_changes().await?;
         if let Some(catalogue) = self.catalogue.get(&()).await {
             return Ok(catalogue);
         }
@@ -95,6 +102,16 @@ impl Registry {
         let known = origins.contains(origin);
         self.origins.insert((), Arc::new(origins)).await;
         Ok(known)
+    }
+
+    /// SQLite: has another process changed the file since we last asked? Commands run beside the server (design 5).
+    async fn notice_changes(&self) -> Result<(), StoreError> {
+        if let Some(version) = self.db.data_version().await?
+            && self.data_version.swap(version, Ordering::AcqRel) != version
+        {
+            self.clear();
+        }
+        Ok(())
     }
 
     /// Forgets everything: something changed.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Executor, PgPool, Postgres, Row as _, SqlSafeStr as _, Sqlite, SqlitePool};
@@ -34,6 +34,9 @@ use crate::storage::value::{Args, Value};
 const PREPARED_STATEMENTS: usize = 400;
 /// SQLite readers share one page cache each and one disk; more of them only cost memory.
 const MOST_SQLITE_READERS: u32 = 8;
+
+/// The channel that the triggers speak on.
+const CHANGED: &str = "chancery_changed";
 
 /// Which database this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,16 @@ struct Inner {
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
     Postgres(PgPool),
+}
+
+/// Hears of changes; see [`Db::changes`].
+pub struct Changes(PgListener);
+
+impl Changes {
+    /// Waits for the next change. After a connection that was lost it answers too, since something may have been missed.
+    pub async fn next(&mut self) -> Result<(), StoreError> {
+        self.0.try_recv().await.map(drop).map_err(store_error)
+    }
 }
 
 impl Db {
@@ -172,6 +185,17 @@ impl Db {
             }
             Kind::Postgres => Ok(None),
         }
+    }
+
+    /// Postgres: a connection of its own that hears when clients, resources or keys were changed by anybody (triggers of migration
+    /// 0006). SQLite: `None`, see [`Db::data_version`].
+    pub async fn changes(&self) -> Result<Option<Changes>, StoreError> {
+        let Pools::Postgres(pool) = &self.0.pools else { return Ok(None) };
+        let options = pool.connect_options().as_ref().clone();
+        let own = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&own).await.map_err(store_error)?;
+        listener.listen(CHANGED).await.map_err(store_error)?;
+        Ok(Some(Changes(listener)))
     }
 
     /// Parses and plans a statement without running it, for the test that does so with every one on both databases.

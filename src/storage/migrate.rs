@@ -47,6 +47,7 @@ migrations! {
     3 "0003_people"
     4 "0004_grants"
     5 "0005_operation"
+    6 "0006_changes"
 }
 
 /// How long to wait for another process that is migrating.
