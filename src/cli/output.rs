@@ -30,9 +30,12 @@ impl Out {
     }
 }
 
-/// Writes a line; a reader that has gone away (`| head`) is an error like any other and never a panic.
+/// Writes a line. A reader that has gone away (`| head`) has read enough.
 pub fn write(line: &str) -> Result<(), CliError> {
-    writeln!(std::io::stdout().lock(), "{line}").map_err(|error| CliError::new(format!("standard output: {error}")))
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| CliError::new(format!("standard output: {error}"))),
+    }
 }
 
 /// Rows under a header, aligned.

@@ -20,7 +20,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Executor, PgPool, Postgres, Row as _, SqlSafeStr as _, Sqlite, SqlitePool};
+use sqlx::{ConnectOptions as _, Executor, PgPool, Postgres, Row as _, SqlSafeStr as _, Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -571,7 +571,7 @@ async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError>
         limit.saturating_mul(2)
     )
     .into();
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(config.max_connections.max(1))
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
@@ -579,9 +579,16 @@ async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError>
             let settings = Arc::clone(&settings);
             Box::pin(async move { sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await.map(drop) })
         })
-        .connect_with(options)
-        .await
-        .map_err(store_error)
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        // The pool tries until its patience ends and then says no more than that; asked directly, the driver says why.
+        Err(sqlx::Error::PoolTimedOut) => Err(match tokio::time::timeout(config.acquire_timeout, options.connect()).await {
+            Ok(Err(why)) => store_error(why),
+            Ok(Ok(_)) | Err(_) => store_error(sqlx::Error::PoolTimedOut),
+        }),
+        pool => pool.map_err(store_error),
+    }
 }
 
 /// What the driver said, in the words of [`StoreError`].

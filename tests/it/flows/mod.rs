@@ -3,4 +3,5 @@
 mod cli;
 mod health;
 mod process;
+mod serve;
 mod server;

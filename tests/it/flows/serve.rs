@@ -1,0 +1,325 @@
+//! The built binary from its first start to SIGTERM, on both databases: what contract.md says about starting it, and what it refuses.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::postgres;
+
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+const OTHER_MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
+
+/// A machine with a folder, free ports and an environment of its own.
+struct Machine {
+    folder: tempfile::TempDir,
+    env: Vec<(String, String)>,
+    issuer: String,
+    management: String,
+}
+
+impl Machine {
+    fn sqlite() -> Self {
+        let (listen, management) = (free_port(), free_port());
+        let mut machine = Self {
+            folder: tempfile::tempdir().unwrap(),
+            env: Vec::new(),
+            issuer: format!("http://localhost:{listen}"),
+            management: format!("http://127.0.0.1:{management}"),
+        };
+        machine.set("CHANCERY_LISTEN", &format!("127.0.0.1:{listen}"));
+        machine.set("CHANCERY_MANAGEMENT_LISTEN", &format!("127.0.0.1:{management}"));
+        machine.set("CHANCERY_PASSWORDS__MEMORY_KIB", "64");
+        machine
+    }
+
+    async fn postgres() -> Self {
+        let mut machine = Self::sqlite();
+        machine.set("CHANCERY_DATABASE_URL", &postgres::database().await);
+        machine.set("CHANCERY_MASTER_KEY", MASTER_KEY);
+        machine
+    }
+
+    async fn both() -> [Self; 2] {
+        [Self::sqlite(), Self::postgres().await]
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(set, _)| set != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+        command.args(line).current_dir(self.path()).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A command that must succeed; what it printed.
+    fn run(&self, line: &[&str]) -> String {
+        let output = self.command(line).output().unwrap();
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A server that must not start; what it says.
+    fn refuses(&self, line: &[&str]) -> String {
+        let mut child = self.command(line).spawn().unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{line:?} runs although it must refuse to start");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!status.success());
+        said.lines().filter(|line| line.starts_with("chancery: ")).map(str::to_owned).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Starts a server and waits until it is ready.
+    async fn start(&self, line: &[&str]) -> Running<'_> {
+        let mut child = self.command(line).spawn().unwrap();
+        // Nobody may be kept waiting by a full pipe.
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let log = std::thread::spawn(move || {
+            let mut all = String::new();
+            while log.read_line(&mut all).unwrap_or(0) > 0 {}
+            all
+        });
+        let mut running = Running { machine: self, child, log: Some(log) };
+        for _ in 0..400 {
+            if running.child.try_wait().unwrap().is_some() {
+                panic!("{line:?} ended: {}", running.log.take().unwrap().join().unwrap());
+            }
+            let ready = reqwest::get(format!("{}/readyz", self.management)).await;
+            if ready.is_ok_and(|answer| answer.status() == 200) {
+                return running;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{line:?} is not ready after 20 s");
+    }
+}
+
+/// A server at work. Killed when it is forgotten.
+struct Running<'a> {
+    machine: &'a Machine,
+    child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Running<'_> {
+    /// Sends SIGTERM and waits; the exit status, what was printed and what was logged.
+    fn stop(mut self) -> (ExitStatus, String, String) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let begun = Instant::now();
+        let status = self.child.wait().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30), "R-92: a shutdown takes 30 s at most");
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        (status, printed, self.log.take().unwrap().join().unwrap())
+    }
+
+    async fn token(&self, client: &Value, secret: &str) -> reqwest::Response {
+        reqwest::Client::new()
+            .post(format!("{}/token", self.machine.issuer))
+            .basic_auth(client["client_id"].as_str().unwrap(), Some(secret))
+            .form(&[("grant_type", "client_credentials")])
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn machine_client(machine: &Machine) -> Value {
+    std::fs::write(machine.path().join("client.json"), r#"{"client_name": "Robot", "grant_types": ["client_credentials"]}"#)
+        .unwrap();
+    serde_json::from_str(&machine.run(&["client", "add", "--file", "client.json", "--json"])).unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_gets_a_token_and_sigterm_ends_the_server_with_exit_0() {
+    for machine in Machine::both().await {
+        let client = machine_client(&machine);
+        let server = machine.start(&["serve"]).await;
+        let secret = client["client_secret"].as_str().unwrap();
+        let answer = server.token(&client, secret).await;
+        assert_eq!(answer.status(), 200);
+        let token: Value = answer.json().await.unwrap();
+        assert_eq!(token["token_type"], "Bearer");
+        let (status, printed, log) = server.stop();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert_eq!(printed, "");
+        for hidden in [secret, token["access_token"].as_str().unwrap(), MASTER_KEY] {
+            assert!(!log.contains(hidden), "a secret is in the log");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_in_words_with_the_change_that_mends_it() {
+    for machine in Machine::both().await {
+        let client = machine_client(&machine);
+        let server = machine.start(&["serve"]).await;
+        let answer = server.token(&client, "wrong-secret-that-nobody-has").await;
+        assert_eq!(answer.status(), 401);
+        let trace_id = answer.headers()["chancery-trace-id"].to_str().unwrap().to_owned();
+        // Readable by `explain` within a second (design 4.7).
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let story = machine.run(&["explain", &trace_id]);
+        assert!(story.contains("secret") && story.contains("What to do:"), "{story}");
+        assert!(story.contains(client["client_id"].as_str().unwrap()), "{story}");
+        assert!(
+            !story.contains("wrong-secret-that-nobody-has") && !story.contains(client["client_secret"].as_str().unwrap()),
+            "{story}"
+        );
+        let told: Value = serde_json::from_str(&machine.run(&["explain", &trace_id, "--json"])).unwrap();
+        assert_eq!(told["trace_id"], trace_id);
+        assert_eq!(told["answer"]["error"], "invalid_client");
+        assert_eq!(told["answer"]["status"], 401);
+        assert!(told["story"]["mend"].is_string() && told["rule"]["spec"].is_string());
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn what_the_command_line_changes_a_running_server_obeys_within_five_seconds() {
+    for machine in Machine::both().await {
+        let client = machine_client(&machine);
+        let (id, old) = (client["client_id"].as_str().unwrap(), client["client_secret"].as_str().unwrap());
+        let server = machine.start(&["serve"]).await;
+        assert_eq!(server.token(&client, old).await.status(), 200);
+        let rotated: Value = serde_json::from_str(&machine.run(&["client", "rotate-secret", id, "--json"])).unwrap();
+        let new = rotated["client_secret"].as_str().unwrap();
+        until(Duration::from_secs(7), async || server.token(&client, new).await.status() == 200).await;
+        assert_eq!(server.token(&client, old).await.status(), 200, "the old secret lives on");
+        machine.run(&["client", "disable", id]);
+        until(Duration::from_secs(7), async || server.token(&client, new).await.status() == 401).await;
+        machine.run(&["client", "enable", id]);
+        until(Duration::from_secs(7), async || server.token(&client, new).await.status() == 200).await;
+        server.stop();
+    }
+}
+
+async fn until(patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < patience, "does not come true within {patience:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_server_refuses_to_start_where_it_would_be_unsafe() {
+    let with = |pairs: &[(&str, &str)]| {
+        let mut machine = Machine::sqlite();
+        pairs.iter().for_each(|(name, value)| machine.set(name, value));
+        machine
+    };
+    for (pairs, says) in [
+        (&[("CHANCERY_ISSUER", "http://id.example.com")] as &[(&str, &str)], "https"),
+        (&[("CHANCERY_DATABASE_URL", "postgres://localhost/x")], "CHANCERY_MASTER_KEY"),
+        (
+            &[("CHANCERY_DATABASE_URL", "postgres://nobody:hunter2@127.0.0.1:1/x"), ("CHANCERY_MASTER_KEY", MASTER_KEY)],
+            "Connection refused",
+        ),
+        (&[("CHANCERY_MASTER_KEY", "too-short")], "master key"),
+        (&[("CHANCERY_LIFETIMES__ACESS_TOKEN", "60")], "CHANCERY_LIFETIMES__ACCESS_TOKEN"),
+        (&[("CHANCERY_TLS__CERTIFICATE_FILE", "/x.pem"), ("CHANCERY_TLS__PRIVATE_KEY_FILE", "/x.key")], "TLS"),
+        (&[("CHANCERY_DATABASE_URL", "sqlite:///dev/null/chancery.db")], "/dev/null"),
+    ] {
+        let said = with(pairs).refuses(&["serve"]);
+        assert!(said.contains(says), "{pairs:?}: {said}");
+        assert!(!said.contains("too-short") && !said.contains("hunter2"), "{said}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert!(Machine::sqlite().refuses(&["serve", "--listen", &address]).contains(&address));
+}
+
+#[tokio::test]
+async fn a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing() {
+    for mut machine in Machine::both().await {
+        machine.set("CHANCERY_MASTER_KEY", MASTER_KEY);
+        let before = machine.run(&["key", "list", "--json"]);
+        machine.set("CHANCERY_MASTER_KEY", OTHER_MASTER_KEY);
+        assert!(machine.refuses(&["serve"]).contains("master key does not fit"));
+        machine.set("CHANCERY_MASTER_KEY", MASTER_KEY);
+        assert_eq!(machine.run(&["key", "list", "--json"]), before);
+    }
+}
+
+#[tokio::test]
+async fn without_migrating_an_empty_schema_is_refused_and_migrate_mends_it() {
+    for machine in Machine::both().await {
+        assert!(machine.refuses(&["serve", "--no-migrate"]).contains("chancery migrate"));
+        machine.run(&["migrate"]);
+        machine.start(&["serve", "--no-migrate"]).await.stop();
+    }
+}
+
+#[tokio::test]
+async fn quickstart_prints_what_to_open_and_a_second_run_keeps_the_data() {
+    let machine = Machine::sqlite();
+    let server = machine.start(&["quickstart"]).await;
+    let demo = reqwest::get(format!("{}/demo", machine.issuer)).await.unwrap();
+    assert_eq!(demo.status(), 200);
+    let jwks = reqwest::get(format!("{}/jwks", machine.issuer)).await.unwrap().text().await.unwrap();
+    let (status, printed, _) = server.stop();
+    assert_eq!(status.code(), Some(0));
+    for path in ["/demo", "/account", "/.well-known/openid-configuration"] {
+        assert!(printed.contains(&format!("{}{path}", machine.issuer)), "{printed}");
+    }
+    let password = printed.lines().find_map(|line| line.trim().strip_prefix("password ")).unwrap().trim();
+    let password = password.split_whitespace().next().unwrap().to_owned();
+    assert!(password.len() >= 16, "{printed}");
+    let users: Value = serde_json::from_str(&machine.run(&["user", "list", "--json"])).unwrap();
+    assert_eq!((&users[0]["username"], &users[0]["admin"]), (&json!("admin"), &json!(true)));
+
+    let server = machine.start(&["quickstart"]).await;
+    assert_eq!(reqwest::get(format!("{}/jwks", machine.issuer)).await.unwrap().text().await.unwrap(), jwks);
+    let (_, printed, _) = server.stop();
+    assert!(!printed.contains(&password), "the password is printed once");
+    assert!(printed.contains("set-password"), "{printed}");
+    assert_eq!(machine.run(&["user", "list", "--json"]), serde_json::to_string_pretty(&users).unwrap() + "\n");
+    assert_eq!(serde_json::from_str::<Value>(&machine.run(&["client", "list", "--json"])).unwrap().as_array().unwrap().len(), 1);
+
+    let server = machine.start(&["serve"]).await;
+    assert_eq!(reqwest::get(format!("{}/demo", machine.issuer)).await.unwrap().status(), 404, "the demo is quickstart's alone");
+    server.stop();
+}
+
+#[tokio::test]
+async fn healthcheck_tells_a_running_server_from_none() {
+    let machine = Machine::sqlite();
+    assert!(machine.refuses(&["healthcheck"]).contains("does not answer"));
+    let server = machine.start(&["serve"]).await;
+    assert_eq!(machine.run(&["healthcheck"]), "ready\n");
+    server.stop();
+}
