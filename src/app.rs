@@ -15,6 +15,7 @@ use crate::service::keyed::Keyed;
 use crate::service::keys::{KeyError, Keys};
 use crate::service::master_key::{self, MasterKeyError};
 use crate::service::passwords::{PasswordError, Passwords};
+use crate::service::quota::Quotas;
 use crate::service::registry::Registry;
 use crate::service::throttle::Throttle;
 use crate::storage::{Db, StoreError, migrate};
@@ -32,6 +33,7 @@ pub struct App {
     pub registry: Registry,
     pub passwords: Passwords,
     pub throttle: Throttle,
+    pub quotas: Quotas,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
     pub metadata: Prepared,
@@ -131,6 +133,7 @@ impl Builder {
             registry: Registry::new(db.clone(), config.issuer.as_str()),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()),
+            quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
             decisions: Decisions::start(db.clone(), keyed),
             metadata: discovery_document(config.issuer.as_str()),
             config,

@@ -146,6 +146,8 @@ pub enum Reason {
     SignInThrottled { scope: String, retry_after: u64 },
     /// Too much password hashing is waiting.
     Overloaded { retry_after: u64 },
+    /// Too many authorization requests are open for this address or client.
+    TooManyOpenRequests { scope: String, limit: u64, retry_after: u64 },
 
     // The token endpoint.
     /// grant_type is not one of ours; password and implicit are never offered.

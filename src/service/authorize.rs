@@ -22,6 +22,7 @@ use crate::oidc::id_token::Hint;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
+use crate::service::address::Prefix;
 use crate::service::logout;
 use crate::storage::interactions::{self, Interaction};
 use crate::storage::{authorize as completion, consents, sessions};
@@ -33,6 +34,8 @@ pub struct Browser {
     pub session: Option<Secret<String>>,
     /// The value that binds interactions and CSRF tokens to this browser.
     pub binding: Option<Secret<String>>,
+    /// What open requests are counted under.
+    pub address: Option<Prefix>,
 }
 
 /// Which page the person must see next.
@@ -131,7 +134,12 @@ pub async fn is_sound(app: &App, params: &Params) -> Result<bool, Reason> {
 /// When the interaction is unknown, over, expired or another browser's, or the server cannot work.
 pub async fn resume(app: &App, open: Open, browser: &Browser, now: Timestamp) -> Result<Answer, LocalRefusal> {
     let Open { id, request, state, client } = open;
-    advance(app, &client, request, state, Some(id), browser, now).await
+    let answer = advance(app, &client, request, state, Some(id), browser, now).await?;
+    match &answer {
+        Answer::Deliver { .. } => app.quotas.give_back(browser.address, &client.client_id),
+        Answer::Visit { .. } => {}
+    }
+    Ok(answer)
 }
 
 /// The open interaction with this id, if this browser may go on with it.
@@ -329,6 +337,8 @@ async fn visit(
         }
         return Ok(Answer::Visit { page, interaction: id, binding: None });
     }
+    let too_many = |reason| LocalRefusal { reason, client_id: Some(request.client_id.clone()) };
+    app.quotas.take(browser.address, &request.client_id, now).map_err(too_many)?;
     let entropy = app.entropy.as_ref();
     let interaction = entropy::token(entropy);
     let (binding, fresh) = match &browser.binding {

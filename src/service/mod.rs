@@ -18,6 +18,7 @@ pub mod logout;
 pub mod master_key;
 pub mod operator;
 pub mod passwords;
+pub mod quota;
 pub mod registry;
 pub mod resources;
 pub mod revoke;

@@ -45,14 +45,16 @@ impl FromRequestParts<Arc<App>> for Context {
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let accept_language = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let ui_locales = Params::parse_query(&query).ok().and_then(|params| params.get("ui_locales").map(str::to_owned));
+        let address = RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix();
         Ok(Self {
             now: app.clock.now(),
             browser: Browser {
                 session: cookies.read(Name::Session, &parts.headers),
                 binding: cookies.read(Name::Browser, &parts.headers),
+                address: Some(address),
             },
             lang: Lang::choose(ui_locales.as_deref(), accept_language),
-            address: RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix(),
+            address,
             headers: parts.headers.clone(),
             query,
             is_form: parts.method == Method::POST,

@@ -51,7 +51,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::InteractionUnknown => plain(|t| t.interaction_unknown),
         Reason::InteractionExpired { .. } => plain(|t| t.interaction_expired),
         Reason::CsrfMismatch | Reason::CrossSiteForm { .. } => plain(|t| t.foreign_form),
-        Reason::SignInThrottled { .. } | Reason::Overloaded { .. } => plain(|t| t.busy),
+        Reason::SignInThrottled { .. } | Reason::Overloaded { .. } | Reason::TooManyOpenRequests { .. } => plain(|t| t.busy),
         Reason::AdminForbidden { .. } => plain(|t| t.forbidden),
 
         Reason::PostLogoutRedirectUriMismatch { received, .. } => with(|t| t.logout_redirect, "post_logout_redirect_uri", received),

@@ -159,6 +159,9 @@ impl Reason {
             Self::Overloaded { .. } => {
                 rule("overloaded", "the server answers within its means", "Chancery security requirements R-56 and R-79")
             }
+            Self::TooManyOpenRequests { .. } => {
+                rule("too-many-open-requests", "what nobody signed in for is rationed", "Chancery security requirement R-77")
+            }
             Self::UnsupportedGrantType { .. } => {
                 rule("unsupported-grant-type", "grant_type is one that is offered", "RFC 6749 section 5.2, RFC 9700 section 2.4")
             }

@@ -352,6 +352,11 @@ impl Reason {
             )
             .expected(format!("another attempt in {}", words(Duration::from_secs(*retry_after)))),
 
+            Self::TooManyOpenRequests { scope, limit, retry_after } => Story::new(
+                format!("This {scope} has too many authorization requests open: begun, and neither ended nor expired."),
+                "If this is a flood, it ends by itself. If it is everyday traffic: configure [proxies] trusted so that people behind a proxy are told apart, or raise interactions_per_address or interactions_per_client in [throttle].",
+            )
+            .expected(format!("at most {limit} open; the next in {}", words(Duration::from_secs(*retry_after)))),
             Self::UnsupportedGrantType { received } => Story::new(
                 format!("The client asked for grant_type={received}."),
                 match received.as_str() {

@@ -212,6 +212,11 @@ impl Reason {
                 ..bad("temporarily_unavailable", "There were too many failed attempts. Wait a while and try again.".to_owned())
             },
             Self::Overloaded { retry_after } => unavailable("The server is busy. Try again in a moment.", *retry_after),
+            Self::TooManyOpenRequests { retry_after, .. } => Wire {
+                status: 429,
+                retry_after: Some(*retry_after),
+                ..bad("temporarily_unavailable", "Too many sign-ins were begun and not ended. Wait a while and try again.".to_owned())
+            },
 
             Self::UnsupportedGrantType { received } => bad(
                 "unsupported_grant_type",

@@ -87,6 +87,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::InteractionExpired { .. }
         | Reason::CsrfMismatch
         | Reason::Overloaded { .. }
+        | Reason::TooManyOpenRequests { .. }
         | Reason::UnauthorizedGrantType { .. }
         | Reason::CodeUnknown
         | Reason::CodeExpired { .. }
