@@ -1,7 +1,104 @@
-//! flows
+//! What the server does, from outside: a file for each part of the specifications, each test on both databases, each with its attacks.
+//!
+//! Which test attacks which row of the security requirements (R-58 to R-74 belong to endpoints that are not here yet: outbound fetches,
+//! registration, device and exchange grants, DPoP, the admin API).
+//!
+//! | row | attacked by |
+//! |---|---|
+//! | R-01 | `authorize::codes_have_full_entropy`, `refresh::a_token_is_of_one_length_and_not_stored` |
+//! | R-02 | `code::a_code_is_bound_to_its_client`, `code::a_code_dies_after_a_minute`, `code::one_artefact_in_anothers_place_consumes_nothing` |
+//! | R-03 | `races::fifty_redemptions_of_one_code_give_one_set_of_tokens`, `binary::killing_it_loses_nothing_that_was_acknowledged` |
+//! | R-04 | `races::fifty_redemptions_of_one_code_give_one_set_of_tokens` |
+//! | R-05 | `code::a_replayed_code_revokes_its_grant`, `code::an_honest_retry_is_refused_and_revokes_nothing` |
+//! | R-06 | `code::a_code_is_bound_to_its_client` |
+//! | R-07 | `code::a_code_dies_after_a_minute` |
+//! | R-08 | `code::a_code_is_bound_to_its_redirect_uri` |
+//! | R-09 | `code::a_disabled_user_or_client_gets_nothing_from_an_old_code`, `login::disabling_ends_everything_in_one_step` |
+//! | R-10 | `code::one_artefact_in_anothers_place_consumes_nothing` |
+//! | R-11 | `edge::a_database_that_goes_away_and_comes_back` |
+//! | R-12 | no endpoint takes client assertions or DPoP proofs, so there is no replay cache; `client_auth::one_method_per_request` sees assertions refused |
+//! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected` |
+//! | R-14 | `authorize::the_redirect_uri_is_compared_byte_for_byte`, `authorize::a_loopback_redirect_of_a_native_client_may_name_any_port` |
+//! | R-15 | `registration::redirect_uris_that_nobody_should_register_are_refused` |
+//! | R-16 | `authorize::pkce_is_demanded_and_only_s256`, `code::a_code_is_bound_to_its_verifier` |
+//! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike` |
+//! | R-18 | `authorize::state_and_nonce_come_back_exactly_or_not_at_all`; every error passes `Answer::refused` or `Callback::refused` |
+//! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly` |
+//! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits` |
+//! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes` |
+//! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads` |
+//! | R-23 | `authorize::post_works_as_get_does`, `login::pages_carry_the_headers_of_a_page`, `edge::what_must_not_be_cached_is_not` |
+//! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time` |
+//! | R-25 | `client_auth::each_client_uses_the_method_it_registered`, `client_auth::one_method_per_request` |
+//! | R-26 | `client_auth::the_basic_header_is_read_strictly` |
+//! | R-27 | `client_auth::unknown_client_and_wrong_secret_look_the_same` |
+//! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets` |
+//! | R-29 | client assertions are not offered; `client_auth::one_method_per_request` sees one refused |
+//! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
+//! | R-31 | `registration::an_update_is_checked_as_a_whole` |
+//! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out` |
+//! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge` |
+//! | R-34 to R-37 | the unit tests of `src/jose`, which have a key to sign what no client could; `userinfo::what_is_no_token_is_refused_with_a_challenge` |
+//! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page` |
+//! | R-39 | `discovery::the_jwks_holds_public_members_only`, the life of keys in `src/jose/life.rs` and `src/service/keys.rs` |
+//! | R-40 | deny.toml bans the crate; `./test` runs it |
+//! | R-41 | `refresh::an_old_generation_after_the_burst_is_theft`, `refresh::strict_clients_have_no_burst` |
+//! | R-42 | `races::concurrent_refreshes_leave_one_live_head` |
+//! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active` |
+//! | R-44 | `refresh::a_family_idles_out_and_ages_out` |
+//! | R-45 | `refresh::scope_narrows_one_access_token_only` |
+//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step` |
+//! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
+//! | R-48 | `introspect_revoke::only_those_who_may_learn_anything` |
+//! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
+//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end` |
+//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged` |
+//! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
+//! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
+//! | R-54 | `login::every_failing_branch_looks_the_same` |
+//! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever` |
+//! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
+//! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first` |
+//! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
+//! | R-76 | `edge::slow_connections_are_closed`, `binary::a_signal_drains`, the accept loop's own tests |
+//! | R-77 | `edge::too_many_open_sign_ins_are_refused` |
+//! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
+//! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever` |
+//! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
+//! | R-81 | `discovery::the_host_header_changes_nothing` |
+//! | R-82 | `binary::what_is_unsafe_refuses_to_start_with_one_clear_line`, `binary::another_master_key_is_refused` |
+//! | R-83 | `refresh::a_token_is_of_one_length_and_not_stored` reads a copy of the database; `src/seal` holds the rest |
+//! | R-84 | `binary::logs_hold_no_secrets` |
+//! | R-85 | `edge::what_must_not_be_cached_is_not` |
+//! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
+//! | R-87 | a runbook is a page for operators, not an endpoint; the commands that it uses are tested in `src/cli` |
+//! | R-88 | `edge::health_says_nothing_else` (no debug endpoints); core dumps and wiping are in `src/cli/serve.rs` and `src/secret.rs` |
+//! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
+//! | R-90 | `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
+//! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
+//! | R-92 | `binary::a_signal_drains` |
+//! | R-93 | `tests/it/storage`: the sweep of each table |
+//! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 
+mod authorize;
+mod binary;
 mod cli;
+mod client_auth;
+mod client_credentials;
+mod code;
+mod consent;
+mod decisions;
+mod discovery;
+mod edge;
 mod health;
+mod introspect_revoke;
+mod login;
+mod logout;
 mod process;
+mod prompt;
+mod races;
+mod refresh;
+mod registration;
 mod serve;
 mod server;
+mod userinfo;

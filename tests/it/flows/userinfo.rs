@@ -1,0 +1,150 @@
+//! The userinfo endpoint: OpenID Connect Core §5.3 and §5.4, RFC 6750.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Request, Server, on_both};
+
+on_both![
+    each_scope_gives_exactly_its_claims,
+    the_token_may_come_in_three_ways_but_only_one_at_a_time,
+    what_is_no_token_is_refused_with_a_challenge,
+    a_token_is_read_from_the_database_too,
+    a_token_for_another_audience_is_refused,
+    a_token_without_openid_lacks_scope,
+];
+
+async fn each_scope_gives_exactly_its_claims(server: Server) {
+    let address = json!({ "street_address": "1 Rabbit Hole", "locality": "Oxford", "country": "GB" });
+    let full = json!({
+        "name": "Alice Liddell", "given_name": "Alice", "family_name": "Liddell", "middle_name": "P", "nickname": "Al",
+        "preferred_username": "alice", "profile": "https://example.com/alice", "picture": "https://example.com/alice.png",
+        "website": "https://alice.example.com", "gender": "female", "birthdate": "1852-05-04", "zoneinfo": "Europe/London", "locale": "en-GB",
+        "email": "alice@example.com", "email_verified": true, "phone_number": "+44 1234", "phone_number_verified": false, "address": address,
+    });
+    let alice = server.person_with("full", full).await;
+    let client = server.client(json!({ "scope": "openid profile email phone address" })).await;
+    let claims_of = |scope: &'static str| {
+        let (server, alice, client) = (&server, &alice, &client);
+        async move {
+            let tokens = alice.tokens(client, scope).await;
+            let answer = server.userinfo(&tokens.str("access_token")).await.ok();
+            assert_eq!(answer.header("content-type").split(';').next(), Some("application/json"));
+            assert_eq!(answer.header("cache-control"), "no-store");
+            let mut claims = answer.json();
+            assert_eq!(claims["sub"], alice.sub);
+            claims.as_object_mut().unwrap().remove("sub");
+            claims
+        }
+    };
+    let names = |claims: &serde_json::Value| claims.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(claims_of("openid").await, json!({}));
+    assert_eq!(claims_of("openid email").await, json!({ "email": "alice@example.com", "email_verified": true }));
+    assert_eq!(claims_of("openid phone").await, json!({ "phone_number": "+44 1234", "phone_number_verified": false }));
+    assert_eq!(claims_of("openid address").await, json!({ "address": address }));
+    let profile = claims_of("openid profile").await;
+    let expected = [
+        "birthdate", "family_name", "gender", "given_name", "locale", "middle_name", "name", "nickname", "picture", "preferred_username",
+        "profile", "updated_at", "website", "zoneinfo",
+    ];
+    let mut found = names(&profile);
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(profile["updated_at"].is_i64(), "seconds");
+    // Absent claims are absent, never null or blank.
+    let bob = server.person_with("bare", json!({})).await;
+    let tokens = bob.tokens(&client, "openid profile email phone address").await;
+    let claims = server.userinfo(&tokens.str("access_token")).await.ok().json();
+    assert!(!claims.as_object().unwrap().values().any(|value| value.is_null() || value == ""), "{claims}");
+}
+
+async fn the_token_may_come_in_three_ways_but_only_one_at_a_time(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let token = alice.tokens(&client, "openid").await.str("access_token");
+    let bearer = format!("Bearer {token}");
+    for method in [Method::GET, Method::POST] {
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            server.send(method.clone(), "/userinfo", &[("authorization", &format!("{scheme} {token}"))], None).await.ok();
+        }
+    }
+    server.post("/userinfo", &[("access_token", &token)], &[]).await.ok();
+    server.post("/userinfo", &[("access_token", &token)], &[("authorization", &bearer)]).await.refused(400, "invalid_request");
+    // RFC 9700 §4.3.2: never in the address line.
+    let in_query = server.get(&format!("/userinfo?access_token={token}")).await;
+    assert!([400, 401].contains(&in_query.status), "{}", in_query.status);
+    let twice = [("access_token", token.as_str()), ("access_token", token.as_str())];
+    server.post("/userinfo", &twice, &[]).await.refused(400, "invalid_request");
+}
+
+async fn what_is_no_token_is_refused_with_a_challenge(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    // RFC 6750 §3.1: no error code where no token was sent.
+    let none = server.get("/userinfo").await;
+    assert_eq!(none.status, 401);
+    assert!(none.header("www-authenticate").starts_with("Bearer") && !none.header("www-authenticate").contains("error="), "{:?}", none.headers);
+    let tokens = alice.tokens(&client, "openid").await;
+    let token = tokens.str("access_token");
+    let parts: Vec<&str> = token.split('.').collect();
+    let forged = [
+        String::new(),
+        "x".into(),
+        "a.b.c".into(),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{}.{}", parts[0], parts[1], "A".repeat(parts[2].len())),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{token}.x"),
+        format!("{}=.{}.{}", parts[0], parts[1], parts[2]),
+        // {"alg":"none"} and HS256 with the public key as secret cannot even be said.
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{}.", parts[1]),
+        format!("eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.{}.{}", parts[1], parts[2]),
+        tokens.str("id_token"),
+        tokens.str("refresh_token"),
+        "x".repeat(20_000 - 100),
+    ];
+    for bad in forged {
+        if bad.is_empty() {
+            continue;
+        }
+        let answer = server.userinfo(&bad).await;
+        if bad.len() > 16_000 {
+            assert!([400, 401, 431].contains(&answer.status), "{}", answer.status);
+            continue;
+        }
+        let answer = answer.refused(401, "invalid_token");
+        assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""), "{:?}", answer.headers);
+    }
+}
+
+///
+async fn a_token_is_read_from_the_database_too(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let token = alice.tokens(&client, "openid").await.str("access_token");
+    server.userinfo(&token).await.ok();
+    client.revoke(&token).await.ok();
+    server.userinfo(&token).await.refused(401, "invalid_token");
+    let token = alice.tokens(&client, "openid").await.str("access_token");
+    server.wait(Duration::from_secs(599));
+    server.userinfo(&token).await.ok();
+    server.wait(Duration::from_secs(2));
+    server.userinfo(&token).await.refused(401, "invalid_token");
+    let token = alice.tokens(&client, "openid").await.str("access_token");
+    server.disable_user(&alice).await;
+    server.userinfo(&token).await.refused(401, "invalid_token");
+}
+
+async fn a_token_for_another_audience_is_refused(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    server.resource(json!({ "identifier": "https://api.test", "name": "Orders", "scopes": [{ "name": "orders:read" }] })).await;
+    let client = server.client(json!({ "scope": "openid orders:read" })).await;
+    let back = alice.arrive(&Request::of(&client).with("scope", "openid orders:read").with("resource", "https://api.test")).await;
+    let token = client.redeem(back.code(), &back.verifier).await.ok().str("access_token");
+    server.userinfo(&token).await.refused(401, "invalid_token");
+}
+
+async fn a_token_without_openid_lacks_scope(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let token = alice.tokens(&client, "email").await.str("access_token");
+    server.userinfo(&token).await.refused(403, "insufficient_scope");
+}

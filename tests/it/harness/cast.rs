@@ -1,0 +1,213 @@
+//! Who takes part: people, applications and APIs, put into the server as its operators do, and what an operator does to them.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chancery::clock::Clock as _;
+use chancery::oauth::refusal::Story;
+use chancery::secret::Secret;
+use chancery::service::operator::Operator;
+use chancery::service::{clients, decisions, document::Document, resources, users};
+use chancery::storage::audit;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, Row as _};
+
+use super::browser::Browser;
+use super::client::Client;
+use super::person::Person;
+use super::server::{Backend, Server};
+use super::unique;
+
+/// What a replica may still believe after another one changed it (design 5).
+const CACHE: Duration = Duration::from_secs(6);
+
+const PASSWORD: &str = "correct horse battery staple";
+
+impl Server {
+    fn operator(&self) -> Operator<'_> {
+        Operator {
+            db: &self.app.db,
+            config: &self.app.config,
+            entropy: self.app.entropy.as_ref(),
+            passwords: &self.app.passwords,
+            actor: "test".to_owned(),
+            now: self.app.clock.now(),
+            trace_id: None,
+        }
+    }
+
+    /// Somebody with an account and a password.
+    pub async fn person(&self, name: &str) -> Person {
+        self.person_with(name, json!({ "name": format!("{name} Example"), "email": format!("{name}@example.com"), "email_verified": true })).await
+    }
+
+    /// Somebody with these claims.
+    pub async fn person_with(&self, name: &str, claims: Value) -> Person {
+        let username = unique(name);
+        let mut document = claims;
+        document["username"] = json!(username);
+        let document = users::UserDocument::parse(document.to_string().as_bytes()).unwrap();
+        let user = users::add(&self.operator(), document, Some(Secret::new(PASSWORD.to_owned()))).await.unwrap();
+        Person { browser: Browser::new(self.site()), username, password: PASSWORD.to_owned(), sub: user.sub }
+    }
+
+    /// An account that nobody can sign in to yet.
+    pub async fn user_without_password(&self, username: &str) {
+        let document = users::UserDocument::parse(json!({ "username": username }).to_string().as_bytes()).unwrap();
+        users::add(&self.operator(), document, None).await.unwrap();
+    }
+
+    /// A confidential web application that may refresh, unless the metadata says otherwise.
+    pub async fn client(&self, metadata: Value) -> Client {
+        self.try_client(metadata).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Self::client`], where it may be refused.
+    pub async fn try_client(&self, metadata: Value) -> Result<Client, String> {
+        let mut document = json!({
+            "client_name": "Test client",
+            "redirect_uris": ["https://app.test/callback"],
+            "grant_types": ["authorization_code", "refresh_token"],
+        });
+        for (name, value) in metadata.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        let posts = document["token_endpoint_auth_method"] == "client_secret_post";
+        let redirect_uri = document["redirect_uris"].get(0).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let document = clients::ClientDocument::parse(document.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        let added = clients::add(&self.operator(), document).await.map_err(|error| error.to_string())?;
+        let (client_id, secret) = (added.client.client_id, added.secret.map(|secret| secret.expose().clone()));
+        Ok(Client { site: self.site(), client_id, secret, redirect_uri, posts })
+    }
+
+    /// An application without a secret.
+    pub async fn public_client(&self, mut metadata: Value) -> Client {
+        metadata["token_endpoint_auth_method"] = json!("none");
+        self.client(metadata).await
+    }
+
+    /// An application for client_credentials alone.
+    pub async fn machine(&self, mut metadata: Value) -> Client {
+        metadata["grant_types"] = json!(["client_credentials"]);
+        metadata["redirect_uris"] = json!([]);
+        metadata["response_types"] = json!([]);
+        self.client(metadata).await
+    }
+
+    pub async fn resource(&self, document: Value) {
+        let resource = resources::parse(document.to_string().as_bytes()).unwrap();
+        resources::add(&self.operator(), resource).await.unwrap_or_else(|error| panic!("{error}"));
+        self.wait(CACHE);
+    }
+
+    pub async fn disable_user(&self, person: &Person) {
+        users::disable(&self.operator(), &person.username).await.unwrap();
+    }
+
+    pub async fn enable_user(&self, person: &Person) {
+        users::enable(&self.operator(), &person.username).await.unwrap();
+    }
+
+    pub async fn set_password(&self, person: &Person, password: &str) {
+        users::set_password(&self.operator(), &person.username, Secret::new(password.to_owned())).await.unwrap();
+    }
+
+    pub async fn disable_client(&self, client: &Client) {
+        clients::disable(&self.operator(), &client.client_id).await.unwrap();
+        self.wait(CACHE);
+    }
+
+    pub async fn update_client(&self, client: &Client, patch: Value) {
+        self.try_update_client(client, patch).await.unwrap_or_else(|error| panic!("{error}"));
+        self.wait(CACHE);
+    }
+
+    pub async fn try_update_client(&self, client: &Client, patch: Value) -> Result<(), String> {
+        let patch = Document::parse(patch.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        clients::update(&self.operator(), &client.client_id, patch).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// A second live secret.
+    pub async fn rotate_secret(&self, client: &Client) -> String {
+        let rotated = clients::rotate_secret(&self.operator(), &client.client_id, Duration::from_secs(3600)).await.unwrap();
+        self.wait(CACHE);
+        rotated.secret.unwrap().expose().clone()
+    }
+
+    /// What `chancery explain` tells about a refusal; it must be there within a second.
+    pub async fn explain(&self, trace_id: &str) -> Story {
+        self.app.decisions.flush().await;
+        let found = decisions::find(&self.app.db, trace_id).await.unwrap();
+        found.unwrap_or_else(|| panic!("nothing is recorded for {trace_id}")).reason.story()
+    }
+
+    /// The actions in the audit log, newest first.
+    pub async fn audit(&self) -> Vec<String> {
+        audit::list(&self.app.db, 1000, None).await.unwrap().into_iter().map(|event| event.action).collect()
+    }
+
+    /// The seconds that the server's clock shows.
+    pub fn clock_seconds(&self) -> i64 {
+        self.app.clock.now().seconds()
+    }
+
+    /// Checks a JWT's signature with the published key of its `kid`.
+    pub async fn verify_signature(&self, token: &str) {
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_value(self.get("/jwks").await.ok().json()).unwrap();
+        let key = jwks.find(header.kid.as_deref().unwrap()).expect("the key is published");
+        let mut validation = jsonwebtoken::Validation::new(header.alg);
+        (validation.validate_exp, validation.validate_aud) = (false, false);
+        validation.required_spec_claims.clear();
+        jsonwebtoken::decode::<Value>(token, &jsonwebtoken::DecodingKey::from_jwk(key).unwrap(), &validation).unwrap();
+    }
+
+    /// Everything that a thief of the database would hold.
+    pub async fn dump(&self) -> Dump {
+        match self.backend {
+            Backend::Sqlite => {
+                let file = self.database_url.trim_start_matches("sqlite://").to_owned();
+                let mut bytes = std::fs::read(&file).unwrap();
+                bytes.extend(std::fs::read(format!("{file}-wal")).unwrap_or_default());
+                Dump(bytes)
+            }
+            Backend::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
+                let tables = sqlx::query("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'").fetch_all(&mut connection).await.unwrap();
+                let mut bytes = Vec::new();
+                for table in tables {
+                    let query = format!("SELECT t::text AS row FROM \"{}\" t", table.get::<String, _>("name"));
+                    for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap() {
+                        let text: String = row.get("row");
+                        bytes.extend_from_slice(text.as_bytes());
+                        for hex in text.split("\\x").skip(1) {
+                            let digits: Vec<u8> = hex.bytes().take_while(u8::is_ascii_hexdigit).collect();
+                            bytes.extend(digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()));
+                        }
+                    }
+                }
+                assert!(!bytes.is_empty());
+                Dump(bytes)
+            }
+        }
+    }
+}
+
+/// A copy of the database's bytes.
+pub struct Dump(Vec<u8>);
+
+impl Dump {
+    /// Whether the value is in it, as text or as the bytes that its base64url stands for.
+    pub fn contains(&self, secret: &str) -> bool {
+        let holds = |needle: &[u8]| needle.len() >= 8 && self.0.windows(needle.len()).any(|window| window == needle);
+        holds(secret.as_bytes()) || URL_SAFE_NO_PAD.decode(secret).is_ok_and(|bytes| holds(&bytes))
+    }
+}
+
+/// OpenID Connect Core §3.1.3.6: the left half of SHA-256, base64url.
+pub fn half_hash(token: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    URL_SAFE_NO_PAD.encode(&digest[..16])
+}
