@@ -42,7 +42,6 @@ statements! {
     LIST_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
                           ORDER BY s.id DESC LIMIT $3"));
     END = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
-    CONSUME_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $2 WHERE consumed_at IS NULL AND session_id = $1");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
                           WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
     END_GRANTS = Split {
@@ -98,13 +97,12 @@ pub async fn list_for_user(db: &Db, user_id: Uuid, now: Timestamp, limit: u32) -
 }
 
 /// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. `false` if it had ended
-/// before.
+/// before. Open interactions go on: they belong to the browser, and whoever signs in next answers their pages anew.
 pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
     audited(db, "session.end", event, move |tx| {
         Box::pin(async move {
             let ended = tx.execute(END, args![id, now, because]).await?;
             if ended > 0 {
-                tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
                 tx.execute(CONSUME_CODES, args![id, now]).await?;
                 tx.execute(END_GRANTS, args![id, now, because]).await?;
                 tx.execute(END_FAMILIES, args![id, now, because]).await?;

@@ -54,7 +54,11 @@ pub fn decide(
         return Err(Reason::RefreshTokenUnknown.into());
     };
     // The family's own client, MAC, not ended, idle, absolute lifetime: a failure changes nothing.
-    family::admit(family, &client.client_id, genuine, limits.refresh_idle, now)?;
+    if let Err(reason) = family::admit(family, &client.client_id, genuine, limits.refresh_idle, now) {
+        // A disabled account ended the family too: the record names the cause, not the consequence.
+        let cause = matches!(reason, Reason::RefreshFamilyEnded { .. }) && !standing.user.enabled;
+        return Err(if cause { Reason::UserDisabled { sub: standing.user.sub.clone() } } else { reason }.into());
+    }
     // User, client, grant and session, as for every grant.
     standing.check(limits.session_idle, now)?;
     // Only now the generation.

@@ -196,7 +196,7 @@ async fn a_signal_drains() {
 fn what_is_unsafe_refuses_to_start_with_one_clear_line() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = folder();
-    let refuses = |change: &dyn Fn(&mut Command), words: &[&str]| {
+    let refuses = |change: &dyn Fn(&mut Command) -> &mut Command, words: &[&str]| {
         let mut command = chancery(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]);
         change(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -222,16 +222,16 @@ fn what_is_unsafe_refuses_to_start_with_one_clear_line() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path
     };
-    refuses(&|command| drop(command.env("CHANCERY_ISSUER", "http://id.example.com")), &["https"]);
-    refuses(&|command| drop(command.env("CHANCERY_ISSUER", "https://id.example.com/?x=1")), &["issuer"]);
+    refuses(&|command| command.env("CHANCERY_ISSUER", "http://id.example.com"), &["https"]);
+    refuses(&|command| command.env("CHANCERY_ISSUER", "https://id.example.com/?x=1"), &["issuer"]);
     let unknown = write("unknown.toml", "[lifetimes]\nacess_token = \"5m\"\n", 0o600);
-    refuses(&|command| drop(command.arg("--config").arg(&unknown)), &["unknown.toml", "2", "acess_token", "access_token"]);
+    refuses(&|command| command.arg("--config").arg(&unknown), &["unknown.toml", "2", "acess_token", "access_token"]);
     let key = write("master.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", 0o644);
-    refuses(&|command| drop(command.env("CHANCERY_MASTER_KEY_FILE", &key)), &["master.key"]);
-    refuses(&|command| drop(command.env("CHANCERY_MASTER_KEY", "tooshort")), &["CHANCERY_MASTER_KEY"]);
-    refuses(&|command| drop(command.env("CHANCERY_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")), &["master key"]);
-    refuses(&|command| drop(command.env("CHANCERY_DATABASE_URL", "mysql://x")), &["sqlite", "postgres"]);
-    refuses(&|command| drop(command.env("CHANCERY_LIFETIMES__NOPE", "1")), &["CHANCERY_LIFETIMES__NOPE"]);
+    refuses(&|command| command.env("CHANCERY_MASTER_KEY_FILE", &key), &["master.key"]);
+    refuses(&|command| command.env("CHANCERY_MASTER_KEY", "tooshort"), &["CHANCERY_MASTER_KEY"]);
+    refuses(&|command| command.env("CHANCERY_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"), &["master key"]);
+    refuses(&|command| command.env("CHANCERY_DATABASE_URL", "mysql://x"), &["sqlite", "postgres"]);
+    refuses(&|command| command.env("CHANCERY_LIFETIMES__NOPE", "1"), &["CHANCERY_LIFETIMES__NOPE"]);
 }
 
 /// Design 4.6: a wrong or missing master key on an existing database never makes a new one.

@@ -254,6 +254,12 @@ async fn a_database_that_goes_away_and_comes_back() {
     }
     assert_eq!(alice.open(&Request::of(&client)).await.status, 503);
     assert!(started.elapsed() < Duration::from_secs(15), "fails within the acquire timeout: {:?}", started.elapsed());
+    for _ in 0..100 {
+        if server.get("/readyz").await.status == 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(server.get("/readyz").await.status, 503);
     server.get("/healthz").await.ok();
     // Nothing is signed from an entry past its time (design 5).

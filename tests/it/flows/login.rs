@@ -101,7 +101,7 @@ async fn a_form_needs_its_token_its_cookie_and_its_origin(server: Server) {
         post(filled(&|fields| fields.retain(|field| field.0 != csrf)), ours.clone()).await,
         post(filled(&|fields| fields.iter_mut().filter(|field| field.0 == csrf).for_each(|field| field.1 = "x".repeat(field.1.len()))), ours.clone()).await,
         post(filled(&|_| ()), vec![("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")]).await,
-        post(filled(&|_| ()), vec![("origin", "null")]).await,
+        post(filled(&|_| ()), vec![("origin", "null"), ("sec-fetch-site", "cross-site")]).await,
         post(filled(&|_| ()), vec![("origin", "https://id.test"), ("sec-fetch-site", "cross-site")]).await,
         post(filled(&|_| ()), vec![("sec-fetch-site", "same-site")]).await,
     ] {

@@ -24,7 +24,6 @@ pub struct Page {
 #[derive(Debug, Clone)]
 pub struct Form {
     pub action: Url,
-    pub method: String,
     pub fields: Vec<(String, String)>,
     /// Names of submit buttons with their values.
     pub buttons: Vec<(String, String)>,
@@ -67,7 +66,6 @@ impl Page {
         let action = attribute(form, "action").filter(|action| !action.is_empty());
         Some(Form {
             action: action.map_or_else(|| self.url.clone(), |action| self.url.join(&action).unwrap()),
-            method: attribute(form, "method").unwrap_or_else(|| "get".into()).to_lowercase(),
             fields,
             buttons,
         })
@@ -111,7 +109,7 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(site: Arc<Site>) -> Self {
-        Self { site, jar: Mutex::default(), headers: Vec::new() }
+        Self { site, jar: Mutex::default(), headers: vec![("accept", "text/html,application/xhtml+xml,*/*;q=0.8".to_owned())] }
     }
 
     /// The same browser, whose requests a load balancer sends to another replica.

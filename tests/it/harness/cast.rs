@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chancery::clock::Clock as _;
 use chancery::oauth::refusal::Story;
 use chancery::secret::Secret;
 use chancery::service::operator::Operator;
@@ -19,9 +18,6 @@ use super::client::Client;
 use super::person::Person;
 use super::server::{Backend, Server};
 use super::unique;
-
-/// What a replica may still believe after another one changed it (design 5).
-const CACHE: Duration = Duration::from_secs(6);
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -99,7 +95,7 @@ impl Server {
     pub async fn resource(&self, document: Value) {
         let resource = resources::parse(document.to_string().as_bytes()).unwrap();
         resources::add(&self.operator(), resource).await.unwrap_or_else(|error| panic!("{error}"));
-        self.wait(CACHE);
+        self.app.registry.clear();
     }
 
     pub async fn disable_user(&self, person: &Person) {
@@ -116,12 +112,12 @@ impl Server {
 
     pub async fn disable_client(&self, client: &Client) {
         clients::disable(&self.operator(), &client.client_id).await.unwrap();
-        self.wait(CACHE);
+        self.app.registry.clear();
     }
 
     pub async fn update_client(&self, client: &Client, patch: Value) {
         self.try_update_client(client, patch).await.unwrap_or_else(|error| panic!("{error}"));
-        self.wait(CACHE);
+        self.app.registry.clear();
     }
 
     pub async fn try_update_client(&self, client: &Client, patch: Value) -> Result<(), String> {
@@ -132,7 +128,7 @@ impl Server {
     /// A second live secret.
     pub async fn rotate_secret(&self, client: &Client) -> String {
         let rotated = clients::rotate_secret(&self.operator(), &client.client_id, Duration::from_secs(3600)).await.unwrap();
-        self.wait(CACHE);
+        self.app.registry.clear();
         rotated.secret.unwrap().expose().clone()
     }
 
