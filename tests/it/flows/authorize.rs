@@ -49,7 +49,15 @@ async fn a_person_signs_in_and_the_answer_carries_state_and_issuer(server: Serve
 async fn post_works_as_get_does(server: Server) {
     let (_, alice, client) = server.actors().await;
     let request = Request::of(&client);
-    let page = alice.browser.send(reqwest::Method::POST, "/authorize", Some(request.fields.clone()), &[("origin", "https://app.test"), ("sec-fetch-site", "cross-site")]).await;
+    let page = alice
+        .browser
+        .send(
+            reqwest::Method::POST,
+            "/authorize",
+            Some(request.fields.clone()),
+            &[("origin", "https://app.test"), ("sec-fetch-site", "cross-site")],
+        )
+        .await;
     assert!(page.location().is_some() || page.is_login(), "{} {}", page.status, page.body);
     if page.location().is_some() {
         assert_eq!(page.status, 303, "R-23");
@@ -119,7 +127,9 @@ async fn a_registered_query_is_kept(server: Server) {
 
 async fn a_loopback_redirect_of_a_native_client_may_name_any_port(server: Server) {
     let alice = server.person("alice").await;
-    let native = server.public_client(json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://[::1]:1/cb"], "application_type": "native" })).await;
+    let native = server
+        .public_client(json!({ "redirect_uris": ["http://127.0.0.1/cb", "http://[::1]:1/cb"], "application_type": "native" }))
+        .await;
     for redirect in ["http://127.0.0.1:49152/cb", "http://127.0.0.1/cb", "http://[::1]:50000/cb"] {
         let back = alice.arrive(&Request::of(&native).with("redirect_uri", redirect)).await;
         assert!(back.url.starts_with(&format!("{redirect}?")), "{}", back.url);
@@ -145,7 +155,17 @@ async fn a_loopback_redirect_of_a_native_client_may_name_any_port(server: Server
 /// The error goes to the client once it is proved, and never carries one of the two values.
 async fn every_parameter_may_come_once(server: Server) {
     let (server, alice, client) = server.actors().await;
-    for name in ["state", "scope", "nonce", "response_type", "code_challenge", "code_challenge_method", "prompt", "response_mode", "unknown"] {
+    for name in [
+        "state",
+        "scope",
+        "nonce",
+        "response_type",
+        "code_challenge",
+        "code_challenge_method",
+        "prompt",
+        "response_mode",
+        "unknown",
+    ] {
         let page = alice.open(&Request::of(&client).with(name, "one").and(name, "two")).await;
         match page.location() {
             Some(to) => {
@@ -159,12 +179,17 @@ async fn every_parameter_may_come_once(server: Server) {
     let request = Request::of(&client);
     let url = format!("/authorize?state={}", request.get("state").unwrap());
     let page = alice.browser.send(reqwest::Method::POST, &url, Some(request.fields.clone()), &[]).await;
-    assert!(page.status >= 400 || page.location().is_some_and(|to| to.query().unwrap().contains("error=invalid_request")), "{}", page.status);
+    assert!(
+        page.status >= 400 || page.location().is_some_and(|to| to.query().unwrap().contains("error=invalid_request")),
+        "{}",
+        page.status
+    );
     // resource may come several times (RFC 8707 §2).
     server.resource(json!({ "identifier": "https://a.test/api", "name": "A", "scopes": [{ "name": "a" }] })).await;
     server.resource(json!({ "identifier": "https://b.test/api", "name": "B", "scopes": [{ "name": "b" }] })).await;
     let both = server.client(json!({ "scope": "openid a b" })).await;
-    let request = Request::of(&both).with("scope", "openid a b").and("resource", "https://a.test/api").and("resource", "https://b.test/api");
+    let request =
+        Request::of(&both).with("scope", "openid a b").and("resource", "https://a.test/api").and("resource", "https://b.test/api");
     alice.arrive(&request).await.code();
 }
 
@@ -181,9 +206,17 @@ async fn parameters_are_decoded_strictly_and_have_limits(server: Server) {
     }
     for (name, most) in [("state", 2048), ("nonce", 512), ("login_hint", 255), ("ui_locales", 2048), ("unknown", 2048)] {
         let page = alice.open(&Request::of(&client).with(name, &"x".repeat(most))).await;
-        assert!(page.status < 400 && !page.location().is_some_and(|to| to.as_str().contains("error=")), "{name} of {most} bytes: {}", page.status);
+        assert!(
+            page.status < 400 && !page.location().is_some_and(|to| to.as_str().contains("error=")),
+            "{name} of {most} bytes: {}",
+            page.status
+        );
         let page = alice.open(&Request::of(&client).with(name, &"x".repeat(most + 1))).await;
-        assert!(page.status == 400 || page.location().is_some_and(|to| to.as_str().contains("error=invalid_request")), "{name}: {}", page.status);
+        assert!(
+            page.status == 400 || page.location().is_some_and(|to| to.as_str().contains("error=invalid_request")),
+            "{name}: {}",
+            page.status
+        );
     }
     let many = (0..101).map(|number| format!("s{number}")).collect::<Vec<_>>().join(" ");
     let page = alice.open(&Request::of(&client).with("scope", &many)).await;
@@ -295,7 +328,10 @@ async fn unknown_parameters_and_hints_never_fail_a_request(server: Server) {
         .with("audience", "https://x.test");
     alice.arrive(&request).await.code();
     // RFC 6749 §3.1: a parameter without a value counts as not sent.
-    alice.arrive(&Request::of(&client).with("prompt", "").with("max_age", "").with("request", "").with("response_mode", "")).await.code();
+    alice
+        .arrive(&Request::of(&client).with("prompt", "").with("max_age", "").with("request", "").with("response_mode", ""))
+        .await
+        .code();
 }
 
 async fn scopes_are_checked_against_the_client(server: Server) {

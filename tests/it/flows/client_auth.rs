@@ -27,7 +27,9 @@ async fn each_client_uses_the_method_it_registered(server: Server) {
     basic.token(&[GRANT]).await.ok();
     post.token(&[GRANT]).await.ok();
     let secret = |client: &crate::harness::Client| client.secret.clone().unwrap();
-    let in_body = |id: &str, secret: &str| [GRANT, ("client_id", id), ("client_secret", secret)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let in_body = |id: &str, secret: &str| {
+        [GRANT, ("client_id", id), ("client_secret", secret)].map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
     for (id, secret, header) in [(&basic.client_id, secret(&basic), false), (&post.client_id, secret(&post), true)] {
         let answer = if header {
             server.post("/token", &[GRANT], &[("authorization", &basic_header(id, &secret))]).await
@@ -39,7 +41,13 @@ async fn each_client_uses_the_method_it_registered(server: Server) {
         assert_eq!(answer.str("error"), "invalid_client", "{}", answer.text);
     }
     // A public client that sends a secret, and a confidential one that sends none.
-    let answer = server.post("/token", &[("grant_type", "refresh_token"), ("refresh_token", "x")], &[("authorization", &basic_header(&public.client_id, "s"))]).await;
+    let answer = server
+        .post(
+            "/token",
+            &[("grant_type", "refresh_token"), ("refresh_token", "x")],
+            &[("authorization", &basic_header(&public.client_id, "s"))],
+        )
+        .await;
     answer.refused(401, "invalid_client");
     server.post("/token", &[GRANT, ("client_id", &basic.client_id)], &[]).await.refused(401, "invalid_client");
     server.post("/token", &[GRANT], &[]).await.refused(401, "invalid_client");
@@ -50,14 +58,17 @@ async fn one_method_per_request(server: Server) {
     let client = server.machine(json!({})).await;
     let secret = client.secret.clone().unwrap();
     let header = basic_header(&client.client_id, &secret);
-    let both = server.post("/token", &[GRANT, ("client_id", &client.client_id), ("client_secret", &secret)], &[("authorization", &header)]).await;
+    let both = server
+        .post("/token", &[GRANT, ("client_id", &client.client_id), ("client_secret", &secret)], &[("authorization", &header)])
+        .await;
     both.refused(400, "invalid_request");
     // client_id beside Basic is no method, where it says the same.
     server.post("/token", &[GRANT, ("client_id", &client.client_id)], &[("authorization", &header)]).await.ok();
     let other = server.machine(json!({})).await;
     let mixed = server.post("/token", &[GRANT, ("client_id", &other.client_id)], &[("authorization", &header)]).await;
     assert!([400, 401].contains(&mixed.status), "{}", mixed.text);
-    let assertion = [GRANT, ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", "x.y.z")];
+    let assertion =
+        [GRANT, ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", "x.y.z")];
     let answer = server.post("/token", &assertion, &[("authorization", &header)]).await;
     assert!([400, 401].contains(&answer.status), "{}", answer.text);
     let answer = server.post("/token", &assertion, &[]).await;
@@ -78,7 +89,9 @@ async fn the_basic_header_is_read_strictly(server: Server) {
             raw::post(&server, "/token", &lines, b"grant_type=client_credentials").await
         }
     };
-    for fine in [format!("Authorization: Basic {good}"), format!("Authorization: basic {good}"), format!("authorization: BASIC {good}")] {
+    for fine in
+        [format!("Authorization: Basic {good}"), format!("Authorization: basic {good}"), format!("authorization: BASIC {good}")]
+    {
         let answer = send(vec![fine.clone()]).await;
         assert_eq!(raw::status(&answer), 200, "{fine}: {answer}");
     }
@@ -106,7 +119,8 @@ async fn unknown_client_and_wrong_secret_look_the_same(server: Server) {
     let client = server.machine(json!({})).await;
     let mut answers = Vec::new();
     for (id, secret) in [(client.client_id.as_str(), "wrong"), ("nobody-of-this-name", "wrong"), (client.client_id.as_str(), "")] {
-        let answer = server.post("/token", &[GRANT], &[("authorization", &basic_header(id, secret))]).await.refused(401, "invalid_client");
+        let answer =
+            server.post("/token", &[GRANT], &[("authorization", &basic_header(id, secret))]).await.refused(401, "invalid_client");
         assert!(answer.header("www-authenticate").starts_with("Basic "), "RFC 6749 §5.2: {:?}", answer.headers);
         answers.push((answer.json(), answer.header("www-authenticate").to_owned()));
     }
@@ -156,7 +170,10 @@ async fn odd_secrets_travel_through_basic(server: Server) {
 async fn empty_parameters_beside_basic_count_as_not_sent(server: Server) {
     let client = server.machine(json!({})).await;
     let header = basic_header(&client.client_id, client.secret.as_ref().unwrap());
-    server.post("/token", &[GRANT, ("client_id", ""), ("client_secret", ""), ("scope", "")], &[("authorization", &header)]).await.ok();
+    server
+        .post("/token", &[GRANT, ("client_id", ""), ("client_secret", ""), ("scope", "")], &[("authorization", &header)])
+        .await
+        .ok();
 }
 
 async fn every_endpoint_authenticates_alike(server: Server) {
@@ -164,7 +181,10 @@ async fn every_endpoint_authenticates_alike(server: Server) {
     let secret = client.secret.clone().unwrap();
     for path in ["/token", "/introspect", "/revoke"] {
         let fields = [GRANT, ("token", "x")];
-        server.post(path, &fields, &[("authorization", &basic_header(&client.client_id, "wrong"))]).await.refused(401, "invalid_client");
+        server
+            .post(path, &fields, &[("authorization", &basic_header(&client.client_id, "wrong"))])
+            .await
+            .refused(401, "invalid_client");
         server.post(path, &fields, &[("authorization", &basic_header("nobody", &secret))]).await.refused(401, "invalid_client");
         server.post(path, &fields, &[]).await.refused(401, "invalid_client");
         let posted = [GRANT, ("token", "x"), ("client_id", &client.client_id), ("client_secret", &secret)];

@@ -144,7 +144,12 @@ async fn a_code_is_bound_to_its_redirect_uri(server: Server) {
     let client = server.client(json!({ "redirect_uris": ["https://app.test/callback", "https://app.test/other"] })).await;
     for wrong in ["https://app.test/other", "https://app.test/callback/", "https://APP.test/callback"] {
         let back = alice.visit(&client, "openid").await;
-        let fields = [("grant_type", "authorization_code"), ("code", back.code()), ("redirect_uri", wrong), ("code_verifier", &back.verifier)];
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", back.code()),
+            ("redirect_uri", wrong),
+            ("code_verifier", &back.verifier),
+        ];
         client.token(&fields).await.refused(400, "invalid_grant");
     }
     let back = alice.visit(&client, "openid").await;
@@ -222,7 +227,12 @@ async fn sign_out(person: &Person) {
 async fn every_request_at_the_token_endpoint_is_read_strictly(server: Server) {
     let (server, alice, client) = server.actors().await;
     let back = alice.visit(&client, "openid").await;
-    let good = [("grant_type", "authorization_code"), ("code", back.code()), ("redirect_uri", &client.redirect_uri), ("code_verifier", &back.verifier)];
+    let good = [
+        ("grant_type", "authorization_code"),
+        ("code", back.code()),
+        ("redirect_uri", &client.redirect_uri),
+        ("code_verifier", &back.verifier),
+    ];
     for name in ["grant_type", "code", "redirect_uri", "code_verifier", "unknown"] {
         let fields: Vec<_> = good.iter().copied().chain([(name, "x"), (name, "x")]).collect();
         client.token(&fields).await.refused(400, "invalid_request");
@@ -233,21 +243,35 @@ async fn every_request_at_the_token_endpoint_is_read_strictly(server: Server) {
         answer.refused(400, "unsupported_grant_type");
     }
     let basic = crate::harness::basic_header(&client.client_id, client.secret.as_ref().unwrap());
-    for (content_type, body) in [("application/json", r#"{"grant_type":"client_credentials"}"#), ("text/plain", "grant_type=client_credentials"), ("multipart/form-data; boundary=x", "--x--")] {
+    for (content_type, body) in [
+        ("application/json", r#"{"grant_type":"client_credentials"}"#),
+        ("text/plain", "grant_type=client_credentials"),
+        ("multipart/form-data; boundary=x", "--x--"),
+    ] {
         let lines = [format!("Authorization: {basic}"), format!("Content-Type: {content_type}")];
         let answer = crate::harness::raw::post(&server, "/token", &[&lines[0], &lines[1]], body.as_bytes()).await;
         assert_eq!(crate::harness::raw::status(&answer), 400, "{answer}");
         assert!(answer.contains("invalid_request"), "{answer}");
     }
     let lines = [format!("Authorization: {basic}"), "Content-Type: application/x-www-form-urlencoded".to_owned()];
-    for (body, what) in [("grant_type=client_credentials&scope=%ff", "UTF-8"), ("grant_type=client_credentials&scope=%00", "NUL"), ("grant_type=%zz", "percent")] {
+    for (body, what) in [
+        ("grant_type=client_credentials&scope=%ff", "UTF-8"),
+        ("grant_type=client_credentials&scope=%00", "NUL"),
+        ("grant_type=%zz", "percent"),
+    ] {
         let answer = crate::harness::raw::post(&server, "/token", &[&lines[0], &lines[1]], body.as_bytes()).await;
         assert_eq!(crate::harness::raw::status(&answer), 400, "{what}: {answer}");
     }
     let huge = format!("grant_type=client_credentials&x={}", "y".repeat(70_000));
     let answer = crate::harness::raw::post(&server, "/token", &[&lines[0], &lines[1]], huge.as_bytes()).await;
     assert!([400, 413].contains(&crate::harness::raw::status(&answer)), "{answer}");
-    let several = crate::harness::raw::post(&server, "/token?grant_type=client_credentials", &[&lines[0], &lines[1]], b"grant_type=client_credentials").await;
+    let several = crate::harness::raw::post(
+        &server,
+        "/token?grant_type=client_credentials",
+        &[&lines[0], &lines[1]],
+        b"grant_type=client_credentials",
+    )
+    .await;
     assert_eq!(crate::harness::raw::status(&several), 400, "{several}");
     client.redeem(back.code(), &back.verifier).await.ok();
 }
@@ -264,7 +288,14 @@ async fn audiences_follow_the_resources(server: Server) {
     let audiences: Vec<&str> = access["aud"].as_array().unwrap().iter().map(|aud| aud.as_str().unwrap()).collect();
     assert!(audiences.contains(&"https://a.test/api") && audiences.contains(&"https://b.test/api"), "{audiences:?}");
     // RFC 8707 §2.2: the refresh names one of them, and the access token is narrowed to it.
-    let one = client.token(&[("grant_type", "refresh_token"), ("refresh_token", &tokens.str("refresh_token")), ("resource", "https://a.test/api")]).await.ok();
+    let one = client
+        .token(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", &tokens.str("refresh_token")),
+            ("resource", "https://a.test/api"),
+        ])
+        .await
+        .ok();
     let (_, access) = jwt(&one.str("access_token"));
     assert_eq!(access["aud"], "https://a.test/api");
     assert!(!access["scope"].as_str().unwrap().split(' ').any(|scope| scope == "b:read"), "{access}");
@@ -292,7 +323,11 @@ async fn algorithms_follow_client_and_resource(server: Server) {
     for name in ["RS256", "ES256", "EdDSA"] {
         let resource = format!("https://{}.test/api", name.to_lowercase());
         let scope = format!("{name}:read");
-        server.resource(json!({ "identifier": resource, "name": name, "scopes": [{ "name": scope }], "access_token_signing_alg": name })).await;
+        server
+            .resource(
+                json!({ "identifier": resource, "name": name, "scopes": [{ "name": scope }], "access_token_signing_alg": name }),
+            )
+            .await;
         let client = server.client(json!({ "scope": format!("openid {scope}"), "id_token_signed_response_alg": name })).await;
         let tokens = alice.tokens(&client, &format!("openid {scope}")).await;
         for token in ["id_token", "access_token"] {

@@ -30,7 +30,12 @@ async fn consent_page(person: &Person, request: &Request) -> Page {
 
 /// Whether the request passes without a page that asks.
 async fn is_silent(person: &Person, request: &Request) -> bool {
-    person.browser.get(request.url(person.browser.site())).await.location().is_some_and(|to| to.as_str().starts_with(request.get("redirect_uri").unwrap()))
+    person
+        .browser
+        .get(request.url(person.browser.site()))
+        .await
+        .location()
+        .is_some_and(|to| to.as_str().starts_with(request.get("redirect_uri").unwrap()))
 }
 
 async fn the_page_says_who_asks_for_what_and_where_it_leads(server: Server) {
@@ -43,7 +48,8 @@ async fn the_page_says_who_asks_for_what_and_where_it_leads(server: Server) {
         assert!(words.contains(expected), "{expected}: {words}");
     }
     assert!(!page.body.contains("<b>&co") && !page.body.contains("tracker.test"), "R-53: {}", page.body);
-    let values: Vec<String> = page.form().buttons.iter().filter(|button| button.0 == "decision").map(|button| button.1.clone()).collect();
+    let values: Vec<String> =
+        page.form().buttons.iter().filter(|button| button.0 == "decision").map(|button| button.1.clone()).collect();
     assert!(values.contains(&"allow".to_owned()) && values.contains(&"deny".to_owned()), "{values:?}");
     // The form carries an id, a token and the decision, and nothing of the request itself.
     for (name, value) in page.form().fields {
@@ -111,7 +117,9 @@ async fn a_first_party_client_skips_the_page_only_where_it_is_safe(server: Serve
     consent_page(&alice, &Request::of(&own).with("prompt", "consent")).await;
     let spa = server.public_client(json!({ "first_party": true })).await;
     assert!(is_silent(&alice, &Request::of(&spa)).await, "an https redirect off loopback");
-    let native = server.public_client(json!({ "first_party": true, "redirect_uris": ["http://127.0.0.1/cb"], "application_type": "native" })).await;
+    let native = server
+        .public_client(json!({ "first_party": true, "redirect_uris": ["http://127.0.0.1/cb"], "application_type": "native" }))
+        .await;
     consent_page(&alice, &Request::of(&native)).await;
 }
 
@@ -156,5 +164,9 @@ async fn the_decision_cannot_be_forged(server: Server) {
     }
     alice.browser.submit(&login, &[("username", &bob.username), ("password", &bob.password)]).await;
     let stale = alice.browser.submit(&page, &[("decision", "allow")]).await;
-    assert!(!stale.location().is_some_and(|to| to.as_str().contains("code=")), "alice's page authorized bob: {:?}", stale.location());
+    assert!(
+        !stale.location().is_some_and(|to| to.as_str().contains("code=")),
+        "alice's page authorized bob: {:?}",
+        stale.location()
+    );
 }

@@ -81,7 +81,9 @@ async fn wrong_issuer_in_a_clients_configuration(server: Server) {
 
 async fn missing_pkce(server: Server) {
     let (server, alice, client) = server.actors().await;
-    let trace = redirected(&alice, &Request::of(&client).without("code_challenge").without("code_challenge_method"), "invalid_request").await;
+    let trace =
+        redirected(&alice, &Request::of(&client).without("code_challenge").without("code_challenge_method"), "invalid_request")
+            .await;
     tells(&server.explain(&trace).await, &["code_challenge"], &["S256"]);
 }
 
@@ -97,7 +99,10 @@ async fn wrong_verifier(server: Server) {
 async fn wrong_secret(server: Server) {
     let client = server.machine(json!({})).await;
     let header = basic_header(&client.client_id, "not-the-secret-of-this-client");
-    let answer = server.post("/token", &[("grant_type", "client_credentials")], &[("authorization", &header)]).await.refused(401, "invalid_client");
+    let answer = server
+        .post("/token", &[("grant_type", "client_credentials")], &[("authorization", &header)])
+        .await
+        .refused(401, "invalid_client");
     let story = server.explain(&answer.trace_id()).await;
     tells(&story, &["secret"], &["rotate-secret"]);
     assert!(!words(&story).contains("not-the-secret"));
@@ -105,17 +110,27 @@ async fn wrong_secret(server: Server) {
 
 async fn wrong_client_authentication_method(server: Server) {
     let client = server.machine(json!({})).await;
-    let fields = [("grant_type", "client_credentials"), ("client_id", client.client_id.as_str()), ("client_secret", client.secret.as_deref().unwrap())];
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client.client_id.as_str()),
+        ("client_secret", client.secret.as_deref().unwrap()),
+    ];
     let answer = server.post("/token", &fields, &[]).await;
     assert_eq!(answer.str("error"), "invalid_client");
-    tells(&server.explain(&answer.trace_id()).await, &["client_secret_basic", "client_secret_post"], &["token_endpoint_auth_method"]);
+    tells(
+        &server.explain(&answer.trace_id()).await,
+        &["client_secret_basic", "client_secret_post"],
+        &["token_endpoint_auth_method"],
+    );
 }
 
 async fn unknown_client(server: Server) {
     let alice = server.person("alice").await;
     let page = alice.browser.get("/authorize?client_id=shop-staging&response_type=code").await;
     tells(&server.explain(&page.trace_id()).await, &["client"], &["client"]);
-    let answer = server.post("/token", &[("grant_type", "client_credentials")], &[("authorization", &basic_header("shop-staging", "x"))]).await;
+    let answer = server
+        .post("/token", &[("grant_type", "client_credentials")], &[("authorization", &basic_header("shop-staging", "x"))])
+        .await;
     tells(&server.explain(&answer.refused(401, "invalid_client").trace_id()).await, &["client"], &["client"]);
 }
 
@@ -223,14 +238,17 @@ async fn duplicated_parameter(server: Server) {
     let (server, alice, client) = server.actors().await;
     let page = alice.open(&Request::of(&client).and("client_id", &client.client_id)).await;
     tells(&server.explain(&page.trace_id()).await, &["client_id"], &["once"]);
-    let answer = client.token(&[("grant_type", "refresh_token"), ("grant_type", "refresh_token")]).await.refused(400, "invalid_request");
+    let answer =
+        client.token(&[("grant_type", "refresh_token"), ("grant_type", "refresh_token")]).await.refused(400, "invalid_request");
     tells(&server.explain(&answer.trace_id()).await, &["grant_type"], &["once"]);
 }
 
 async fn wrong_content_type(server: Server) {
     let client = server.machine(json!({})).await;
     let header = format!("Authorization: {}", basic_header(&client.client_id, client.secret.as_ref().unwrap()));
-    let answer = raw::post(&server, "/token", &[&header, "Content-Type: application/json"], b"{\"grant_type\":\"client_credentials\"}").await;
+    let answer =
+        raw::post(&server, "/token", &[&header, "Content-Type: application/json"], b"{\"grant_type\":\"client_credentials\"}")
+            .await;
     let trace = answer.lines().find_map(|line| line.to_lowercase().strip_prefix("chancery-trace-id: ").map(str::to_owned)).unwrap();
     tells(&server.explain(trace.trim()).await, &["application/json", "application/x-www-form-urlencoded"], &["content-type"]);
 }
@@ -240,7 +258,11 @@ async fn a_caller_sees_nothing_of_it(server: Server) {
     let other = server.client(json!({ "redirect_uris": ["https://secret-project.test/callback"] })).await;
     let page = alice.open(&Request::of(&other).with("redirect_uri", "https://guess.test/")).await;
     assert!(!page.body.contains("secret-project"), "{}", page.body);
-    assert!(page.body.contains("guess.test") && page.body.contains("redirect_uri"), "what was received may be shown: {}", page.body);
+    assert!(
+        page.body.contains("guess.test") && page.body.contains("redirect_uri"),
+        "what was received may be shown: {}",
+        page.body
+    );
     let back = alice.visit(&client, "openid").await;
     let answer = other.redeem(back.code(), &back.verifier).await;
     assert!(!answer.text.contains(&client.client_id), "{}", answer.text);

@@ -4,7 +4,11 @@ use serde_json::Value;
 
 use crate::harness::{Backend, Server, Setup, on_both, raw};
 
-on_both![both_documents_say_the_same, the_jwks_holds_public_members_only, an_unknown_path_is_not_found_and_never_an_error_of_the_server];
+on_both![
+    both_documents_say_the_same,
+    the_jwks_holds_public_members_only,
+    an_unknown_path_is_not_found_and_never_an_error_of_the_server
+];
 
 async fn both_documents_say_the_same(server: Server) {
     let document = server.metadata().await;
@@ -21,7 +25,12 @@ async fn both_documents_say_the_same(server: Server) {
         }
     }
     let list = |name: &str| -> Vec<String> {
-        document[name].as_array().unwrap_or_else(|| panic!("no {name}")).iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+        document[name]
+            .as_array()
+            .unwrap_or_else(|| panic!("no {name}"))
+            .iter()
+            .map(|item| item.as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(list("response_types_supported"), ["code"]);
     assert_eq!(list("code_challenge_methods_supported"), ["S256"]);
@@ -44,7 +53,9 @@ async fn both_documents_say_the_same(server: Server) {
         assert!(list(name).iter().any(|item| item == wanted), "{name} lacks {wanted}: {}", document[name]);
     }
     // What this server does not offer is not promised, and what it refuses is said (openid.md 32, 33).
-    for (name, refused) in [("grant_types_supported", "implicit"), ("grant_types_supported", "password"), ("response_modes_supported", "fragment")] {
+    for (name, refused) in
+        [("grant_types_supported", "implicit"), ("grant_types_supported", "password"), ("response_modes_supported", "fragment")]
+    {
         assert!(!list(name).iter().any(|item| item == refused), "{name} promises {refused}");
     }
     // Discovery 1.0 §3: request_uri_parameter_supported is true unless it is said to be false.
@@ -87,7 +98,15 @@ async fn the_jwks_holds_public_members_only(server: Server) {
 }
 
 async fn an_unknown_path_is_not_found_and_never_an_error_of_the_server(server: Server) {
-    for path in ["/.well-known/webfinger", "/.well-known/openid-configuration/", "/nowhere", "/token/", "//", "/%00", "/..%2f..%2fetc/passwd"] {
+    for path in [
+        "/.well-known/webfinger",
+        "/.well-known/openid-configuration/",
+        "/nowhere",
+        "/token/",
+        "//",
+        "/%00",
+        "/..%2f..%2fetc/passwd",
+    ] {
         let answer = raw::get(&server, path).await;
         assert!([400, 404].contains(&raw::status(&answer)), "{path}: {answer}");
     }

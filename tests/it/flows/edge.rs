@@ -37,7 +37,11 @@ async fn cors_is_for_registered_origins_and_never_with_credentials(server: Serve
             ("https://spa.test:8443", false),
             ("null", false),
         ] {
-            let asked = [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
+            let asked = [
+                ("origin", origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "authorization"),
+            ];
             let preflight = server.send(Method::OPTIONS, path, &asked, None).await;
             let answer = server.post(path, &[("client_id", &client.client_id)], &[("origin", origin)]).await;
             for (what, answer) in [("preflight", &preflight), ("answer", &answer)] {
@@ -92,7 +96,10 @@ async fn heads_and_bodies_have_limits(server: Server) {
     let many = (0..70).map(|number| format!("X-{number}: 1\r\n")).collect::<String>();
     let many = format!("GET /healthz HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\n{many}\r\n");
     assert!([400, 431].contains(&raw::status(&raw::send(&server, many.as_bytes()).await)));
-    let huge = format!("POST /token HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
+    let huge = format!(
+        "POST /token HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 70000\r\n\r\n{}",
+        "x".repeat(70_000)
+    );
     assert!([400, 413].contains(&raw::status(&raw::send(&server, huge.as_bytes()).await)));
     let claimed = b"POST /token HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99999999999\r\n\r\nx";
     assert!([400, 413].contains(&raw::status(&raw::send(&server, claimed).await)));
@@ -105,7 +112,8 @@ async fn heads_and_bodies_have_limits(server: Server) {
 }
 
 async fn every_answer_carries_a_trace_id_of_ours(server: Server) {
-    let first = server.send(Method::GET, "/nowhere", &[("chancery-trace-id", &"a".repeat(32)), ("x-request-id", "mine")], None).await;
+    let first =
+        server.send(Method::GET, "/nowhere", &[("chancery-trace-id", &"a".repeat(32)), ("x-request-id", "mine")], None).await;
     let second = server.get("/nowhere").await;
     assert_ne!(first.trace_id(), "a".repeat(32), "ours, not the caller's");
     assert_ne!(first.trace_id(), second.trace_id());
@@ -130,7 +138,20 @@ async fn broken_requests_never_break_the_server(server: Server) {
         "\r\nSet-Cookie: x=1".into(),
     ];
     for value in &hostile {
-        for name in ["state", "scope", "prompt", "max_age", "id_token_hint", "resource", "claims", "ui_locales", "login_hint", "redirect_uri", "client_id", "response_mode"] {
+        for name in [
+            "state",
+            "scope",
+            "prompt",
+            "max_age",
+            "id_token_hint",
+            "resource",
+            "claims",
+            "ui_locales",
+            "login_hint",
+            "redirect_uri",
+            "client_id",
+            "response_mode",
+        ] {
             let page = alice.browser.get(Request::of(&client).with(name, value).url(&server)).await;
             assert!(page.status < 500 && page.headers.get("x").is_none(), "{name}={value:?}: {}", page.status);
         }
@@ -144,10 +165,25 @@ async fn broken_requests_never_break_the_server(server: Server) {
             let query = url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
             assert!(alice.browser.get(format!("/logout?{query}")).await.status < 500);
         }
-        let page = alice.browser.get(format!("/login?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("interaction", value).append_pair("id", value).finish())).await;
+        let page = alice
+            .browser
+            .get(format!(
+                "/login?{}",
+                url::form_urlencoded::Serializer::new(String::new())
+                    .append_pair("interaction", value)
+                    .append_pair("id", value)
+                    .finish()
+            ))
+            .await;
         assert!(page.status < 500);
     }
-    for bytes in [&b"GET / HTTP/9.9\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\r\n\r\n\r\n", b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n"] {
+    for bytes in [
+        &b"GET / HTTP/9.9\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"\r\n\r\n\r\n",
+        b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    ] {
         raw::send(&server, bytes).await;
     }
     server.userinfo(&tokens.str("access_token")).await.ok();
@@ -182,7 +218,11 @@ async fn slow_connections_are_closed() {
         .start()
         .await;
     let mut open = Vec::new();
-    for sent in [&b""[..], b"GET /healthz HTTP/1.1\r\nHos", b"POST /token HTTP/1.1\r\nHost: id.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\nab"] {
+    for sent in [
+        &b""[..],
+        b"GET /healthz HTTP/1.1\r\nHos",
+        b"POST /token HTTP/1.1\r\nHost: id.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\nab",
+    ] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
         open.push(stream);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use crate::harness::{Browser, Page, Person, Request, Server, on_both};
 
 on_both![
@@ -75,13 +74,15 @@ async fn every_failing_branch_looks_the_same(server: Server) {
     }
 }
 
+type Fields = Vec<(String, String)>;
+
 /// login CSRF and forged forms.
 async fn a_form_needs_its_token_its_cookie_and_its_origin(server: Server) {
     let (server, alice, client) = server.actors().await;
     let credentials = [("username", alice.username.as_str()), ("password", alice.password.as_str())];
     let page = login_page(&alice, &Request::of(&client)).await;
     let form = page.form();
-    let filled = |change: &dyn Fn(&mut Vec<(String, String)>)| {
+    let filled = |change: &dyn Fn(&mut Fields)| {
         let mut fields = form.fields.clone();
         for (name, value) in credentials {
             fields.retain(|field| field.0 != name);
@@ -95,11 +96,18 @@ async fn a_form_needs_its_token_its_cookie_and_its_origin(server: Server) {
         async move { browser.send(reqwest::Method::POST, action.as_str(), Some(fields), &headers).await }
     };
     let ours = vec![("origin", "https://id.test"), ("sec-fetch-site", "same-origin")];
-    let hidden: Vec<String> = form.fields.iter().map(|field| field.0.clone()).filter(|name| name != "username" && name != "password").collect();
+    let hidden: Vec<String> =
+        form.fields.iter().map(|field| field.0.clone()).filter(|name| name != "username" && name != "password").collect();
     let csrf = hidden.iter().find(|name| name.contains("csrf")).expect("a CSRF token in the form").clone();
     for bad in [
         post(filled(&|fields| fields.retain(|field| field.0 != csrf)), ours.clone()).await,
-        post(filled(&|fields| fields.iter_mut().filter(|field| field.0 == csrf).for_each(|field| field.1 = "x".repeat(field.1.len()))), ours.clone()).await,
+        post(
+            filled(&|fields| {
+                fields.iter_mut().filter(|field| field.0 == csrf).for_each(|field| field.1 = "x".repeat(field.1.len()))
+            }),
+            ours.clone(),
+        )
+        .await,
         post(filled(&|_| ()), vec![("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")]).await,
         post(filled(&|_| ()), vec![("origin", "null"), ("sec-fetch-site", "cross-site")]).await,
         post(filled(&|_| ()), vec![("origin", "https://id.test"), ("sec-fetch-site", "cross-site")]).await,
@@ -112,7 +120,11 @@ async fn a_form_needs_its_token_its_cookie_and_its_origin(server: Server) {
     let mallory = server.person("mallory").await;
     let theirs = login_page(&mallory, &Request::of(&client)).await;
     let token = theirs.form().fields.iter().find(|field| field.0 == csrf).unwrap().1.clone();
-    let forged = post(filled(&|fields| fields.iter_mut().filter(|field| field.0 == csrf).for_each(|field| field.1 = token.clone())), ours.clone()).await;
+    let forged = post(
+        filled(&|fields| fields.iter_mut().filter(|field| field.0 == csrf).for_each(|field| field.1 = token.clone())),
+        ours.clone(),
+    )
+    .await;
     assert!((400..500).contains(&forged.status), "{}", forged.status);
     // And the honest form still works, from a browser that sends neither header, too (old ones do not).
     let good = post(filled(&|_| ()), vec![]).await;
@@ -147,7 +159,12 @@ async fn signing_in_gives_a_new_cookie_and_keeps_it_safe(server: Server) {
     let fresh = alice.browser.cookies()["__Host-chancery-session"].clone();
     assert_ne!(fresh, value, "a new id at login");
     // The old one is dead on the server, not only forgotten by the browser.
-    let thief = Person { browser: Browser::new(alice.browser.site().clone()), username: String::new(), password: String::new(), sub: String::new() };
+    let thief = Person {
+        browser: Browser::new(alice.browser.site().clone()),
+        username: String::new(),
+        password: String::new(),
+        sub: String::new(),
+    };
     thief.browser.set_cookie("__Host-chancery-session", &value);
     let back = thief.answer(&Request::of(&client).with("prompt", "none")).await.unwrap();
     back.refused("login_required");
@@ -179,11 +196,17 @@ async fn pages_carry_the_headers_of_a_page(server: Server) {
 /// counted before hashing, by account and by address; a stranger cannot lock a victim out for ever.
 async fn guesses_are_slowed_down_and_never_lock_for_ever(server: Server) {
     let (server, alice, client) = server.actors().await;
-    let mallory = Person { browser: Browser::new(server.site()), username: alice.username.to_uppercase(), password: "guess".into(), sub: String::new() };
+    let mallory = Person {
+        browser: Browser::new(server.site()),
+        username: alice.username.to_uppercase(),
+        password: "guess".into(),
+        sub: String::new(),
+    };
     let mut slowed = None;
     for guess in 0..30 {
         let page = login_page(&mallory, &Request::of(&client)).await;
-        let refused = mallory.browser.submit(&page, &[("username", &mallory.username), ("password", &format!("guess {guess}"))]).await;
+        let refused =
+            mallory.browser.submit(&page, &[("username", &mallory.username), ("password", &format!("guess {guess}"))]).await;
         if refused.status == 429 {
             assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
             slowed = Some(guess);

@@ -60,9 +60,13 @@ async fn a_hint_and_a_registered_uri_lead_back_with_the_state(server: Server) {
     }
     // By POST, too.
     let hint = alice.tokens(&client, "openid").await.str("id_token");
-    let fields = [("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", "https://app.test/bye"), ("client_id", &client.client_id)];
+    let fields =
+        [("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", "https://app.test/bye"), ("client_id", &client.client_id)];
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let page = alice.browser.send(reqwest::Method::POST, "/logout", Some(fields), &[("origin", "https://app.test"), ("sec-fetch-site", "cross-site")]).await;
+    let page = alice
+        .browser
+        .send(reqwest::Method::POST, "/logout", Some(fields), &[("origin", "https://app.test"), ("sec-fetch-site", "cross-site")])
+        .await;
     let done = finish(&alice, page).await;
     assert_eq!(done.location().map(String::from).as_deref(), Some("https://app.test/bye"), "{} {}", done.status, done.body);
 }
@@ -147,9 +151,20 @@ async fn the_form_cannot_be_forged(server: Server) {
     let page = alice.browser.get("/logout").await;
     let form = page.form();
     let fields: Vec<_> = form.fields.iter().cloned().chain([("decision".to_owned(), "allow".to_owned())]).collect();
-    let cross = alice.browser.send(reqwest::Method::POST, form.action.as_str(), Some(fields), &[("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")]).await;
+    let cross = alice
+        .browser
+        .send(
+            reqwest::Method::POST,
+            form.action.as_str(),
+            Some(fields),
+            &[("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")],
+        )
+        .await;
     assert!(cross.status < 500);
-    let bare = alice.browser.send(reqwest::Method::POST, form.action.as_str(), Some(vec![("decision".to_owned(), "allow".to_owned())]), &[]).await;
+    let bare = alice
+        .browser
+        .send(reqwest::Method::POST, form.action.as_str(), Some(vec![("decision".to_owned(), "allow".to_owned())]), &[])
+        .await;
     assert!(bare.status < 500);
     assert!(is_signed_in(&alice, Request::of(&client)).await);
 }

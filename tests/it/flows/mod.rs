@@ -60,15 +60,15 @@
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
-//! | R-76 | `edge::slow_connections_are_closed`, `binary::a_signal_drains`, the accept loop's own tests |
+//! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
 //! | R-81 | `discovery::the_host_header_changes_nothing` |
-//! | R-82 | `binary::what_is_unsafe_refuses_to_start_with_one_clear_line`, `binary::another_master_key_is_refused` |
+//! | R-82 | `serve::the_server_refuses_to_start_where_it_would_be_unsafe`, `serve::a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing` |
 //! | R-83 | `refresh::a_token_is_of_one_length_and_not_stored` reads a copy of the database; `src/seal` holds the rest |
-//! | R-84 | `binary::logs_hold_no_secrets` |
+//! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent` |
 //! | R-85 | `edge::what_must_not_be_cached_is_not` |
 //! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
 //! | R-87 | a runbook is a page for operators, not an endpoint; the commands that it uses are tested in `src/cli` |
@@ -76,7 +76,7 @@
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
 //! | R-90 | `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
-//! | R-92 | `binary::a_signal_drains` |
+//! | R-92 | `process::sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0` |
 //! | R-93 | `tests/it/storage`: the sweep of each table |
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 

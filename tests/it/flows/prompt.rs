@@ -75,7 +75,9 @@ async fn max_age_is_measured_when_the_login_completes(server: Server) {
         page = match page.location() {
             Some(to) if to.as_str().starts_with(&client.redirect_uri) => break,
             Some(_) => alice.browser.follow(&page).await,
-            None if page.is_login() => alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await,
+            None if page.is_login() => {
+                alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await
+            }
             None => alice.browser.submit(&page, &[("decision", "allow")]).await,
         };
     }
@@ -98,7 +100,10 @@ async fn a_hint_names_the_person(server: Server) {
     forged.replace_range(forged.len() - 4.., "AAAA");
     alice.arrive(&Request::of(&client).with("id_token_hint", &forged)).await.refused("invalid_request");
     alice.arrive(&Request::of(&client).with("id_token_hint", &tokens.str("access_token"))).await.refused("invalid_request");
-    alice.arrive(&Request::of(&client).with("id_token_hint", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.")).await.refused("invalid_request");
+    alice
+        .arrive(&Request::of(&client).with("id_token_hint", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."))
+        .await
+        .refused("invalid_request");
 }
 
 async fn select_account_offers_the_account_and_another(server: Server) {

@@ -69,7 +69,8 @@ async fn concurrent_refreshes_leave_one_live_head(server: Server) {
             let answers: Vec<Answer> = answers.into_iter().map(|answer| answer.unwrap().ok()).collect();
             let heads: std::collections::BTreeSet<String> = answers.iter().map(|answer| answer.str("refresh_token")).collect();
             assert_eq!(heads.len(), 1, "round {round}: all hold the same head");
-            let jtis: std::collections::BTreeSet<String> = answers.iter().map(|answer| jwt(&answer.str("access_token")).1["jti"].to_string()).collect();
+            let jtis: std::collections::BTreeSet<String> =
+                answers.iter().map(|answer| jwt(&answer.str("access_token")).1["jti"].to_string()).collect();
             assert_eq!(jtis.len(), 20);
             client.refresh(heads.first().unwrap()).await.ok();
         }
@@ -135,7 +136,9 @@ async fn a_disable_between_read_and_write_wins(server: Server) {
         let mut work = Vec::new();
         for index in 0..6 {
             let (client, token, back) = (through(index), tokens.str("refresh_token"), back.clone());
-            work.push(tokio::spawn(async move { if index < 3 { client.refresh(&token).await } else { client.redeem(back.code(), &back.verifier).await } }));
+            work.push(tokio::spawn(async move {
+                if index < 3 { client.refresh(&token).await } else { client.redeem(back.code(), &back.verifier).await }
+            }));
         }
         tokio::time::sleep(Duration::from_millis(round as u64 % 5)).await;
         server.disable_user(&alice).await;
@@ -166,7 +169,11 @@ async fn one_consent_answered_twice_gives_one_code(server: Server) {
             tokio::spawn(async move { alice.browser.submit(&page, &[("decision", "allow")]).await })
         }))
         .await;
-        let codes = answers.into_iter().map(Result::unwrap).filter(|page| page.location().is_some_and(|to| to.as_str().contains("code="))).count();
+        let codes = answers
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|page| page.location().is_some_and(|to| to.as_str().contains("code=")))
+            .count();
         assert_eq!(codes, 1);
     }
     drop(server);
@@ -186,7 +193,8 @@ async fn replicas_agree_about_everything(server: Server) {
     elsewhere.revoke(&renewed.str("access_token")).await.ok();
     server.userinfo(&renewed.str("access_token")).await.refused(401, "invalid_token");
     // A session that began here is known there.
-    let page = alice.browser.through(replica.site()).get(crate::harness::Request::of(&client).with("prompt", "none").url(&replica)).await;
+    let page =
+        alice.browser.through(replica.site()).get(crate::harness::Request::of(&client).with("prompt", "none").url(&replica)).await;
     assert!(page.location().unwrap().as_str().contains("code="));
 }
 

@@ -209,7 +209,8 @@ async fn a_refused_presentation_changes_nothing(server: Server) {
 /// R-45, RFC 6749 §6.
 async fn scope_narrows_one_access_token_only(server: Server) {
     let (_, alice, client) = server.actors().await;
-    let back = alice.arrive(&Request::of(&client).with("scope", "openid email profile offline_access").with("prompt", "consent")).await;
+    let back =
+        alice.arrive(&Request::of(&client).with("scope", "openid email profile offline_access").with("prompt", "consent")).await;
     let tokens = client.redeem(back.code(), &back.verifier).await.ok();
     let refresh = |refresh_token: String, scope: &'static str| {
         let client = client.clone();

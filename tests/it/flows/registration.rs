@@ -4,7 +4,11 @@ use serde_json::json;
 
 use crate::harness::{Server, on_both};
 
-on_both![redirect_uris_that_nobody_should_register_are_refused, an_update_is_checked_as_a_whole, members_that_nobody_reads_are_refused];
+on_both![
+    redirect_uris_that_nobody_should_register_are_refused,
+    an_update_is_checked_as_a_whole,
+    members_that_nobody_reads_are_refused
+];
 
 /// R-15, trap X-1.
 async fn redirect_uris_that_nobody_should_register_are_refused(server: Server) {
@@ -41,8 +45,21 @@ async fn redirect_uris_that_nobody_should_register_are_refused(server: Server) {
     ] {
         assert!(server.try_client(json!({ "redirect_uris": [bad] })).await.is_err(), "{bad:?} was registered");
     }
-    for good in ["https://app.test/cb?tenant=1", "http://localhost:3000/cb", "http://127.0.0.1/cb", "http://[::1]:8080/cb", "com.example.app:/cb", "com.example.app://cb"] {
-        assert!(server.try_client(json!({ "redirect_uris": [good], "application_type": "native", "token_endpoint_auth_method": "none" })).await.is_ok(), "{good:?} was refused");
+    for good in [
+        "https://app.test/cb?tenant=1",
+        "http://localhost:3000/cb",
+        "http://127.0.0.1/cb",
+        "http://[::1]:8080/cb",
+        "com.example.app:/cb",
+        "com.example.app://cb",
+    ] {
+        assert!(
+            server
+                .try_client(json!({ "redirect_uris": [good], "application_type": "native", "token_endpoint_auth_method": "none" }))
+                .await
+                .is_ok(),
+            "{good:?} was refused"
+        );
     }
 }
 
@@ -67,7 +84,12 @@ async fn an_update_is_checked_as_a_whole(server: Server) {
 }
 
 async fn members_that_nobody_reads_are_refused(server: Server) {
-    for bad in [json!({ "redirect_uri": "https://app.test/cb" }), json!({ "grant_types": "authorization_code" }), json!({ "require_pkce": "no" }), json!({ "scope": ["openid"] })] {
+    for bad in [
+        json!({ "redirect_uri": "https://app.test/cb" }),
+        json!({ "grant_types": "authorization_code" }),
+        json!({ "require_pkce": "no" }),
+        json!({ "scope": ["openid"] }),
+    ] {
         assert!(server.try_client(bad.clone()).await.is_err(), "{bad} was accepted");
     }
 }

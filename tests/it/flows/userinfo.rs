@@ -46,8 +46,20 @@ async fn each_scope_gives_exactly_its_claims(server: Server) {
     assert_eq!(claims_of("openid address").await, json!({ "address": address }));
     let profile = claims_of("openid profile").await;
     let expected = [
-        "birthdate", "family_name", "gender", "given_name", "locale", "middle_name", "name", "nickname", "picture", "preferred_username",
-        "profile", "updated_at", "website", "zoneinfo",
+        "birthdate",
+        "family_name",
+        "gender",
+        "given_name",
+        "locale",
+        "middle_name",
+        "name",
+        "nickname",
+        "picture",
+        "preferred_username",
+        "profile",
+        "updated_at",
+        "website",
+        "zoneinfo",
     ];
     let mut found = names(&profile);
     found.sort();
@@ -83,7 +95,11 @@ async fn what_is_no_token_is_refused_with_a_challenge(server: Server) {
     // RFC 6750 §3.1: no error code where no token was sent.
     let none = server.get("/userinfo").await;
     assert_eq!(none.status, 401);
-    assert!(none.header("www-authenticate").starts_with("Bearer") && !none.header("www-authenticate").contains("error="), "{:?}", none.headers);
+    assert!(
+        none.header("www-authenticate").starts_with("Bearer") && !none.header("www-authenticate").contains("error="),
+        "{:?}",
+        none.headers
+    );
     let tokens = alice.tokens(&client, "openid").await;
     let token = tokens.str("access_token");
     let parts: Vec<&str> = token.split('.').collect();

@@ -78,7 +78,8 @@ fn both_databases_have_the_same_migrations() {
 #[test]
 fn the_other_languages_are_pinned() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let manifest: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(tests.join("clients/package.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(tests.join("clients/package.json")).unwrap()).unwrap();
     for (name, version) in manifest["dependencies"].as_object().unwrap() {
         assert!(version.as_str().unwrap().starts_with(|letter: char| letter.is_ascii_digit()), "{name} {version}");
     }

@@ -53,7 +53,8 @@ impl Page {
         let mut fields = Vec::new();
         let mut buttons = Vec::new();
         for element in form.select(&selector("input, button, select")) {
-            let kind = attribute(element, "type").unwrap_or_else(|| if element.value().name() == "button" { "submit" } else { "text" }.into());
+            let kind = attribute(element, "type")
+                .unwrap_or_else(|| if element.value().name() == "button" { "submit" } else { "text" }.into());
             let Some(name) = attribute(element, "name") else { continue };
             let value = attribute(element, "value").unwrap_or_default();
             match kind.as_str() {
@@ -64,16 +65,15 @@ impl Page {
             }
         }
         let action = attribute(form, "action").filter(|action| !action.is_empty());
-        Some(Form {
-            action: action.map_or_else(|| self.url.clone(), |action| self.url.join(&action).unwrap()),
-            fields,
-            buttons,
-        })
+        Some(Form { action: action.map_or_else(|| self.url.clone(), |action| self.url.join(&action).unwrap()), fields, buttons })
     }
 
     /// The text of the first element that the CSS selector finds.
     pub fn text(&self, css: &str) -> Option<String> {
-        Html::parse_document(&self.body).select(&selector(css)).next().map(|element| element.text().collect::<String>().trim().to_owned())
+        Html::parse_document(&self.body)
+            .select(&selector(css))
+            .next()
+            .map(|element| element.text().collect::<String>().trim().to_owned())
     }
 
     /// The trace id that an error page shows.
@@ -153,7 +153,8 @@ impl Browser {
             }
         }
         let origin = page.url.origin().ascii_serialization();
-        self.send(Method::POST, form.action.as_str(), Some(form.fields), &[("origin", &origin), ("sec-fetch-site", "same-origin")]).await
+        self.send(Method::POST, form.action.as_str(), Some(form.fields), &[("origin", &origin), ("sec-fetch-site", "same-origin")])
+            .await
     }
 
     /// Any request, with the cookies of this browser.

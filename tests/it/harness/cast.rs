@@ -36,7 +36,11 @@ impl Server {
 
     /// Somebody with an account and a password.
     pub async fn person(&self, name: &str) -> Person {
-        self.person_with(name, json!({ "name": format!("{name} Example"), "email": format!("{name}@example.com"), "email_verified": true })).await
+        self.person_with(
+            name,
+            json!({ "name": format!("{name} Example"), "email": format!("{name}@example.com"), "email_verified": true }),
+        )
+        .await
     }
 
     /// Somebody with these claims.
@@ -171,7 +175,10 @@ impl Server {
             }
             Backend::Postgres => {
                 let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
-                let tables = sqlx::query("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'").fetch_all(&mut connection).await.unwrap();
+                let tables = sqlx::query("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'")
+                    .fetch_all(&mut connection)
+                    .await
+                    .unwrap();
                 let mut bytes = Vec::new();
                 for table in tables {
                     let query = format!("SELECT t::text AS row FROM \"{}\" t", table.get::<String, _>("name"));
@@ -180,7 +187,11 @@ impl Server {
                         bytes.extend_from_slice(text.as_bytes());
                         for hex in text.split("\\x").skip(1) {
                             let digits: Vec<u8> = hex.bytes().take_while(u8::is_ascii_hexdigit).collect();
-                            bytes.extend(digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()));
+                            bytes.extend(
+                                digits
+                                    .chunks_exact(2)
+                                    .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()),
+                            );
                         }
                     }
                 }

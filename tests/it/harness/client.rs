@@ -103,7 +103,12 @@ impl Client {
 
     /// RFC 6749 §4.1.3 with the verifier of RFC 7636 §4.5.
     pub async fn redeem(&self, code: &str, verifier: &str) -> Answer {
-        let fields = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", &self.redirect_uri), ("code_verifier", verifier)];
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", verifier),
+        ];
         self.token(&fields).await
     }
 

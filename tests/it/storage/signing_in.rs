@@ -200,9 +200,9 @@ on_both! {
 
     async fn whatever_changes_between_reading_and_writing_stops_a_redemption_and_a_rotation(kind) {
         #[derive(Debug, Clone, Copy)]
-        enum Change { DisableUser, DisableClient, EndSession, EndGrant, RemoveClient, ChangePassword, SignOut, Withdraw }
-        use Change::{ChangePassword, DisableClient, DisableUser, EndGrant, EndSession, RemoveClient, SignOut, Withdraw};
-        for change in [DisableUser, DisableClient, EndSession, EndGrant, RemoveClient, ChangePassword, SignOut, Withdraw] {
+        enum Change { DisableUser, DisableClient, EndSession, EndGrant, RemoveClient, NewPassword, SignOut, Withdraw }
+        use Change::{NewPassword, DisableClient, DisableUser, EndGrant, EndSession, RemoveClient, SignOut, Withdraw};
+        for change in [DisableUser, DisableClient, EndSession, EndGrant, RemoveClient, NewPassword, SignOut, Withdraw] {
             let world = World::new(kind).await;
             let db = &world.store.db;
             let (redeemed, family) = world.redeemed(false).await;
@@ -217,7 +217,7 @@ on_both! {
                     grants::end(&other, redeemed.grant.id, "test", at(2), Some(&event("x"))).await
                 }
                 RemoveClient => clients::remove(&other, "app", at(2), &event("x")).await,
-                ChangePassword => users::set_password(&other, world.user.id, "$new$", at(2), &event("x")).await,
+                NewPassword => users::set_password(&other, world.user.id, "$new$", at(2), &event("x")).await,
                 SignOut => users::sign_out(&other, world.user.id, at(2), &event("x")).await,
                 Withdraw => consents::withdraw(&other, world.user.id, "app", at(2), &event("x")).await,
             }.unwrap());
