@@ -1,5 +1,7 @@
 //! What must not change unseen: the routes, and what the pure core may know.
 
+mod readme;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
