@@ -38,7 +38,7 @@ pub struct Decision {
     pub trace_id: String,
     /// The route's pattern.
     pub endpoint: String,
-    /// A client that exists; `None` if it is not known who asked.
+    /// The client that asked; `None` if that is not known.
     pub client_id: Option<String>,
     pub address_prefix: Prefix,
     pub reason: Reason,
@@ -86,7 +86,12 @@ impl Decisions {
     }
 
     /// Puts a decision on record, or only counts it. Never waits.
-    pub fn record(&self, decision: Decision) {
+    pub fn record(&self, mut decision: Decision) {
+        // Handlers name the client that was claimed. Of these it is known that it does not exist, or not known that it does: then
+        // what was claimed may be anything, a secret in the wrong place for one.
+        if matches!(decision.reason, Reason::UnknownClient { .. } | Reason::StorageUnavailable { .. }) {
+            decision.client_id = None;
+        }
         let in_full = self.0.window.lock().unwrap_or_else(PoisonError::into_inner).admit(&decision);
         if in_full && self.0.queue.try_send(Message::Decided(Box::new(decision))).is_err() {
             metrics::counter!("chancery_decisions_lost_total").increment(1);

@@ -78,7 +78,11 @@ on_both! {
         let recorder = Decisions::start(store.db.clone(), keyed());
         let typed = "correct-horse-battery-staple";
         recorder.record(decision(&"a".repeat(32), Reason::SignInFailed { branch: SignInBranch::UnknownUser, identifier: typed.to_owned() }));
-        recorder.record(decision(&"b".repeat(32), Reason::UnknownClient { client_id: typed.to_owned() }));
+        let claimed = Decision {
+            client_id: Some(typed.to_owned()),
+            ..decision(&"b".repeat(32), Reason::UnknownClient { client_id: typed.to_owned() })
+        };
+        recorder.record(claimed);
         recorder.record(decision(
             &"c".repeat(32),
             Reason::MalformedParameter { name: "client_secret".to_owned(), received: typed.to_owned(), detail: String::new() },
