@@ -9,7 +9,7 @@ use super::reader::Section;
 /// The reverse proxies in front of this server.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
-    /// Addresses and networks whose `Forwarded` and `X-Forwarded-For` are believed, for the client's address alone.
+    /// Addresses and networks whose `X-Forwarded-For` is believed, for the client's address alone.
     pub trusted: Vec<IpNet>,
 }
 
