@@ -67,6 +67,9 @@ fn public(app: &Arc<App>) -> Router {
         .route(&page(&format!("{}/{{file}}", paths::ASSETS)), get(asset))
         .route("/favicon.ico", get(favicon))
         .route("/robots.txt", get(robots));
+    if let Some(text) = app.config.security_txt.render() {
+        own = own.route("/.well-known/security.txt", get(async move || text));
+    }
     if app.demo {
         own = own.route(&page(paths::DEMO), get(browser::demo::get));
     }

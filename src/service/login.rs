@@ -46,7 +46,7 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
 
     let found = users::credentials(&app.db, &username).await?;
     let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
-    let verified = app.passwords.verify(attempt.password.clone(), stored).await;
+    let verified = app.passwords.verify(attempt.password.clone(), stored.clone()).await;
     let matches = match verified {
         Ok(matches) => matches,
         Err(PasswordError::Overloaded { retry_after }) => return Err(Reason::Overloaded { retry_after }),
@@ -69,7 +69,25 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
             return Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(&username) });
         }
     };
+    if let Some(stored) = stored {
+        renew_hash(app, &user, &stored, attempt.password).await;
+    }
     begin_session(app, user, browser, now).await
+}
+
+/// Hashes a password anew that was hashed with other parameters than those configured now: the moment of a successful sign-in is the
+/// only one at which it is known. Not being able to is no reason to turn the person away.
+async fn renew_hash(app: &App, user: &User, stored: &str, password: Secret<String>) {
+    if !app.passwords.needs_rehash(stored) {
+        return;
+    }
+    match app.passwords.hash(password).await {
+        Ok(fresh) => match users::rehash(&app.db, user.id, stored, &fresh).await {
+            Ok(renewed) => tracing::debug!(renewed, "a password was hashed anew with the configured parameters"),
+            Err(error) => tracing::warn!(%error, "a password hash could not be renewed"),
+        },
+        Err(error) => tracing::debug!(%error, "a password hash is renewed another time"),
+    }
 }
 
 async fn begin_session(app: &App, user: User, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {

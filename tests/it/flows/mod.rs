@@ -72,7 +72,7 @@
 //! | R-85 | `edge::what_must_not_be_cached_is_not` |
 //! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
 //! | R-87 | a runbook is a page for operators, not an endpoint; the commands that it uses are tested in `src/cli` |
-//! | R-88 | `edge::health_says_nothing_else` (no debug endpoints); core dumps and wiping are in `src/cli/serve.rs` and `src/secret.rs` |
+//! | R-88 | `edge::health_says_nothing_else` (no debug endpoints); core dumps and wiping are in `src/cli/mod.rs` and `src/secret.rs` |
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
 //! | R-90 | `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
@@ -94,6 +94,7 @@ mod health;
 mod introspect_revoke;
 mod login;
 mod logout;
+mod passwords;
 mod process;
 mod prompt;
 mod races;

@@ -323,3 +323,19 @@ async fn healthcheck_tells_a_running_server_from_none() {
     assert_eq!(machine.run(&["healthcheck"]), "ready\n");
     server.stop();
 }
+
+#[tokio::test]
+async fn security_txt_is_served_once_a_contact_is_configured() {
+    let mut machine = Machine::sqlite();
+    let ask = |machine: &Machine| reqwest::get(format!("{}/.well-known/security.txt", machine.issuer));
+    let server = machine.start(&["serve"]).await;
+    assert_eq!(ask(&machine).await.unwrap().status(), 404);
+    server.stop();
+    machine.set("CHANCERY_SECURITY_TXT__CONTACT", "mailto:security@example.com");
+    machine.set("CHANCERY_SECURITY_TXT__EXPIRES", "2030-01-01T00:00:00Z");
+    let server = machine.start(&["serve"]).await;
+    let answer = ask(&machine).await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert_eq!(answer.text().await.unwrap(), "Contact: mailto:security@example.com\nExpires: 2030-01-01T00:00:00Z\n");
+    server.stop();
+}
