@@ -339,3 +339,37 @@ fn the_reference_names_every_short_variable() {
         assert!(REFERENCE.contains(&format!("# {alias}. ")), "{alias}");
     }
 }
+
+/// Keys that deployments may set by name already, and that nothing reads yet: [`Config::check_serving`] refuses those of `[tls]`, and
+/// without a fetcher there is nothing that `[outbound]` could restrict.
+const NOT_READ_YET: [&str; 4] = ["outbound.allow", "outbound.extra_ca_file", "tls.certificate_file", "tls.private_key_file"];
+
+#[test]
+fn no_key_is_offered_that_nothing_reads() {
+    let mut sources = String::new();
+    let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("src/config") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let is_read = |key: &str| {
+        let field = format!(".{key}");
+        sources
+            .match_indices(&field)
+            .any(|(at, _)| !sources[at + field.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    let unread: Vec<String> = Config::known()
+        .into_iter()
+        .filter(|known| known.kind != KnownKind::SecretFile)
+        // `security_txt` is read as a whole, by its own `render`.
+        .filter(|known| !is_read(if known.section == "security_txt" { "security_txt" } else { &known.key }))
+        .map(|known| format!("{}.{}", known.section, known.key))
+        .collect();
+    assert_eq!(unread, NOT_READ_YET);
+}
