@@ -191,7 +191,8 @@ async fn a_statement_that_runs_too_long_on_postgres_is_cancelled_and_the_pool_li
     .await;
     let started = Instant::now();
     let refused = db.all("SELECT 1 AS one FROM pg_sleep(5)", args![]).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    let refused = refused.map(drop);
+    assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("57014")), "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(3));
     db.execute(WRITE, args![1]).await.unwrap();
 }
@@ -231,7 +232,10 @@ async fn a_lost_postgres_is_unavailable_within_the_acquire_timeout_and_comes_bac
 
 #[tokio::test]
 async fn a_database_url_must_be_one_of_ours_and_name_a_user() {
-    for url in ["mysql://root@localhost/x", "", "postgres://localhost/x"] {
-        assert!(matches!(Db::connect(&DatabaseConfig::new(url)).await, Err(StoreError::Unavailable(_))), "{url}");
+    for (url, expected) in
+        [("mysql://root@localhost/x", "begin with"), ("", "begin with"), ("postgres://localhost/x", "names no user")]
+    {
+        let refused = Db::connect(&DatabaseConfig::new(url)).await.map(drop);
+        assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains(expected)), "{url}: {refused:?}");
     }
 }

@@ -71,3 +71,77 @@ on_both! {
         assert!(matches!(migrate::run(&store.db, NOW).await, Err(StoreError::Schema(_))));
     }
 }
+
+/// Tables that stay small, or are read whole on purpose.
+const READ_WHOLE: &[&str] =
+    &["schema_migrations", "sqlite_schema", "meta", "data_keys", "signing_keys", "resources", "json_each", "always"];
+
+#[tokio::test]
+async fn no_statement_reads_through_a_table_that_grows() {
+    let store = Store::empty(chancery::storage::Kind::Sqlite).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let mut scans = Vec::new();
+    for (name, sql) in chancery::storage::statements() {
+        let text = sql.text(chancery::storage::Kind::Sqlite);
+        if name.ends_with("migrate::CREATE") {
+            continue;
+        }
+        let parameters = (1..=99).take_while(|number| text.contains(&format!("${number}"))).count();
+        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {text}").into_boxed_str());
+        let values = vec![chancery::storage::Value::Int(None); parameters];
+        for row in store.db.transaction("explain", move |tx| Box::pin(async move { tx.all(explain, values).await })).await.unwrap()
+        {
+            let row: chancery::storage::Row = row;
+            let step: String = row.get("detail").unwrap();
+            let mut words = step.split(' ');
+            let (verb, table) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            // In the order of an index and with a LIMIT it is a page, not the table.
+            let by_index = step.contains("INDEX");
+            // What a page of clients was read into.
+            let page = name.ends_with("clients::LIST") && table == "c";
+            if verb == "SCAN"
+                && !page
+                && !by_index
+                && !READ_WHOLE.contains(&table)
+                && !step.contains("VIRTUAL TABLE")
+                && !step.contains("CONSTANT")
+            {
+                scans.push(format!("{name}: {step}"));
+            }
+        }
+    }
+    assert!(scans.is_empty(), "{}", scans.join("\n"));
+}
+
+#[test]
+fn sql_stands_in_the_statements_of_its_aggregate_and_drivers_in_db_rs() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut folders = vec![src.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let name = path.strip_prefix(&src).unwrap().display().to_string();
+            if name != "storage/db.rs" && text.contains("sqlx::") {
+                wrong.push(format!("{name} names a SQL driver"));
+            }
+            let verb = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "PRAGMA "].iter().find(|verb| {
+                let call = |name: &str| text.contains(&format!(".{name}(\"{verb}"));
+                call("optional")
+                    || call("all")
+                    || call("execute")
+                    || call("returning")
+                    || text.contains(&format!("Sql::Both(\"{verb}"))
+            });
+            if let Some(verb) = verb.filter(|_| name != "storage/db.rs") {
+                wrong.push(format!("{name} has SQL outside of `statements!`: {verb}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -268,7 +268,7 @@ on_both! {
         sessions::end(db, world.session.id, at(2), "signed out", None).await.unwrap();
         assert!(is_dead(&world, online.id, &online_code.digest).await);
         assert!(!is_dead(&world, offline.id, &offline_code.digest).await);
-        assert!(!interactions::consume(db, &waiting, at(3)).await.unwrap());
+        assert!(interactions::consume(db, &waiting, at(3)).await.unwrap(), "whoever signs in next answers it");
         let family = families::find(db, online.id).await.unwrap().unwrap().family;
         assert_eq!((family.ended_at, family.ended_because.as_deref()), (Some(at(2)), Some("signed out")));
         assert!(codes::redeem(db, world.redeem(&offline_code, None)).await.unwrap());
@@ -288,8 +288,13 @@ on_both! {
 
         let (_, family) = world.redeemed(true).await;
         let code = world.code(true).await;
+        let (alices, of_bob) = (digest(), digest());
+        interactions::insert(db, &alices, &Interaction { session_id: Some(world.session.id), ..interaction(&world) }).await.unwrap();
+        interactions::insert(db, &of_bob, &Interaction { session_id: Some(bobs.id), ..interaction(&world) }).await.unwrap();
         assert!(users::set_enabled(db, world.user.id, false, at(2), &event("user.disable")).await.unwrap());
         assert!(is_dead(&world, family.id, &code.digest).await);
+        assert!(!interactions::consume(db, &alices, at(3)).await.unwrap());
+        assert!(interactions::consume(db, &of_bob, at(3)).await.unwrap());
         assert!(sessions::find(db, &world.cookie).await.unwrap().unwrap().0.ended_at.is_some());
         assert!(!users::find(db, world.user.id).await.unwrap().unwrap().enabled);
         assert_eq!(audit::list(db, 1, None).await.unwrap()[0].action, "user.disable");

@@ -88,15 +88,15 @@ on_both! {
         let world = World::new(kind).await;
         let (db, replica) = (world.store.db.clone(), world.store.replica().await);
         let series = chancery::storage::Sql::Split {
-            sqlite: "INSERT INTO revoked_tokens (jti, expires_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1300)
+            sqlite: "INSERT INTO revoked_tokens (jti, expires_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
                      SELECT CAST(substr('00000000000000000000000000000000' || i, -32) AS BLOB), $1 FROM n",
             postgres: "INSERT INTO revoked_tokens (jti, expires_at)
-                       SELECT convert_to(lpad(CAST(i AS TEXT), 32, '0'), 'UTF8'), $1 FROM generate_series(1, 1300) AS i",
+                       SELECT convert_to(lpad(CAST(i AS TEXT), 32, '0'), 'UTF8'), $1 FROM generate_series(1, 3000) AS i",
         };
-        assert_eq!(db.execute(series, args![NOW]).await.unwrap(), 1300);
+        assert_eq!(db.execute(series, args![NOW]).await.unwrap(), 3000);
         let (one, two) = tokio::join!(sweep::run(&db, at(DAY), RETENTION), sweep::run(&replica, at(DAY), RETENTION));
         let rows: u64 = [one.unwrap(), two.unwrap()].concat().into_iter().filter(|(table, _)| *table == "revoked_tokens").map(|(_, rows)| rows).sum();
         let left = sweep::run(&db, at(DAY), RETENTION).await.unwrap().into_iter().find(|(table, _)| *table == "revoked_tokens").unwrap().1;
-        assert_eq!(rows + left, 1300);
+        assert_eq!(rows + left, 3000);
     }
 }
