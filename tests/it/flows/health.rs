@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use chancery::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use chancery::clock::{Clock, SystemClock, Timestamp};
 use chancery::entropy::SystemEntropy;
 use chancery::http::health::{self, NotReady, Readiness};
 use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
@@ -37,6 +37,26 @@ async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
     let limits = Limits { drain_delay: Duration::from_millis(500), ..Limits::default() };
     let serving = server::serve(routers, Listeners::bind(any, Some(any)).await.unwrap(), limits, shutdown.clone()).unwrap();
     Running { serving, shutdown, readiness, store }
+}
+
+/// The machine's clock, eight seconds fast.
+struct Fast(SystemClock);
+
+impl Clock for Fast {
+    fn now(&self) -> Timestamp {
+        self.0.now().plus(Duration::from_secs(8))
+    }
+}
+
+/// What the probe sees; on a busy machine the database may be slow for a while.
+async fn probed(running: &Running) -> Result<(), NotReady> {
+    for _ in 0..20 {
+        running.readiness.probe().await;
+        if running.readiness.check() != Err(NotReady::DatabaseSlow) {
+            break;
+        }
+    }
+    running.readiness.check()
 }
 
 async fn status(address: SocketAddr, path: &str) -> u16 {
@@ -81,7 +101,7 @@ async fn without_its_database_the_server_is_alive_and_not_ready_and_says_so_at_o
     let address = running.serving.address;
     assert_eq!(status(address, "/readyz").await, 503);
     assert_eq!(status(address, "/healthz").await, 200);
-    assert!(begin.elapsed() < Duration::from_millis(400), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     let said = text(address, "/readyz").await;
     assert_eq!(said, "not ready\n", "no details");
 }
@@ -91,21 +111,17 @@ async fn a_schema_that_another_binary_has_changed_is_not_ready() {
     let running = start(Kind::Sqlite, Arc::new(SystemClock::default())).await;
     let newer = "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES (9999, 'later', X'00', 0)";
     running.store.db.execute(newer, Vec::new()).await.unwrap();
-    running.readiness.probe().await;
-    assert!(matches!(running.readiness.check(), Err(NotReady::Database(_))));
+    let result = probed(&running).await;
+    assert!(matches!(result, Err(NotReady::Database(_))), "{result:?}");
 }
 
 #[tokio::test]
 async fn a_clock_far_from_the_databases_is_not_ready() {
-    let ahead = Arc::new(ManualClock::new(SystemClock::default().now().plus(Duration::from_secs(8))));
-    let running = start(Kind::Postgres, ahead).await;
-    running.readiness.probe().await;
-    let Err(NotReady::ClockOffset(millis)) = running.readiness.check() else { panic!("{:?}", running.readiness.check()) };
-    assert!((6_000..9_000).contains(&millis), "{millis}");
-
-    let near = start(Kind::Postgres, Arc::new(SystemClock::default())).await;
-    near.readiness.probe().await;
-    assert_eq!(near.readiness.check(), Ok(()));
+    let fast = start(Kind::Postgres, Arc::new(Fast(SystemClock::default()))).await;
+    let result = probed(&fast).await;
+    assert!(matches!(result, Err(NotReady::ClockOffset(7_000..9_000))), "{result:?}");
+    let right = start(Kind::Postgres, Arc::new(SystemClock::default())).await;
+    assert_eq!(probed(&right).await, Ok(()));
 }
 
 #[tokio::test]
