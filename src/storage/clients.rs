@@ -44,10 +44,11 @@ statements! {
     INSERT_SECRET = Both("INSERT INTO client_secrets (id, client_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)");
     LIVE_SECRETS = Both("SELECT COUNT(*) AS live FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)");
     EXPIRE_SECRET = Both("UPDATE client_secrets SET expires_at = $3 WHERE client_id = $1 AND id = $2 AND (expires_at IS NULL OR expires_at > $3)");
+    // The one without an end was not rotated out yet: it is the newest even among secrets of the same instant.
     EXPIRE_ALL_BUT_NEWEST = Both("UPDATE client_secrets SET expires_at = $2
                                   WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)
                                     AND id <> (SELECT id FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)
-                                               ORDER BY created_at DESC, id DESC LIMIT 1)");
+                                               ORDER BY CASE WHEN expires_at IS NULL THEN 0 ELSE 1 END, created_at DESC, id DESC LIMIT 1)");
     EXPIRE_OLD = Both("UPDATE client_secrets SET expires_at = $2 WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)");
 }
 
