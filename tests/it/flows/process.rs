@@ -83,7 +83,7 @@ impl Drop for Process {
 
 #[tokio::test]
 async fn sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0() {
-    let mut process = Process::start(&[("CHANCERY_LIMITS__DRAIN_DELAY", "700ms")]).await;
+    let mut process = Process::start(&[("CHANCERY_LIMITS__DRAIN_DELAY", "1500ms")]).await;
     let mut in_flight = TcpStream::connect(process.address).await.unwrap();
     let head = "POST /token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 29\r\n\r\n";
     in_flight.write_all(head.as_bytes()).await.unwrap();
@@ -96,7 +96,7 @@ async fn sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_
     assert_eq!(status(process.address, "/readyz").await, Some(503), "still accepting, and saying no");
     assert_eq!(status(process.management, "/readyz").await, Some(503));
     assert_eq!(status(process.address, "/jwks").await, Some(200), "still serving");
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_millis(1800)).await;
     assert!(TcpStream::connect(process.address).await.is_err(), "no longer accepting");
 
     in_flight.write_all(b"client_credentials").await.unwrap();

@@ -49,7 +49,7 @@ fn routes() -> Router {
         .route(
             "/slow",
             get(async || {
-                tokio::time::sleep(SECOND).await;
+                tokio::time::sleep(3 * SECOND).await;
                 "slow"
             }),
         )
@@ -95,8 +95,8 @@ fn short() -> Limits {
     Limits {
         header_read_timeout: Duration::from_millis(400),
         body_read_timeout: Duration::from_millis(400),
-        idle_timeout: Duration::from_millis(800),
-        drain_deadline: 3 * SECOND,
+        idle_timeout: Duration::from_millis(1200),
+        drain_deadline: 10 * SECOND,
         ..Limits::default()
     }
 }
@@ -115,7 +115,7 @@ async fn start(limits: Limits) -> Running {
         body_limit: 64 * 1024,
         header_lines: limits.headers,
         header_bytes: limits.header_bytes,
-        request_timeout: 2 * SECOND,
+        request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
     let routers = Routers { public: layers::wrap(routes(), edge), management: Router::new().route("/healthz", get(async || "ok")) };
@@ -417,7 +417,7 @@ async fn other_sites_may_read_what_is_open_or_theirs_and_never_pages() {
 
 #[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
-    let running = start(Limits { drain_delay: Duration::from_millis(300), ..short() }).await;
+    let running = start(Limits { drain_delay: Duration::from_millis(1200), ..short() }).await;
     let mut idle = running.connect().await;
     idle.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(idle.read(&mut [0; 8192]).await.unwrap() > 0);
@@ -428,7 +428,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     running.shutdown.begin();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(status(&running.get("/ok", "").await), "200", "during the delay new connections are still served");
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(TcpStream::connect(running.address()).await.is_err(), "then nothing new is taken");
 
     let answer = read_all(&mut in_flight).await;
