@@ -211,6 +211,9 @@ pub async fn session(app: &App, browser: &Browser) -> Result<Option<(Session, Us
     }
 }
 
+/// How often a decision is made anew after its write found the world changed.
+const ATTEMPTS: usize = 3;
+
 /// What comes next for a request, and on what that rests.
 enum Step {
     Visit(Page),
@@ -290,11 +293,24 @@ async fn advance(
     browser: &Browser,
     now: Timestamp,
 ) -> Result<Answer, LocalRefusal> {
-    match next_step(app, client, &request, &mut state, browser, now).await? {
-        Step::Visit(page) => visit(app, &request, &state, page, id, browser, now).await,
-        Step::Refuse(reason) => close(app, client, &request, id.as_ref(), reason, now).await,
-        Step::Issue(authorized) => issue_code(app, client, &request, *authorized, id.as_ref(), now).await,
+    for _ in 0..ATTEMPTS {
+        match next_step(app, client, &request, &mut state, browser, now).await? {
+            Step::Visit(page) => return visit(app, &request, &state, page, id, browser, now).await,
+            Step::Refuse(reason) => return close(app, client, &request, id.as_ref(), reason, now).await,
+            Step::Issue(authorized) => {
+                if let Some(answer) = issue_code(app, client, &request, *authorized, id.as_ref(), now).await? {
+                    return Ok(answer);
+                }
+            }
+        }
+        // Between deciding and writing the page was answered once already, or the person, the client or the session was switched off.
+        if let Some(id) = &id
+            && interactions::find(&app.db, &id.digest()).await?.is_none_or(|interaction| interaction.consumed_at.is_some())
+        {
+            return Err(Reason::InteractionUnknown.into());
+        }
     }
+    Err(Reason::StateChanged.into())
 }
 
 /// Answers an error to the client and closes the interaction, where there is one.
@@ -378,7 +394,7 @@ async fn issue_code(
     authorized: Authorized,
     id: Option<&Secret<String>>,
     now: Timestamp,
-) -> Result<Answer, LocalRefusal> {
+) -> Result<Option<Answer>, LocalRefusal> {
     let Authorized { session, user, scopes, asked } = authorized;
     let lifetimes = &app.config.lifetimes;
     let entropy = app.entropy.as_ref();
@@ -426,14 +442,13 @@ async fn issue_code(
     let complete =
         completion::Complete { interaction: id.map(Secret::digest), consent, grant, digest: code.digest(), code: stored, now };
     if !completion::complete(&app.db, complete).await? {
-        // Between deciding and writing the interaction was used, or the person, the client or the session was switched off.
-        return Err(Reason::StateChanged.into());
+        return Ok(None);
     }
     metrics::counter!("chancery_codes_issued_total").increment(1);
-    Ok(Answer::Deliver {
+    Ok(Some(Answer::Deliver {
         delivery: response::success(request, app.config.issuer.as_str(), code.expose()),
         refused: None,
         client_id: client.client_id.clone(),
         native: client.is_native(),
-    })
+    }))
 }

@@ -17,7 +17,7 @@ use crate::service::authorize::{self as pending, LocalRefusal, Open, Page};
 const PURPOSE: &str = "consent";
 
 /// Shows what is asked for.
-pub async fn get(cx: Context) -> Response {
+pub async fn get(mut cx: Context) -> Response {
     let open = match cx.query() {
         Ok(params) => cx.required_interaction(&params).await,
         Err(reason) => Err(reason.into()),
@@ -30,7 +30,7 @@ pub async fn get(cx: Context) -> Response {
 }
 
 /// Takes the answer.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if let Err(reason) = cx.own_form(&params, PURPOSE) {
         return cx.refuse(reason, None);
     }

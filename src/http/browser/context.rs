@@ -43,7 +43,6 @@ impl FromRequestParts<Arc<App>> for Context {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
         let cookies = Cookies::new(app.config.issuer.is_https());
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let accept_language = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let ui_locales = Params::parse_query(&query).ok().and_then(|params| params.get("ui_locales").map(str::to_owned));
         let address = RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix();
         Ok(Self {
@@ -53,7 +52,7 @@ impl FromRequestParts<Arc<App>> for Context {
                 binding: cookies.read(Name::Browser, &parts.headers),
                 address: Some(address),
             },
-            lang: Lang::choose(ui_locales.as_deref(), accept_language),
+            lang: Lang::choose(ui_locales.as_deref(), accept_language(&parts.headers)),
             address,
             headers: parts.headers.clone(),
             query,
@@ -121,17 +120,25 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::open_interaction`], and a broken query.
-    pub async fn open_interaction_in_query(&self) -> Result<Option<Open>, LocalRefusal> {
-        self.open_interaction(&self.query()?).await
+    pub async fn open_interaction_in_query(&mut self) -> Result<Option<Open>, LocalRefusal> {
+        let params = self.query()?;
+        self.open_interaction(&params).await
     }
 
-    /// The interaction named in these parameters, if one is named and this browser may go on with it.
+    /// The interaction named in these parameters, if one is named and this browser may go on with it. From here on the page speaks the
+    /// language that its request asked for.
     ///
     /// # Errors
     /// Unknown, over, or another browser's.
-    pub async fn open_interaction(&self, params: &Params) -> Result<Option<Open>, LocalRefusal> {
+    pub async fn open_interaction(&mut self, params: &Params) -> Result<Option<Open>, LocalRefusal> {
         match params.get("interaction") {
-            Some(id) => authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await.map(Some),
+            Some(id) => {
+                let open = authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await?;
+                if let Some(ui_locales) = &open.request.ui_locales {
+                    self.lang = Lang::choose(Some(ui_locales), accept_language(&self.headers));
+                }
+                Ok(Some(open))
+            }
             None => Ok(None),
         }
     }
@@ -140,7 +147,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::open_interaction`], and none is named.
-    pub async fn required_interaction(&self, params: &Params) -> Result<Open, LocalRefusal> {
+    pub async fn required_interaction(&mut self, params: &Params) -> Result<Open, LocalRefusal> {
         self.open_interaction(params).await?.ok_or_else(|| Reason::InteractionUnknown.into())
     }
 
@@ -194,4 +201,8 @@ impl Context {
     pub fn page_or_refusal(&self, page: Result<Response, LocalRefusal>) -> Response {
         page.unwrap_or_else(|refused| self.refuse(refused.reason, refused.client_id))
     }
+}
+
+fn accept_language(headers: &HeaderMap) -> Option<&str> {
+    headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok())
 }

@@ -23,7 +23,7 @@ use crate::service::login::{self, Attempt};
 const PURPOSE: &str = "login";
 
 /// Shows the form.
-pub async fn get(cx: Context) -> Response {
+pub async fn get(mut cx: Context) -> Response {
     let open = match cx.open_interaction_in_query().await {
         Ok(open) => open,
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
@@ -33,7 +33,7 @@ pub async fn get(cx: Context) -> Response {
 }
 
 /// Checks what was typed.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if let Err(reason) = cx.own_form(&params, PURPOSE) {
         return cx.refuse(reason, None);
     }
@@ -60,7 +60,6 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
             return error::refused(page(&cx, open.as_ref(), &username, Some(failure)), reason, client_id);
         }
     };
-    let mut cx = cx;
     cx.browser.session = Some(signed_in.cookie.clone());
     let mut response = match open.take() {
         Some(mut open) => {

@@ -15,7 +15,7 @@ use crate::service::authorize::{self as pending, LocalRefusal, Open, Page};
 const PURPOSE: &str = "select-account";
 
 /// Shows who is signed in.
-pub async fn get(cx: Context) -> Response {
+pub async fn get(mut cx: Context) -> Response {
     let open = match cx.query() {
         Ok(params) => cx.required_interaction(&params).await,
         Err(reason) => Err(reason.into()),
@@ -28,7 +28,7 @@ pub async fn get(cx: Context) -> Response {
 }
 
 /// Takes the choice.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if let Err(reason) = cx.own_form(&params, PURPOSE) {
         return cx.refuse(reason, None);
     }

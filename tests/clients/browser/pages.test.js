@@ -21,7 +21,7 @@ before(async () => {
     ],
   })
   app = await serveApp((request, response, body) => {
-    received = { method: request.method, url: request.url, body }
+    if (request.url.startsWith('/callback')) received = { method: request.method, url: request.url, body }
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html><html lang="en"><title>App</title><h1 id="app">Back in the app</h1></html>')
   })
   client = server.addClient({
@@ -63,9 +63,11 @@ const allow = 'button[name=decision][value=allow]'
 const deny = 'button[name=decision][value=deny]'
 
 test('login and consent are accessible, say who asks and where it leads, and look alike for yes and no', async () => {
-  const page = await browser.newPage({ locale: 'en-GB' })
+  const context = await browser.newContext({ locale: 'en-GB' })
+  await context.route('https://app.example.com/**', (route) => route.fulfill({ contentType: 'text/html', body: '<title>App</title><h1 id="app">App</h1>' }))
+  const page = await context.newPage()
   const heard = complaints(page)
-  await page.goto(authorize())
+  await page.goto(authorize({ redirect_uri: 'https://app.example.com/callback' }))
   await assertAccessible(page, 'login')
   await screenshot(page, 'login')
   assert.equal(await page.locator('html').getAttribute('lang'), 'en')
@@ -84,7 +86,7 @@ test('login and consent are accessible, say who asks and where it leads, and loo
   await assertAccessible(page, 'consent')
   await screenshot(page, 'consent')
   const words = await page.locator('main').innerText()
-  for (const expected of ['Example Shop', '127.0.0.1', 'Read your orders', 'Place orders for you']) assert.ok(words.includes(expected), `the consent page does not say ${expected}:\n${words}`)
+  for (const expected of ['Example Shop', 'app.example.com', 'Read your orders', 'Place orders for you']) assert.ok(words.includes(expected), `the consent page does not say ${expected}:\n${words}`)
   const [yes, no] = [await page.locator(allow).boundingBox(), await page.locator(deny).boundingBox()]
   assert.ok(Math.abs(yes.height - no.height) <= 2 && no.width >= yes.width * 0.6, `deny is as easy as allow: ${JSON.stringify([yes, no])}`)
 
@@ -95,7 +97,7 @@ test('login and consent are accessible, say who asks and where it leads, and loo
   assert.equal(back.searchParams.get('iss'), server.issuer)
   assert.ok(back.searchParams.get('code'))
   assert.deepEqual(heard, [])
-  await page.close()
+  await context.close()
 })
 
 test('the redirect to another origin after a form is not stopped by form-action, for yes, no, and https', async () => {
@@ -209,7 +211,11 @@ test('the pages speak German to who reads German, and ui_locales goes first', as
   await german.goto(authorize())
   assert.equal(await german.locator('html').getAttribute('lang'), 'de')
   await assertAccessible(german, 'login in German')
-  await german.goto(authorize({ ui_locales: 'en' }))
+  await logIn(german, { ...ALICE, password: 'falsch' })
+  assert.equal(await german.locator('html').getAttribute('lang'), 'de')
+  await german.goto(authorize({ ui_locales: 'fr en' }))
+  assert.equal(await german.locator('html').getAttribute('lang'), 'en')
+  await logIn(german, { ...ALICE, password: 'wrong' })
   assert.equal(await german.locator('html').getAttribute('lang'), 'en')
   await german.close()
 })
