@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::body::Body as _;
 
 use crate::http::extract::remote_addr::RemoteAddr;
 use crate::http::layers::Edge;
 use crate::http::layers::trace_id::TraceId;
-use crate::oauth::refusal::Reason;
+use crate::oauth::refusal::{Challenge, Reason};
 use crate::service::decisions::Decision;
 
 /// What went wrong, before it is known how to say it.
@@ -177,6 +177,8 @@ pub struct About {
     pub method: Method,
     route: Option<MatchedPath>,
     wants_page: bool,
+    /// An Authorization header came with it.
+    authorization: bool,
     accept_language: Option<HeaderValue>,
     uri: http::Uri,
 }
@@ -191,6 +193,7 @@ impl About {
             method: request.method().clone(),
             route: request.extensions().get().cloned(),
             wants_page: accepts_html(headers),
+            authorization: headers.contains_key(AUTHORIZATION),
             accept_language: headers.get(ACCEPT_LANGUAGE).cloned(),
             uri: request.uri().clone(),
         }
@@ -213,7 +216,7 @@ pub fn finish(mut response: Response, about: &About, edge: &Edge) -> Response {
     };
     let answer = match (refused.face, about.wants_page) {
         (Face::Done, _) => response,
-        (Face::Json, _) | (Face::Either, false) => carry_over(response, json(&refused.trouble, edge)),
+        (Face::Json, _) | (Face::Either, false) => carry_over(response, json(&refused.trouble, about, edge)),
         (Face::Page, _) | (Face::Either, true) => carry_over(response, page(&refused.trouble, about, edge)),
     };
     record(refused, answer, about, edge)
@@ -233,13 +236,16 @@ fn nothing_here(response: &Response, about: &About) -> Option<Refused> {
     Some(Refused::new(reason.into(), Face::Either))
 }
 
-fn json(trouble: &Trouble, edge: &Edge) -> Response {
+fn json(trouble: &Trouble, about: &About, edge: &Edge) -> Response {
     let wire = trouble.reason.wire();
     let body = serde_json::json!({ "error": wire.error, "error_description": wire.description });
     let mut response = axum::Json(body).into_response();
     *response.status_mut() = status(trouble, wire.status);
     let headers = response.headers_mut();
-    if let Some(challenge) = wire.authenticate
+    // RFC 6749 §5.2: the Basic challenge is for those who tried the Authorization header. Libraries in the field take a challenge for
+    // the whole answer and hide `invalid_client` behind it from those who sent their secret in the body.
+    let challenge = wire.authenticate.filter(|challenge| about.authorization || *challenge != Challenge::Basic);
+    if let Some(challenge) = challenge
         && let Ok(challenge) = HeaderValue::try_from(challenge.header(&edge.issuer))
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
