@@ -60,7 +60,7 @@ export async function screenshot(page, name) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme })
     await page.setViewportSize({ width: 900, height: 760 })
-    await page.screenshot({ path: `${folder}${name}${colorScheme === 'dark' ? '-dark' : ''}.png`, animations: 'disabled' })
+    await page.screenshot({ path: `${folder}${name}${colorScheme === 'dark' ? '-dark' : ''}.png`, animations: 'disabled', fullPage: true })
   }
   await page.emulateMedia({ colorScheme: 'light' })
   await page.setViewportSize(desktop)
