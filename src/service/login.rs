@@ -19,6 +19,9 @@ const AMR_PASSWORD: &str = "pwd";
 /// The authentication context of a password alone.
 pub const ACR_PASSWORD: &str = "urn:chancery:acr:password";
 
+/// How often a password is checked before the write must find the account unchanged.
+const ATTEMPTS: usize = 2;
+
 /// What the person typed, and from where.
 pub struct Attempt {
     pub username: String,
@@ -44,9 +47,28 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
     // Before any hashing: a guess that is refused must cost nothing.
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
 
-    let found = users::credentials(&app.db, &username).await?;
+    for _ in 0..ATTEMPTS {
+        let (user, hash) = check_password(app, &username, &attempt.password, &subjects, now).await?;
+        // The write repeats what was checked. If it finds that changed, everything is looked at once more.
+        if let Some(signed_in) = begin_session(app, user, &hash, browser, now).await? {
+            renew_hash(app, &signed_in.user, &hash, attempt.password).await;
+            return Ok(signed_in);
+        }
+    }
+    Err(Reason::StateChanged)
+}
+
+/// The person with this name, if this is their password, and the hash that says so.
+async fn check_password(
+    app: &App,
+    username: &str,
+    password: &Secret<String>,
+    subjects: &[Subject],
+    now: Timestamp,
+) -> Result<(User, String), Reason> {
+    let found = users::credentials(&app.db, username).await?;
     let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
-    let verified = app.passwords.verify(attempt.password.clone(), stored.clone()).await;
+    let verified = app.passwords.verify(password.clone(), stored).await;
     let matches = match verified {
         Ok(matches) => matches,
         Err(PasswordError::Overloaded { retry_after }) => return Err(Reason::Overloaded { retry_after }),
@@ -55,24 +77,20 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
     let branch = match &found {
         None => Some(SignInBranch::UnknownUser),
         Some((_, None)) => Some(SignInBranch::NoPassword),
-        Some(_) if attempt.password.expose().is_empty() => Some(SignInBranch::EmptyPassword),
+        Some(_) if password.expose().is_empty() => Some(SignInBranch::EmptyPassword),
         Some(_) if !matches => Some(SignInBranch::WrongPassword),
         Some((user, _)) if !user.enabled => Some(SignInBranch::UserDisabled),
         Some(_) => None,
     };
-    let user = match (branch, found) {
-        (None, Some((user, _))) => user,
+    match (branch, found) {
+        (None, Some((user, Some(hash)))) => Ok((user, hash)),
         (branch, _) => {
-            app.throttle.failure(&app.db, &subjects, now).await?;
+            app.throttle.failure(&app.db, subjects, now).await?;
             metrics::counter!("chancery_sign_in_failures_total").increment(1);
             let branch = branch.unwrap_or(SignInBranch::UnknownUser);
-            return Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(&username) });
+            Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(username) })
         }
-    };
-    if let Some(stored) = stored {
-        renew_hash(app, &user, &stored, attempt.password).await;
     }
-    begin_session(app, user, browser, now).await
 }
 
 /// Hashes a password anew that was hashed with other parameters than those configured now: the moment of a successful sign-in is the
@@ -90,40 +108,46 @@ async fn renew_hash(app: &App, user: &User, stored: &str, password: Secret<Strin
     }
 }
 
-async fn begin_session(app: &App, user: User, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
+/// `None` if the person was disabled or has another password by now.
+async fn begin_session(app: &App, user: User, hash: &str, browser: &Browser, now: Timestamp) -> Result<Option<SignedIn>, Reason> {
     let entropy = app.entropy.as_ref();
     let cookie = entropy::token(entropy);
     let before = session(app, browser).await?;
     let event = audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string());
-    let amr = vec![AMR_PASSWORD.to_owned()];
-    let expires_at = now.plus(app.config.lifetimes.session);
-    let session = match before {
-        // Proving oneself again renews the session under a new cookie: what hangs on it stays (OpenID Connect Core §3.1.2.1, prompt=login).
-        Some((session, owner)) if owner.id == user.id && session.ended_at.is_none() => {
-            Session { auth_time: now, acr: Some(ACR_PASSWORD.to_owned()), amr, last_used_at: now, expires_at, ..session }
-        }
-        other => {
-            if let Some((session, _)) = other {
-                sessions::end(&app.db, session.id, now, "another person signed in", None).await?;
-            }
-            Session {
-                id: entropy::row_id(entropy, now),
-                sid: entropy::token(entropy).expose().clone(),
-                user_id: user.id,
-                auth_time: now,
-                acr: Some(ACR_PASSWORD.to_owned()),
-                amr,
-                created_at: now,
-                last_used_at: now,
-                expires_at,
-                ended_at: None,
-            }
-        }
+    let fresh = Session {
+        id: entropy::row_id(entropy, now),
+        sid: entropy::token(entropy).expose().clone(),
+        user_id: user.id,
+        auth_time: now,
+        acr: Some(ACR_PASSWORD.to_owned()),
+        amr: vec![AMR_PASSWORD.to_owned()],
+        created_at: now,
+        last_used_at: now,
+        expires_at: now.plus(app.config.lifetimes.session),
+        ended_at: None,
     };
-    // The write repeats that the person is enabled: a disable between reading and writing wins.
-    if !sessions::begin(&app.db, &session, &cookie.digest(), &event).await? {
-        return Err(Reason::SignInFailed { branch: SignInBranch::UserDisabled, identifier: app.decisions.keyed(&user.username) });
+    // Proving oneself again renews a live session under a new cookie: what hangs on it stays (OpenID Connect Core §3.1.2.1, prompt=login).
+    // One that has expired is not brought back to life: what hung on it is over (design 4.2).
+    let renewed =
+        before.as_ref().filter(|(session, owner)| owner.id == user.id && session.is_live(app.config.lifetimes.session_idle, now));
+    let renewed = renewed.map(|(session, _)| Session {
+        id: session.id,
+        sid: session.sid.clone(),
+        created_at: session.created_at,
+        ..fresh.clone()
+    });
+    for session in renewed.into_iter().chain([fresh]) {
+        // The write repeats what this rests on: the person is enabled and has that password, the session to renew has not ended.
+        if !sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? {
+            continue;
+        }
+        if let Some((before, owner)) = before.filter(|(before, _)| before.id != session.id && before.ended_at.is_none()) {
+            let because = if owner.id == user.id { "signed in anew after it expired" } else { "another person signed in" };
+            let event = audit::event(app, now, &audit::Actor::Server, "session.end", &owner.id.to_string());
+            sessions::end(&app.db, before.id, now, because, Some(&event)).await?;
+        }
+        metrics::counter!("chancery_sign_ins_total").increment(1);
+        return Ok(Some(SignedIn { cookie, session, user }));
     }
-    metrics::counter!("chancery_sign_ins_total").increment(1);
-    Ok(SignedIn { cookie, session, user })
+    Ok(None)
 }

@@ -32,11 +32,16 @@ statements! {
         sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1",
         postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 FOR SHARE",
     };
+    // As above, and the password that was checked is still the person's: checking one takes long enough for it to be changed meanwhile.
+    LOCK_USER_WITH_PASSWORD = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2",
+        postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2 FOR SHARE",
+    };
     BEGIN = Both("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at)
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
                   ON CONFLICT (id) DO UPDATE SET cookie = excluded.cookie, auth_time = excluded.auth_time, acr = excluded.acr,
                       amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at
-                  WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id");
+                  WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id AND sessions.expires_at > excluded.last_used_at");
     FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
     TOUCH = Both("UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND ended_at IS NULL AND last_used_at <= $3");
     LIST_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
@@ -54,8 +59,30 @@ statements! {
 }
 
 /// Begins a session, or, if one with this row id lives, renews it under a new cookie with a new authentication event. `false` if the
-/// person was disabled meanwhile, or the session to renew has ended or is another person's.
+/// person was disabled meanwhile, or the session to renew has ended, is past its time or is another person's.
 pub async fn begin(db: &Db, session: &Session, cookie: &Digest, event: &AuditEvent) -> Result<bool, StoreError> {
+    begin_if(db, session, cookie, None, event).await
+}
+
+/// As [`begin`], for a person who proved themselves with the password of this hash: `false`, too, if they have another one by now, since
+/// changing it ended everything that was signed in with it (security.md R-46).
+pub async fn begin_with_password(
+    db: &Db,
+    session: &Session,
+    cookie: &Digest,
+    password_hash: &str,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    begin_if(db, session, cookie, Some(password_hash.to_owned()), event).await
+}
+
+async fn begin_if(
+    db: &Db,
+    session: &Session,
+    cookie: &Digest,
+    password_hash: Option<String>,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
     let user_id = session.user_id;
     let values = args![
         session.id,
@@ -71,7 +98,11 @@ pub async fn begin(db: &Db, session: &Session, cookie: &Digest, event: &AuditEve
     ];
     audited(db, "session.begin", Some(event), move |tx| {
         Box::pin(async move {
-            if tx.optional(LOCK_USER, args![user_id]).await?.is_none() {
+            let user = match password_hash {
+                Some(hash) => tx.optional(LOCK_USER_WITH_PASSWORD, args![user_id, hash]).await?,
+                None => tx.optional(LOCK_USER, args![user_id]).await?,
+            };
+            if user.is_none() {
                 return Ok(0);
             }
             tx.execute(BEGIN, values).await

@@ -59,6 +59,34 @@ on_both! {
         assert_eq!(listed, std::slice::from_ref(&world.session));
     }
 
+    /// checking a password takes long enough for it to be changed meanwhile, and the change ended everything.
+    async fn a_session_does_not_begin_with_a_password_that_was_changed_while_it_was_checked(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        users::set_password(db, world.user.id, "old hash", at(1), &event("user.set_password")).await.unwrap();
+        let begun = |hash: &'static str| {
+            let (db, session) = (db.clone(), session(&world.user));
+            async move { sessions::begin_with_password(&db, &session, &digest(), hash, &event("session.begin")).await.unwrap() }
+        };
+        assert!(begun("old hash").await);
+        users::set_password(db, world.user.id, "new hash", at(2), &event("user.set_password")).await.unwrap();
+        assert!(!begun("old hash").await);
+        assert!(begun("new hash").await);
+        users::set_enabled(db, world.user.id, false, at(3), &event("user.disable")).await.unwrap();
+        assert!(!begun("new hash").await);
+    }
+
+    /// Design 4.2: what hung on it ended with it.
+    async fn a_session_past_its_end_is_not_renewed(kind) {
+        let world = World::new(kind).await;
+        let late = chancery::oidc::session::Session {
+            last_used_at: world.session.expires_at,
+            expires_at: world.session.expires_at.plus(std::time::Duration::from_secs(3600)),
+            ..world.session.clone()
+        };
+        assert!(!sessions::begin(&world.store.db, &late, &digest(), &event("session.begin")).await.unwrap());
+    }
+
     async fn a_renewed_session_keeps_its_id_and_loses_its_old_cookie(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
