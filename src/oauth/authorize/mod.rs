@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::params::Params;
+use super::redirect_uri;
 use super::refusal::Reason;
 use super::resource::Catalogue;
 
@@ -95,6 +96,16 @@ impl ResponseMode {
         match self {
             Self::Query => "query",
             Self::FormPost => "form_post",
+        }
+    }
+}
+
+impl ResponseMode {
+    /// Can an answer in this mode arrive there? An app's own scheme takes an address from the browser, never the body of a form.
+    pub fn reaches(self, redirect_uri: &str) -> bool {
+        match self {
+            Self::Query => true,
+            Self::FormPost => !redirect_uri::is_private_use(redirect_uri),
         }
     }
 }

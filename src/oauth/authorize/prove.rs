@@ -52,7 +52,8 @@ pub fn prove(params: &Params, client: Option<&Client>) -> Result<ProvedRedirect,
         },
     };
     let asked = params.get("response_mode");
-    let response_mode = ResponseMode::ALL.into_iter().find(|mode| asked == Some(mode.as_str())).unwrap_or_default();
+    let modes = ResponseMode::ALL.into_iter().filter(|mode| mode.reaches(&redirect_uri));
+    let response_mode = modes.into_iter().find(|mode| asked == Some(mode.as_str())).unwrap_or_default();
     Ok(ProvedRedirect {
         client_id: client_id.to_owned(),
         redirect_uri,

@@ -139,7 +139,7 @@ impl Reason {
                 ),
             ),
             Self::UnsupportedResponseMode { received } => {
-                bad("invalid_request", format!("The response_mode must be query or form_post. Received: {}", shown(received)))
+                bad("invalid_request", format!("The response_mode must be query, or form_post where the redirect_uri is http or https. Received: {}", shown(received)))
             }
             Self::PkceMissing { .. } => bad(
                 "invalid_request",
