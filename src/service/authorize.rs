@@ -17,6 +17,7 @@ use crate::oauth::authorize::{ProvedRedirect, ValidatedAuthorize, check, prove};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::oauth::params::Params;
+use crate::oauth::redirect_uri;
 use crate::oauth::refusal::Reason;
 use crate::oidc::id_token::Hint;
 use crate::oidc::session::Session;
@@ -39,11 +40,14 @@ pub struct Browser {
 }
 
 /// Which page the person must see next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Page {
     Login,
     SelectAccount,
-    Consent,
+    /// Names exactly these scopes.
+    Consent {
+        scopes: Vec<String>,
+    },
 }
 
 /// What the endpoint answers.
@@ -94,6 +98,15 @@ pub struct Open {
     pub request: ValidatedAuthorize,
     pub state: State,
     pub client: Arc<Client>,
+}
+
+impl Open {
+    /// What an answer on a page of this interaction rests on: the session, the client as it is registered, and the scopes that the page
+    /// names. If any of it changes between showing and answering, the answer was to another question.
+    pub fn question(&self, scopes: &[String]) -> String {
+        let session = self.state.session_id.map(|id| id.to_string()).unwrap_or_default();
+        format!("{session} {} {}", self.client.metadata_version, scopes.join(" "))
+    }
 }
 
 /// A new authorization request.
@@ -160,6 +173,13 @@ pub async fn find(app: &App, id: &Secret<String>, browser: &Browser, now: Timest
     let state: State = serde_json::from_str(&interaction.state).map_err(corrupt)?;
     let client = app.registry.client(&request.client_id).await?.filter(|client| client.enabled);
     let client = client.ok_or_else(|| Reason::ClientDisabled { client_id: request.client_id.clone() })?;
+    // The redirect URI was proved when the request came; it may have been taken off the client since (RFC 9700 §2.1).
+    let registered = &client.metadata.redirect_uris;
+    if redirect_uri::find(registered, &request.redirect_uri, client.is_native()).is_none() {
+        let (client_id, registered) = (client.client_id.clone(), registered.clone());
+        let reason = Reason::RedirectUriMismatch { client_id, registered, received: request.redirect_uri.clone() };
+        return Err(LocalRefusal { reason, client_id: Some(request.client_id) });
+    }
     Ok(Open { id: id.clone(), request, state, client })
 }
 
@@ -180,10 +200,11 @@ pub async fn save(app: &App, open: &Open) -> Result<(), LocalRefusal> {
 ///
 /// # Errors
 /// When the interaction is over already, or the database is away.
-pub async fn deny(app: &App, open: &Open, now: Timestamp) -> Result<Answer, LocalRefusal> {
+pub async fn deny(app: &App, open: &Open, browser: &Browser, now: Timestamp) -> Result<Answer, LocalRefusal> {
     if !interactions::consume(&app.db, &open.id.digest(), now).await? {
         return Err(Reason::InteractionUnknown.into());
     }
+    app.quotas.give_back(browser.address, &open.client.client_id);
     Ok(refuse(app, &open.client, &open.request.redirect(), Reason::AccessDenied))
 }
 
@@ -221,13 +242,12 @@ enum Step {
     Issue(Box<Authorized>),
 }
 
-/// The page that an open interaction stands at; `None` when no page is due any more.
+/// The page that an open interaction stands at; `None` when no page is due any more. Answers that somebody else gave are forgotten.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn page(app: &App, open: &Open, browser: &Browser, now: Timestamp) -> Result<Option<Page>, LocalRefusal> {
-    let mut state = open.state.clone();
-    match next_step(app, &open.client, &open.request, &mut state, browser, now).await? {
+pub async fn page(app: &App, open: &mut Open, browser: &Browser, now: Timestamp) -> Result<Option<Page>, LocalRefusal> {
+    match next_step(app, &open.client, &open.request, &mut open.state, browser, now).await? {
         Step::Visit(page) => Ok(Some(page)),
         Step::Refuse(_) | Step::Issue(_) => Ok(None),
     }
@@ -275,10 +295,17 @@ async fn next_step(
     Ok(match decide(&Asked { request, client, catalogue: &catalogue }, &known, &progress, now) {
         Next::Login { .. } => Step::Visit(Page::Login),
         Next::SelectAccount => Step::Visit(Page::SelectAccount),
-        Next::Consent { .. } => Step::Visit(Page::Consent),
+        Next::Consent { scopes } => Step::Visit(Page::Consent { scopes }),
         Next::Refuse(reason) => Step::Refuse(reason),
         Next::Issue { scopes } => match found {
-            Some((session, user)) => Step::Issue(Box::new(Authorized { session, user, scopes, asked: state.consented })),
+            Some((session, user)) => {
+                let agreed = state.consented.then(|| {
+                    let resources = request.resources.clone();
+                    Consent { scopes: scopes.clone(), resources, metadata_version: client.metadata_version }
+                        .and_before(consent.as_ref())
+                });
+                Step::Issue(Box::new(Authorized { session, user, scopes, agreed }))
+            }
             None => Step::Refuse(Reason::Internal { detail: "a code was decided without a session".to_owned() }),
         },
     })
@@ -383,10 +410,11 @@ struct Authorized {
     session: Session,
     user: User,
     scopes: Vec<String>,
-    /// The consent page was shown and answered with yes: to be remembered.
-    asked: bool,
+    /// What is to be remembered, if the consent page was shown and answered with yes.
+    agreed: Option<Consent>,
 }
 
+/// Makes a code with everything behind it; `None` if something that this rests on has changed.
 async fn issue_code(
     app: &App,
     client: &Client,
@@ -395,7 +423,7 @@ async fn issue_code(
     id: Option<&Secret<String>>,
     now: Timestamp,
 ) -> Result<Option<Answer>, LocalRefusal> {
-    let Authorized { session, user, scopes, asked } = authorized;
+    let Authorized { session, user, scopes, agreed } = authorized;
     let lifetimes = &app.config.lifetimes;
     let entropy = app.entropy.as_ref();
     let code = entropy::token(entropy);
@@ -407,7 +435,7 @@ async fn issue_code(
         client_id: client.client_id.clone(),
         user_id: user.id,
         sub: user.sub.clone(),
-        scopes: scopes.clone(),
+        scopes,
         resources: request.resources.clone(),
         auth_time: session.auth_time,
         acr: session.acr.clone(),
@@ -430,12 +458,12 @@ async fn issue_code(
         expires_at: now.plus(lifetimes.code),
         consumed_at: None,
     };
-    let consent = asked.then(|| consents::Consent {
+    let consent = agreed.map(|agreed| consents::Consent {
         user_id: user.id,
         client_id: client.client_id.clone(),
-        scopes,
-        resources: request.resources.clone(),
-        metadata_version: client.metadata_version,
+        scopes: agreed.scopes,
+        resources: agreed.resources,
+        metadata_version: agreed.metadata_version,
         created_at: now,
         updated_at: now,
     });

@@ -17,7 +17,7 @@ use crate::storage::sessions;
 #[derive(Debug)]
 pub enum Step {
     /// Ask the person first, naming the client that asks if a hint proves it.
-    Confirm { user: Box<User>, client_name: Option<String> },
+    Confirm { session: Box<Session>, user: Box<User>, client_name: Option<String> },
     /// It is done, or there was nothing to do: a page of our own.
     SignedOut,
     /// It is done: back to the client.
@@ -59,9 +59,11 @@ pub async fn request(app: &App, request: &Request, browser: &Browser, confirmed:
 
 fn confirm(signed_in: Option<(Session, User)>, client: Option<&Client>) -> Step {
     match signed_in {
-        Some((_, user)) => {
-            Step::Confirm { user: Box::new(user), client_name: client.and_then(|client| client.metadata.client_name.clone()) }
-        }
+        Some((session, user)) => Step::Confirm {
+            session: Box::new(session),
+            user: Box::new(user),
+            client_name: client.and_then(|client| client.metadata.client_name.clone()),
+        },
         None => Step::SignedOut,
     }
 }

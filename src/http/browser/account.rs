@@ -21,7 +21,7 @@ const PURPOSE: &str = "account";
 /// Shows the account.
 pub async fn get(cx: Context) -> Response {
     match signed_in(&cx).await {
-        Ok(Some((_, user))) => show(&cx, &user, None).await,
+        Ok(Some((session, user))) => show(&cx, &session, &user, None).await,
         Ok(None) => cx.see_other(&cx.path(paths::LOGIN)),
         Err(reason) => cx.refuse(reason, None),
     }
@@ -37,9 +37,13 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
         Ok(None) => return cx.see_other(&cx.path(paths::LOGIN)),
         Err(reason) => return cx.refuse(reason, None),
     };
+    // The page of somebody who was signed in here before: whatever it said, it was not about this person.
+    if !cx.is_current(&params, PURPOSE, &session.id.to_string()) {
+        return cx.see_other(&cx.path(paths::ACCOUNT));
+    }
     if let Some(client_id) = params.get("withdraw") {
         return match withdraw(&cx, &user, client_id).await {
-            Ok(name) => show(&cx, &user, Some(&name)).await,
+            Ok(name) => show(&cx, &session, &user, Some(&name)).await,
             Err(reason) => cx.refuse(reason, None),
         };
     }
@@ -75,13 +79,13 @@ async fn withdraw(cx: &Context, user: &User, client_id: &str) -> Result<String, 
     Ok(client.map_or_else(|| client_id.to_owned(), |client| shown_name(client.metadata.client_name.as_deref(), client_id)))
 }
 
-async fn show(cx: &Context, user: &User, withdrawn: Option<&str>) -> Response {
+async fn show(cx: &Context, session: &Session, user: &User, withdrawn: Option<&str>) -> Response {
     let apps = match apps(cx, user).await {
         Ok(apps) => apps,
         Err(reason) => return cx.refuse(reason, None),
     };
     let (binding, fresh) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &session.id.to_string());
     let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = AccountView {
         frame: cx.frame(),

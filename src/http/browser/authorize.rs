@@ -23,16 +23,19 @@ pub async fn get(cx: Context) -> Response {
 }
 
 /// POST: the parameters are in the form, and none may stand in the query as well.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     let params = cx.query().and_then(|query| Params::merge(query, params));
     let params = match params {
         Ok(params) => params,
         Err(reason) => return cx.refuse(reason, None),
     };
+    cx.speak(params.get("ui_locales"));
     // Another site's form arrives without our SameSite=Lax cookies. As a GET it brings them, so a live session is not overlooked.
-    if cx.browser.session.is_none() {
+    if cx.browser.session.is_none()
+        && let Some(query) = cx.as_query(&params)
+    {
         match authorize::is_sound(&cx.app, &params).await {
-            Ok(true) => return cx.see_other(&format!("{}?{}", cx.path(Endpoint::Authorize.path()), params.to_query())),
+            Ok(true) => return cx.see_other(&format!("{}?{query}", cx.path(Endpoint::Authorize.path()))),
             Ok(false) => {}
             Err(reason) => return cx.refuse(reason, None),
         }
@@ -59,7 +62,7 @@ pub async fn respond(cx: &Context, answer: Result<Answer, LocalRefusal>) -> Resp
             let path = match page {
                 Page::Login => paths::LOGIN,
                 Page::SelectAccount => paths::SELECT_ACCOUNT,
-                Page::Consent => paths::CONSENT,
+                Page::Consent { .. } => paths::CONSENT,
             };
             let mut response = cx.see_other(&format!("{}?interaction={}", cx.path(path), interaction.expose()));
             if let Some(binding) = binding {

@@ -39,17 +39,20 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
     };
     let answer = match params.get("decision") {
-        Some("allow") => match pending::page(&cx.app, &open, &cx.browser, cx.now).await {
-            // Only an answer to the question that stands: never ahead of signing in, never for somebody else's session.
+        Some("allow") => match pending::page(&cx.app, &mut open, &cx.browser, cx.now).await {
+            // Only an answer to the question that stands: never ahead of signing in, never for somebody else's session, never to more
+            // than the page named. Else the question is asked as it stands now.
             Ok(page) => {
-                if page == Some(Page::Consent) {
+                if let Some(Page::Consent { scopes }) = page
+                    && cx.is_current(&params, PURPOSE, &open.question(&scopes))
+                {
                     open.state.consented = true;
                 }
                 pending::resume(&cx.app, open, &cx.browser, cx.now).await
             }
             Err(refused) => Err(refused),
         },
-        Some("deny") => pending::deny(&cx.app, &open, cx.now).await,
+        Some("deny") => pending::deny(&cx.app, &open, &cx.browser, cx.now).await,
         Some(other) => Err(Reason::MalformedParameter {
             name: "decision".to_owned(),
             received: other.to_owned(),
@@ -61,16 +64,16 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     authorize::respond(&cx, answer).await
 }
 
-async fn show(cx: &Context, open: Open) -> Result<Response, LocalRefusal> {
-    if pending::page(&cx.app, &open, &cx.browser, cx.now).await? != Some(Page::Consent) {
+async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
+    let Some(Page::Consent { scopes }) = pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? else {
         return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
-    }
+    };
     let Some((_, user)) = pending::session(&cx.app, &cx.browser).await? else {
         return Err(Reason::InteractionUnknown.into());
     };
     let catalogue = cx.app.registry.catalogue().await?;
     let (binding, fresh) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&scopes));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
     let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = ConsentView {
@@ -78,7 +81,7 @@ async fn show(cx: &Context, open: Open) -> Result<Response, LocalRefusal> {
         form: Form { action: paths::CONSENT, interaction: Some(open.id.expose()), csrf: token.expose() },
         client: &client,
         person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
-        groups: scope_words::groups(cx.lang(), &open.request.scopes, &catalogue),
+        groups: scope_words::groups(cx.lang(), &scopes, &catalogue),
     };
     let mut response = pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri));
     if let Some(fresh) = fresh {

@@ -18,6 +18,7 @@ use crate::http::pages::cookies::{Cookies, Name};
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::Frame;
 use crate::http::pages::{csrf, leave, origin};
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
@@ -33,8 +34,8 @@ pub struct Context {
     address: Prefix,
     headers: HeaderMap,
     query: String,
-    /// A POST: what comes back follows a form.
-    is_form: bool,
+    /// What comes back may follow a form of ours: everything but the authorization request itself.
+    follows_form: bool,
 }
 
 impl FromRequestParts<Arc<App>> for Context {
@@ -56,7 +57,7 @@ impl FromRequestParts<Arc<App>> for Context {
             address,
             headers: parts.headers.clone(),
             query,
-            is_form: parts.method == Method::POST,
+            follows_form: parts.method == Method::POST || !is_authorize(app, parts.uri.path()),
             app: Arc::clone(app),
         })
     }
@@ -92,7 +93,15 @@ impl Context {
         self.address
     }
 
-    /// A form of ours: sent by our own page in this very browser.
+    /// From here on the pages are in the language that an app asked for (OpenID Connect Core §3.1.2.1, ui_locales).
+    pub fn speak(&mut self, ui_locales: Option<&str>) {
+        if ui_locales.is_some() {
+            self.lang = Lang::choose(ui_locales, accept_language(&self.headers));
+        }
+    }
+
+    /// A form of ours: sent by our own page in this very browser. What its page showed may be out of date: see
+    /// [`Context::is_current`].
     ///
     /// # Errors
     /// Another site's form, a token of another browser, or a broken body.
@@ -103,6 +112,13 @@ impl Context {
             Some(binding) => csrf::check(&self.app.keys.data(), binding, purpose, token),
             None => Err(Reason::CsrfMismatch),
         }
+    }
+
+    /// Is the form of [`Context::own_form`] from a page that showed this very thing? If not, somebody else has signed in meanwhile,
+    /// say, and the answer was given to another question.
+    pub fn is_current(&self, params: &Params, purpose: &str, about: &str) -> bool {
+        let token = params.get("csrf").unwrap_or_default();
+        self.browser.binding.as_ref().is_some_and(|binding| csrf::is_about(&self.app.keys.data(), binding, purpose, about, token))
     }
 
     /// The browser's binding value, and once more if it is new and must be set.
@@ -131,16 +147,10 @@ impl Context {
     /// # Errors
     /// Unknown, over, or another browser's.
     pub async fn open_interaction(&mut self, params: &Params) -> Result<Option<Open>, LocalRefusal> {
-        match params.get("interaction") {
-            Some(id) => {
-                let open = authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await?;
-                if let Some(ui_locales) = &open.request.ui_locales {
-                    self.lang = Lang::choose(Some(ui_locales), accept_language(&self.headers));
-                }
-                Ok(Some(open))
-            }
-            None => Ok(None),
-        }
+        let Some(id) = params.get("interaction") else { return Ok(None) };
+        let open = authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await?;
+        self.speak(open.request.ui_locales.as_deref());
+        Ok(Some(open))
     }
 
     /// The interaction that this page cannot do without.
@@ -149,6 +159,12 @@ impl Context {
     /// As [`Context::open_interaction`], and none is named.
     pub async fn required_interaction(&mut self, params: &Params) -> Result<Open, LocalRefusal> {
         self.open_interaction(params).await?.ok_or_else(|| Reason::InteractionUnknown.into())
+    }
+
+    /// A form's parameters as a query, if they fit into an address: a head has 16 KiB (security.md R-75), and cookies are in it too.
+    pub fn as_query(&self, params: &Params) -> Option<String> {
+        const MOST_BYTES: usize = 8 * 1024;
+        Some(params.to_query()).filter(|query| query.len() <= MOST_BYTES)
     }
 
     /// 303 See Other (security.md R-23): a POST is never repeated at its target.
@@ -167,9 +183,9 @@ impl Context {
     }
 
     /// On to the client. After a form a browser leaves by a page, since Chromium holds every redirect that follows a form against
-    /// the form's policy; all else is a 303.
+    /// the form's policy, the GET of a page in between included; all else is a 303.
     pub fn leave(&self, target: &str, native: bool) -> Response {
-        if self.is_form { leave::to_client(&self.headers, self.frame(), target, native) } else { self.see_other(target) }
+        if self.follows_form { leave::to_client(&self.headers, self.frame(), target, native) } else { self.see_other(target) }
     }
 
     /// Adds a Set-Cookie header; the session cookie lives as long as the session at the most.
@@ -205,4 +221,8 @@ impl Context {
 
 fn accept_language(headers: &HeaderMap) -> Option<&str> {
     headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok())
+}
+
+fn is_authorize(app: &App, path: &str) -> bool {
+    path.strip_prefix(app.config.issuer.path()) == Some(Endpoint::Authorize.path())
 }

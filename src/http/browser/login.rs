@@ -42,7 +42,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
     };
     if let Some(open) = open.as_ref().filter(|_| params.get("decision") == Some("deny")) {
-        return authorize::respond(&cx, pending::deny(&cx.app, open, cx.now).await).await;
+        return authorize::respond(&cx, pending::deny(&cx.app, open, &cx.browser, cx.now).await).await;
     }
     let username = params.get("username").unwrap_or_default().to_owned();
     let password = Secret::new(params.get("password").unwrap_or_default().to_owned());
@@ -78,7 +78,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
 fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<LoginFailure>) -> Response {
     let (binding, fresh) = cx.binding();
     let interaction = open.map(|open| open.id.expose().as_str());
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, "");
     let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
     let view = LoginView {
         frame: cx.frame(),

@@ -35,8 +35,10 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
         return decided(&cx, &params).await;
     }
     // Another site's form arrives without our SameSite=Lax cookies. As a GET it brings them, so the session is found.
-    if cx.browser.session.is_none() {
-        return cx.see_other(&format!("{}?{}", cx.path(Endpoint::Logout.path()), params.to_query()));
+    if cx.browser.session.is_none()
+        && let Some(query) = cx.as_query(&params)
+    {
+        return cx.see_other(&format!("{}?{query}", cx.path(Endpoint::Logout.path())));
     }
     step(&cx, &params).await
 }
@@ -49,9 +51,9 @@ async fn step(cx: &Context, params: &Params) -> Response {
             response
         }
         Ok(Step::SignedOut) => signed_out(cx, true),
-        Ok(Step::Confirm { user, client_name }) => {
+        Ok(Step::Confirm { session, user, client_name }) => {
             let (binding, fresh) = cx.binding();
-            let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+            let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &session.id.to_string());
             let name = user.claims.name.as_deref().unwrap_or(&user.username);
             let view = LogoutView {
                 frame: cx.frame(),
@@ -77,6 +79,10 @@ async fn decided(cx: &Context, params: &Params) -> Response {
         return signed_out(cx, false);
     }
     let ended = match session(&cx.app, &cx.browser).await {
+        // Somebody else signed in since: ask them.
+        Ok(Some((session, _))) if !cx.is_current(params, PURPOSE, &session.id.to_string()) => {
+            return step(cx, &Params::default()).await;
+        }
         Ok(Some((session, user))) => logout::end(&cx.app, &session, &user, cx.now).await,
         Ok(None) => Ok(()),
         Err(reason) => Err(reason),

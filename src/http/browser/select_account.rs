@@ -39,9 +39,10 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if params.get("account") == Some("other") {
         return cx.see_other(&format!("{}?interaction={}", cx.path(paths::LOGIN), open.id.expose()));
     }
-    let answer = match pending::page(&cx.app, &open, &cx.browser, cx.now).await {
+    let answer = match pending::page(&cx.app, &mut open, &cx.browser, cx.now).await {
+        // The account that was chosen is the one that the page showed.
         Ok(page) => {
-            if page == Some(Page::SelectAccount) {
+            if page == Some(Page::SelectAccount) && cx.is_current(&params, PURPOSE, &open.question(&[])) {
                 open.state.selected = true;
             }
             pending::resume(&cx.app, open, &cx.browser, cx.now).await
@@ -51,15 +52,15 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     authorize::respond(&cx, answer).await
 }
 
-async fn show(cx: &Context, open: Open) -> Result<Response, LocalRefusal> {
-    if pending::page(&cx.app, &open, &cx.browser, cx.now).await? != Some(Page::SelectAccount) {
+async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
+    if pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? != Some(Page::SelectAccount) {
         return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
     }
     let Some((_, user)) = pending::session(&cx.app, &cx.browser).await? else {
         return Err(Reason::InteractionUnknown.into());
     };
     let (binding, _) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE);
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&[]));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
     let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = SelectAccountView {

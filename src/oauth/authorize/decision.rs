@@ -77,6 +77,21 @@ pub struct Consent {
     pub metadata_version: i64,
 }
 
+impl Consent {
+    /// What is remembered once a person has agreed to this as well. A consent is kept until it is withdrawn (design 4.1), so what was
+    /// agreed to before stays; only what was agreed to for another version of the client counts no longer.
+    #[must_use]
+    pub fn and_before(mut self, before: Option<&Self>) -> Self {
+        if let Some(before) = before.filter(|before| before.metadata_version == self.metadata_version) {
+            let more =
+                |own: &[String], others: &[String]| others.iter().filter(|text| !own.contains(text)).cloned().collect::<Vec<_>>();
+            self.scopes.extend(more(&self.scopes, &before.scopes));
+            self.resources.extend(more(&self.resources, &before.resources));
+        }
+        self
+    }
+}
+
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -458,6 +473,17 @@ mod tests {
         assert!(resource.asks_consent());
         resource.consent = Some(Consent { resources: vec!["https://orders.example".to_owned()], ..consent("openid orders:read") });
         assert!(resource.issues());
+    }
+
+    #[test]
+    fn a_smaller_consent_takes_nothing_back_from_a_larger_one() {
+        let before = Consent { resources: vec!["https://orders.example".to_owned()], ..consent("openid email orders:read") };
+        let both = consent("openid profile").and_before(Some(&before));
+        assert_eq!(both.scopes, ["openid", "profile", "email", "orders:read"]);
+        assert_eq!(both.resources, before.resources);
+        let other_version = Consent { metadata_version: 2, ..consent("openid") };
+        assert_eq!(other_version.clone().and_before(Some(&before)), other_version);
+        assert_eq!(consent("openid").and_before(None), consent("openid"));
     }
 
     /// Design 7 and R-24: whoever can pose as the client is asked every time.
