@@ -200,7 +200,7 @@ async fn replicas_agree_about_everything(server: Server) {
 
 /// Two replicas that start together on an empty database: no failure, one set of keys.
 async fn start_together(backend: Backend) {
-    for round in 0..rounds(5, 50) {
+    for round in 0..rounds(3, 50) {
         let first = Setup::on(backend).start_twice().await;
         let keys: Vec<_> = join_all(first.iter().map(|server| async { server.get("/jwks").await.ok().json() })).await;
         assert_eq!(keys[0], keys[1], "round {round}");

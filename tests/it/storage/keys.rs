@@ -80,12 +80,7 @@ async fn replicas_on_an_empty_database(kind: Kind, rounds: usize) {
 
 on_both! {
     async fn two_replicas_on_an_empty_database_end_with_one_set_of_keys(kind) {
-        replicas_on_an_empty_database(kind, 3).await;
-    }
-
-    #[ignore = "long: ./test --long"]
-    async fn two_replicas_on_an_empty_database_end_with_one_set_of_keys_fifty_times(kind) {
-        replicas_on_an_empty_database(kind, 50).await;
+        replicas_on_an_empty_database(kind, crate::harness::rounds(3, 50)).await;
     }
 
     async fn the_first_start_makes_an_active_and_a_next_key_for_each_algorithm(kind) {

@@ -36,12 +36,7 @@ on_both! {
     }
 
     async fn replicas_that_start_together_migrate_once(kind) {
-        two_start_together(kind, 10).await;
-    }
-
-    #[ignore = "long: ./test --long"]
-    async fn replicas_that_start_together_migrate_once_fifty_times(kind) {
-        two_start_together(kind, 50).await;
+        two_start_together(kind, crate::harness::rounds(10, 50)).await;
     }
 
     async fn pending_scripts_are_named_and_refused_until_they_are_applied(kind) {
