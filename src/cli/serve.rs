@@ -7,11 +7,8 @@ use super::args::ServeArgs;
 use super::error::CliError;
 use crate::app::App;
 use crate::config::{Config, Sources};
-use crate::http::health::Readiness;
-use crate::http::router::routers;
-use crate::http::server::{self, Limits, Listeners, Serving, Shutdown, on_signal};
-use crate::jobs::{self, Jobs};
-use crate::{log, measure};
+use crate::http::server::{Listeners, Serving, Shutdown, on_signal};
+use crate::{http, log, measure};
 
 pub async fn run(file: Option<PathBuf>, args: ServeArgs) -> Result<(), CliError> {
     let config = configure(file, &args)?;
@@ -32,7 +29,6 @@ pub fn configure(file: Option<PathBuf>, args: &ServeArgs) -> Result<Config, CliE
 pub struct Running {
     app: Arc<App>,
     serving: Serving,
-    jobs: Jobs,
 }
 
 impl Running {
@@ -44,21 +40,16 @@ impl Running {
         })?;
         let shutdown = Shutdown::new();
         on_signal(shutdown.clone()).map_err(|error| CliError::new(format!("signals: {error}")))?;
-        let readiness = Readiness::new(app.db.clone(), Arc::clone(&app.keys), shutdown.clone());
-        readiness.probe().await;
-        let mut jobs = Jobs::new(shutdown.clone());
-        jobs::start(&app, &readiness, &mut jobs);
-        let serving = server::serve(routers(&app, &readiness), listeners, Limits::of(&app.config), shutdown)
+        let serving = http::serve(&app, listeners, shutdown)
+            .await
             .map_err(|error| CliError::new(format!("the server does not start: {error}")))?;
         tracing::info!(issuer = app.config.issuer.as_str(), listen = %serving.address, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { app, serving, jobs })
+        Ok(Self { app, serving })
     }
 
     /// Serves until a signal comes, lets requests in flight finish, writes what is left to write.
     pub async fn until_the_end(self) -> Result<(), CliError> {
         let drained = self.serving.finished().await;
-        self.jobs.finished().await;
-        self.app.decisions.flush().await;
         self.app.db.close().await;
         tracing::info!(?drained, "stopped");
         Ok(())

@@ -24,8 +24,10 @@ use server::{Limits, Listeners, Serving, Shutdown};
 ///
 /// # Errors
 /// The listeners cannot be used.
-pub fn serve(app: &Arc<App>, listeners: Listeners, shutdown: Shutdown) -> io::Result<Serving> {
+pub async fn serve(app: &Arc<App>, listeners: Listeners, shutdown: Shutdown) -> io::Result<Serving> {
     let readiness = Readiness::new(app.db.clone(), Arc::clone(&app.keys), shutdown.clone());
+    // Ready with the first answer, not a second later.
+    readiness.probe().await;
     let mut running = Jobs::new(shutdown.clone());
     jobs::start(app, &readiness, &mut running);
     let serving = server::serve(router::routers(app, &readiness), listeners, Limits::of(&app.config), shutdown)?;

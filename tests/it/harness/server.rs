@@ -117,7 +117,7 @@ async fn run(config: Config, backend: Backend, clock: Arc<ManualClock>, folder: 
     let database_url = config.database.url.expose().clone();
     let app = App::builder(config).clock(clock.clone()).build().await.unwrap();
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
-    let serving = chancery::http::serve(&app, listeners, Shutdown::new()).unwrap();
+    let serving = chancery::http::serve(&app, listeners, Shutdown::new()).await.unwrap();
     let site = Arc::new(Site::new(&issuer, serving.address));
     let running = Arc::new(Running { serving: Mutex::new(Some(serving)), folder });
     Server { app, clock, backend, database_url, site, _running: running }
