@@ -32,8 +32,8 @@ impl ThrottleConfig {
             address_failures: section.number32("address_failures", 100, 1, 1_000_000),
             global_failures: section.number32("global_failures", 10_000, 1, 100_000_000),
             longest_wait: section.duration("longest_wait", seconds(60), seconds(1), seconds(3600)),
-            interactions_per_address: section.number32("interactions_per_address", 500, 1, 1_000_000),
-            interactions_per_client: section.number32("interactions_per_client", 20_000, 1, 100_000_000),
+            interactions_per_address: section.number32("interactions_per_address", 5_000, 1, 1_000_000),
+            interactions_per_client: section.number32("interactions_per_client", 100_000, 1, 100_000_000),
         }
     }
 }
