@@ -1,11 +1,12 @@
 //! Signing in: one answer for every branch that fails, forms that only our own pages can send, cookies, headers, throttling.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Browser, Page, Person, Request, Server, on_both};
+use crate::harness::{Browser, Page, Person, Request, Server, Setup, on_both, rounds};
 
 on_both![
     every_failing_branch_looks_the_same,
+    every_failing_branch_costs_the_same,
     a_form_needs_its_token_its_cookie_and_its_origin,
     signing_in_gives_a_new_cookie_and_keeps_it_safe,
     pages_carry_the_headers_of_a_page,
@@ -71,6 +72,50 @@ async fn every_failing_branch_looks_the_same(server: Server) {
     }
     for (position, other) in seen.iter().enumerate().skip(1) {
         assert_eq!(seen[0], *other, "attempt {position} {:?}", attempts[position].0);
+    }
+}
+
+/// R-54, lesson 12: the slowest path tells, so it is measured, with the real price of a hash. A shortcut would be ten times faster.
+async fn every_failing_branch_costs_the_same(server: Server) {
+    let server = Setup::on(server.backend)
+        .config(|config| {
+            (config.passwords.memory_kib, config.passwords.iterations) = (19_456, 2);
+            (config.throttle.account_failures, config.throttle.address_failures) = (10_000, 10_000);
+        })
+        .start()
+        .await;
+    let (server, alice, client) = server.actors().await;
+    let disabled = server.person("disabled").await;
+    server.disable_user(&disabled).await;
+    server.user_without_password("guest").await;
+    let attempts = [
+        (alice.username.clone(), "not the password".to_owned()),
+        ("nobody".to_owned(), "some password".to_owned()),
+        (alice.username.clone(), String::new()),
+        (alice.username.clone(), "x".repeat(2000)),
+        (disabled.username.clone(), disabled.password.clone()),
+        ("guest".to_owned(), "anything at all".to_owned()),
+    ];
+    let page = login_page(&alice, &Request::of(&client)).await;
+    let mut took = vec![Vec::new(); attempts.len()];
+    for _ in 0..rounds(9, 60) {
+        for ((username, password), took) in attempts.iter().zip(&mut took) {
+            let started = Instant::now();
+            let refused = alice.browser.submit(&page, &[("username", username), ("password", password)]).await;
+            took.push(started.elapsed());
+            assert!(refused.is_login());
+        }
+    }
+    let medians: Vec<Duration> = took
+        .iter_mut()
+        .map(|took| {
+            took.sort();
+            took[took.len() / 2]
+        })
+        .collect();
+    for (median, attempt) in medians.iter().zip(&attempts) {
+        let share = median.as_secs_f64() / medians[0].as_secs_f64();
+        assert!((0.6..1.7).contains(&share), "{:?} takes {share:.2} of a wrong password's time: {medians:?}", attempt.0);
     }
 }
 

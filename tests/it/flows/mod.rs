@@ -55,7 +55,7 @@
 //! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
 //! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
-//! | R-54 | `login::every_failing_branch_looks_the_same` |
+//! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same` |
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first` |
