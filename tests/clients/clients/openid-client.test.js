@@ -130,7 +130,7 @@ test('a machine gets a token of its own, with each way of sending the secret', a
   assert.equal(tokens.refresh_token, undefined)
   assert.equal(tokens.id_token, undefined)
   const wrong = await discover(client.ClientSecretPost('not the secret'), posting.client_id)
-  await assert.rejects(client.clientCredentialsGrant(wrong), { code: 'OAUTH_WWW_AUTHENTICATE_CHALLENGE', status: 401 })
+  await assert.rejects(client.clientCredentialsGrant(wrong), { error: 'invalid_client', status: 401 })
 
   const basic = await client.clientCredentialsGrant(await discover())
   assert.ok(basic.access_token)
