@@ -130,7 +130,7 @@ impl Builder {
             Keyed::new(move || keys.data())
         };
         Ok(Arc::new(App {
-            registry: Registry::new(db.clone(), config.issuer.as_str()),
+            registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),

@@ -106,13 +106,29 @@ impl Params {
         self.0.iter().filter(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// To be called on the query of every endpoint that takes credentials in its body (security.md R-28).
+    /// No secret or token may stand in a URL (security.md R-28).
     ///
     /// # Errors
     /// `CredentialsInQuery` if a secret or token is among the parameters, even without a value.
     pub fn refuse_credentials(&self) -> Result<(), Reason> {
         match self.0.iter().find(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
             Some((name, _)) => Err(Reason::CredentialsInQuery { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// To be called on the query of every endpoint that reads its body alone (RFC 6749 §3.2): what else stands there is ignored, but a
+    /// secret is refused, and so is a parameter of the body, since two readers of the request could differ about which one counts.
+    ///
+    /// # Errors
+    /// `CredentialsInQuery`, `DuplicateParameter`.
+    pub fn refuse_beside(&self, body: &Self) -> Result<(), Reason> {
+        self.refuse_credentials()?;
+        if self.0.iter().any(|(name, _)| name == "code") {
+            return Err(Reason::CredentialsInQuery { name: "code".to_owned() });
+        }
+        match self.0.iter().find(|(name, _)| body.0.iter().any(|(other, _)| other == name)) {
+            Some((name, _)) => Err(Reason::DuplicateParameter { name: short(name) }),
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@
 mod change;
 mod snapshot;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct Keys {
     context: Context,
     maker: Arc<dyn KeyMaker>,
     current: RwLock<Arc<Snapshot>>,
+    /// Somebody changed keys since the snapshot was loaded.
+    outdated: AtomicBool,
     /// One reload at a time; the instant of the last one that failed, and why.
     reloading: tokio::sync::Mutex<Option<(Timestamp, KeyError)>>,
 }
@@ -151,6 +154,7 @@ impl Keys {
             context,
             maker,
             current: RwLock::new(Arc::new(snapshot)),
+            outdated: AtomicBool::new(false),
             reloading: tokio::sync::Mutex::new(None),
         };
         keys.refresh(now).await?;
@@ -173,10 +177,19 @@ impl Keys {
     /// Errors when they cannot be loaded: nothing is signed on old knowledge.
     pub async fn live(&self, now: Timestamp) -> Result<Arc<Snapshot>, KeyError> {
         let snapshot = self.snapshot();
-        if snapshot.is_fresh(now) {
+        if self.may_use(&snapshot, now) {
             return Ok(snapshot);
         }
         self.reload(now, false).await
+    }
+
+    /// Somebody has changed keys: the next who asks loads them anew, however fresh the snapshot is.
+    pub fn outdated(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    fn may_use(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        snapshot.is_fresh(now) && !self.outdated.load(Ordering::Acquire)
     }
 
     /// Loads the keys and takes the steps in their lives that are due: for the background job, every few seconds.
@@ -273,7 +286,7 @@ impl Keys {
         let mut last_failure = self.reloading.lock().await;
         let snapshot = self.snapshot();
         if !always {
-            if snapshot.is_fresh(now) {
+            if self.may_use(&snapshot, now) {
                 return Ok(snapshot);
             }
             if let Some((at, error)) = last_failure.as_ref()
@@ -283,6 +296,8 @@ impl Keys {
                 return Err(error.clone());
             }
         }
+        // Before it is read: a change that comes in between is read, or is noticed by the next.
+        let outdated = self.outdated.swap(false, Ordering::AcqRel);
         match snapshot::load(&self.db, &self.context.master, Some(&snapshot), now).await {
             Ok(loaded) => {
                 let loaded = Arc::new(loaded);
@@ -291,6 +306,9 @@ impl Keys {
                 Ok(loaded)
             }
             Err(error) => {
+                if outdated {
+                    self.outdated();
+                }
                 *last_failure = Some((now, error.clone()));
                 Err(error)
             }

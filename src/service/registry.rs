@@ -1,8 +1,7 @@
 //! Clients and resources in memory: what every request needs and few change (design 5).
 //!
-//! An entry lives at most [`TIME_TO_LIVE`], and is dropped at once when another process changes the SQLite file or PostgreSQL notifies of a
-//! change. Nothing else is cached here: codes,
-//! families, grants, sessions, revocations and users are always read from the database.
+//! An entry lives at most [`TIME_TO_LIVE`], and counts for nothing once SQLite's number of changes has moved or PostgreSQL has notified
+//! of one. Nothing else is cached here: codes, families, grants, sessions, revocations and users are always read from the database.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use moka::future::Cache;
 use crate::oauth::client::Client;
 use crate::oauth::redirect_uri;
 use crate::oauth::resource::Catalogue;
+use crate::service::keys::Keys;
 use crate::storage::{Db, StoreError};
 use crate::storage::{clients, resources};
 
@@ -28,20 +28,54 @@ const CAPACITY: u64 = 10_000;
 pub struct Registry {
     db: Db,
     issuer: String,
-    /// SQLite's number for the state of the file as other processes change it.
-    data_version: AtomicI64,
-    clients: Cache<String, Arc<Client>>,
-    catalogue: Cache<(), Arc<Catalogue>>,
-    origins: Cache<(), Arc<HashSet<String>>>,
+    keys: Arc<Keys>,
+    /// How often everything was forgotten.
+    forgotten: AtomicI64,
+    /// SQLite's number of changes as last seen.
+    number: AtomicI64,
+    clients: Cache<String, Entry<Client>>,
+    catalogue: Cache<(), Entry<Catalogue>>,
+    origins: Cache<(), Entry<HashSet<String>>>,
+}
+
+/// The state of the database as far as it is known; each change makes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    forgotten: i64,
+    number: i64,
+}
+
+/// What was read, and the state known before: an entry that a change overtook while it was read is never believed.
+struct Entry<T> {
+    state: State,
+    value: Arc<T>,
+}
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        Self { state: self.state, value: Arc::clone(&self.value) }
+    }
+}
+
+impl<T> Entry<T> {
+    fn new(state: State, value: T) -> Self {
+        Self { state, value: Arc::new(value) }
+    }
+
+    fn at(self, state: State) -> Option<Arc<T>> {
+        (self.state == state).then_some(self.value)
+    }
 }
 
 impl Registry {
-    /// An empty cache over `db`; `issuer` makes the built-in admin resource.
-    pub fn new(db: Db, issuer: &str) -> Self {
+    /// An empty cache over `db`; `issuer` makes the built-in admin resource, and `keys` are told when they are out of date.
+    pub fn new(db: Db, issuer: &str, keys: Arc<Keys>) -> Self {
         Self {
             db,
             issuer: issuer.to_owned(),
-            data_version: AtomicI64::new(0),
+            keys,
+            forgotten: AtomicI64::new(0),
+            number: AtomicI64::new(0),
             clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
             catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
@@ -53,17 +87,18 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and no entry is fresh enough.
     pub async fn client(&self, client_id: &str) -> Result<Option<Arc<Client>>, StoreError> {
-        self.notice_changes().await?;
+        let state = self.state().await?;
         // Ids that cannot exist are not worth a question: ours are short, and a hostile one could be megabytes.
         if client_id.is_empty() || client_id.len() > 255 {
             return Ok(None);
         }
-        if let Some(client) = self.clients.get(client_id).await {
+        if let Some(client) = self.clients.get(client_id).await.and_then(|entry| entry.at(state)) {
             return Ok(Some(client));
         }
-        let Some(client) = clients::find(&self.db, client_id).await?.map(Arc::new) else { return Ok(None) };
-        self.clients.insert(client_id.to_owned(), Arc::clone(&client)).await;
-        Ok(Some(client))
+        let Some(client) = clients::find(&self.db, client_id).await? else { return Ok(None) };
+        let entry = Entry::new(state, client);
+        self.clients.insert(client_id.to_owned(), entry.clone()).await;
+        Ok(Some(entry.value))
     }
 
     /// All resources with the built-in admin API.
@@ -71,13 +106,13 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
-        self.notice_changes().await?;
-        if let Some(catalogue) = self.catalogue.get(&()).await {
+        let state = self.state().await?;
+        if let Some(catalogue) = self.catalogue.get(&()).await.and_then(|entry| entry.at(state)) {
             return Ok(catalogue);
         }
-        let catalogue = Arc::new(Catalogue::new(resources::all(&self.db).await?, &self.issuer));
-        self.catalogue.insert((), Arc::clone(&catalogue)).await;
-        Ok(catalogue)
+        let entry = Entry::new(state, Catalogue::new(resources::all(&self.db).await?, &self.issuer));
+        self.catalogue.insert((), entry.clone()).await;
+        Ok(entry.value)
     }
 
     /// Does some enabled client have a redirect URI with this origin (RFC 6454)?
@@ -85,7 +120,8 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn is_origin(&self, origin: &str) -> Result<bool, StoreError> {
-        if let Some(origins) = self.origins.get(&()).await {
+        let state = self.state().await?;
+        if let Some(origins) = self.origins.get(&()).await.and_then(|entry| entry.at(state)) {
             return Ok(origins.contains(origin));
         }
         let mut origins = HashSet::new();
@@ -100,22 +136,24 @@ impl Registry {
             }
         }
         let known = origins.contains(origin);
-        self.origins.insert((), Arc::new(origins)).await;
+        self.origins.insert((), Entry::new(state, origins)).await;
         Ok(known)
     }
 
-    /// SQLite: has another process changed the file since we last asked? Commands run beside the server (design 5).
-    async fn notice_changes(&self) -> Result<(), StoreError> {
-        if let Some(version) = self.db.data_version().await?
-            && self.data_version.swap(version, Ordering::AcqRel) != version
-        {
-            self.clear();
+    /// The state that an entry must have been read in to count. On SQLite commands run beside the server, so the file is asked whether
+    /// anybody has changed clients, resources or keys (design 5).
+    async fn state(&self) -> Result<State, StoreError> {
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        let number = self.db.change_number().await?.unwrap_or_default();
+        if self.number.swap(number, Ordering::AcqRel) != number {
+            self.keys.outdated();
         }
-        Ok(())
+        Ok(State { forgotten, number })
     }
 
     /// Forgets everything: something changed.
     pub fn clear(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.clients.invalidate_all();
         self.catalogue.invalidate_all();
         self.origins.invalidate_all();

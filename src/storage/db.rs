@@ -35,6 +35,8 @@ const PREPARED_STATEMENTS: usize = 400;
 /// SQLite readers share one page cache each and one disk; more of them only cost memory.
 const MOST_SQLITE_READERS: u32 = 8;
 
+/// Where the triggers count on SQLite.
+const CHANGE_NUMBER: &str = "SELECT number FROM changes";
 /// The channel that the triggers speak on.
 const CHANGED: &str = "chancery_changed";
 
@@ -175,20 +177,20 @@ impl Db {
         self.all("SELECT 1 AS one", Args::new()).await.map(drop)
     }
 
-    /// SQLite: a number that changes when another process or connection changed the file, so that caches can be dropped at once.
-    /// Postgres: `None`. The number has meaning only for one connection, so it is always asked of the same one: the writer.
-    pub async fn data_version(&self) -> Result<Option<i64>, StoreError> {
+    /// SQLite: a number that moves whenever clients, resources or keys were changed by anybody (triggers of migration 0006), so that caches
+    /// can be dropped at once. Asked of a reader, so that nobody waits for a write in progress. Postgres: `None`, see [`Db::changes`].
+    pub async fn change_number(&self) -> Result<Option<i64>, StoreError> {
         match self.kind() {
             Kind::Sqlite => {
-                let row = self.returning("PRAGMA data_version", Args::new()).await?;
-                row.map(|row| row.get("data_version")).transpose()
+                let row = self.optional(CHANGE_NUMBER, Args::new()).await?;
+                row.map(|row| row.get("number")).transpose()
             }
             Kind::Postgres => Ok(None),
         }
     }
 
     /// Postgres: a connection of its own that hears when clients, resources or keys were changed by anybody (triggers of migration
-    /// 0006). SQLite: `None`, see [`Db::data_version`].
+    /// 0006). SQLite: `None`, see [`Db::change_number`].
     pub async fn changes(&self) -> Result<Option<Changes>, StoreError> {
         let Pools::Postgres(pool) = &self.0.pools else { return Ok(None) };
         let options = pool.connect_options().as_ref().clone();

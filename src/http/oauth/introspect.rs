@@ -23,7 +23,7 @@ pub async fn post(
     Query(query): Query,
     Form(params): Form,
 ) -> Result<Response, OAuthError> {
-    query.refuse_credentials()?;
+    query.refuse_beside(&params)?;
     let now = app.clock.now();
     let mut client_id = None;
     let answer = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {

@@ -21,7 +21,7 @@ pub async fn post(
     Query(query): Query,
     Form(params): Form,
 ) -> Result<Response, OAuthError> {
-    query.refuse_credentials()?;
+    query.refuse_beside(&params)?;
     let now = app.clock.now();
     let mut client_id = None;
     let named = |error: OAuthError, client_id: Option<String>| match client_id {

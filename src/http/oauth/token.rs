@@ -22,7 +22,7 @@ pub async fn post(
     Query(query): Query,
     Form(params): Form,
 ) -> Result<Response, OAuthError> {
-    query.refuse_credentials()?;
+    query.refuse_beside(&params)?;
     let now = app.clock.now();
     let tokens = token::token(&app, &authorization.values(), &params, now).await.map_err(refused)?;
     Ok(private_json(body(tokens)))

@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use chancery::args;
+use chancery::clock::Timestamp;
 use chancery::config::database::DatabaseConfig;
-use chancery::storage::{Db, Kind, StoreError, clients};
+use chancery::storage::{Db, Kind, StoreError, clients, migrate};
 
 use super::Store;
 use super::fixtures::World;
@@ -172,13 +173,43 @@ async fn a_sqlite_file_is_private_durable_and_written_by_the_writer_alone() {
     assert!(db.all("INSERT INTO notes (id) VALUES (1) RETURNING id", args![]).await.is_err(), "readers do not write");
 }
 
-#[tokio::test]
-async fn a_sqlite_server_sees_that_a_command_changed_the_file() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_server_sees_at_once_that_clients_changed_and_never_waits_for_a_write() {
     let store = notes(Kind::Sqlite).await;
-    let before = store.db.data_version().await.unwrap();
-    assert_eq!(store.db.data_version().await.unwrap(), before);
-    store.replica().await.execute(WRITE, args![1]).await.unwrap();
-    assert_ne!(store.db.data_version().await.unwrap(), before);
+    migrate::run(&store.db, Timestamp::from_seconds(1)).await.unwrap();
+    let number = async || store.db.change_number().await.unwrap().unwrap();
+    let before = number().await;
+    // What servers do all day is none of it, theirs or another's.
+    store.db.execute(WRITE, args![1]).await.unwrap();
+    store.replica().await.execute(WRITE, args![2]).await.unwrap();
+    assert_eq!(number().await, before);
+    let change = "INSERT INTO clients (client_id, metadata, metadata_version, enabled, created_at, updated_at) VALUES ('a', '{}', 1, 1, 0, 0)";
+    store.replica().await.execute(change, args![]).await.unwrap();
+    let after = number().await;
+    assert!(after > before);
+    store.db.execute("UPDATE clients SET enabled = 0", args![]).await.unwrap();
+    assert!(number().await > after, "our own changes, too");
+    // A write that takes its time, in this process or another, holds nobody up.
+    let (started, holding) = tokio::sync::oneshot::channel();
+    let (done, release) = tokio::sync::oneshot::channel::<()>();
+    let db = store.db.clone();
+    let writing = tokio::spawn(async move {
+        db.transaction::<_, StoreError>("slow", |tx| {
+            Box::pin(async move {
+                tx.execute(WRITE, args![3]).await?;
+                started.send(()).unwrap();
+                release.await.unwrap();
+                Ok(())
+            })
+        })
+        .await
+    });
+    holding.await.unwrap();
+    let asked = Instant::now();
+    number().await;
+    assert!(asked.elapsed() < Duration::from_millis(500));
+    done.send(()).unwrap();
+    writing.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
