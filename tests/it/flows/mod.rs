@@ -23,7 +23,7 @@
 //! | R-16 | `authorize::pkce_is_demanded_and_only_s256`, `code::a_code_is_bound_to_its_verifier` |
 //! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike` |
 //! | R-18 | `authorize::state_and_nonce_come_back_exactly_or_not_at_all`; every error passes `Answer::refused` or `Callback::refused` |
-//! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly` |
+//! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits` |
 //! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes` |
 //! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads` |
@@ -32,14 +32,14 @@
 //! | R-25 | `client_auth::each_client_uses_the_method_it_registered`, `client_auth::one_method_per_request` |
 //! | R-26 | `client_auth::the_basic_header_is_read_strictly` |
 //! | R-27 | `client_auth::unknown_client_and_wrong_secret_look_the_same` |
-//! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets` |
+//! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-29 | client assertions are not offered; `client_auth::one_method_per_request` sees one refused |
 //! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
 //! | R-31 | `registration::an_update_is_checked_as_a_whole` |
 //! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out` |
-//! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge` |
-//! | R-34 to R-37 | the unit tests of `src/jose`, which have a key to sign what no client could; `userinfo::what_is_no_token_is_refused_with_a_challenge` |
-//! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page` |
+//! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing` |
+//! | R-34 to R-37 | `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `attacks_tokens::a_signature_of_ours_is_not_enough`, the unit tests of `src/jose` |
+//! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page`, `attacks_tokens::a_signature_of_ours_is_not_enough` |
 //! | R-39 | `discovery::the_jwks_holds_public_members_only`, the life of keys in `src/jose/life.rs` and `src/service/keys.rs` |
 //! | R-40 | deny.toml bans the crate; `./test` runs it |
 //! | R-41 | `refresh::an_old_generation_after_the_burst_is_theft`, `refresh::strict_clients_have_no_burst` |
@@ -60,10 +60,10 @@
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
-//! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests |
+//! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
-//! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever` |
+//! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
 //! | R-81 | `discovery::the_host_header_changes_nothing` |
 //! | R-82 | `serve::the_server_refuses_to_start_where_it_would_be_unsafe`, `serve::a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing` |
@@ -81,6 +81,8 @@
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 
 mod attacks_pages;
+mod attacks_server;
+mod attacks_tokens;
 mod authorize;
 mod binary;
 mod cli;

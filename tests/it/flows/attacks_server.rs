@@ -1,0 +1,194 @@
+//! The server among others: commands and replicas that change things beside it, writes that take their time, methods and paths that
+//! nobody offers (design 5, security.md ).
+
+use std::time::{Duration, Instant};
+
+use chancery::http::server::Shutdown;
+use chancery::jobs::changes;
+use chancery::service::keys::By;
+use chancery::storage::StoreError;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Backend, Server, on_both, raw};
+
+on_both![
+    what_another_process_changes_counts_at_once,
+    every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_anything,
+    a_request_that_could_be_two_is_one_or_none,
+];
+
+const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
+
+/// Design 5: with the next request where the database is a file, and as soon as PostgreSQL has spoken.
+async fn what_another_process_changes_counts_at_once(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let elsewhere = server.replica().await;
+    let patience = match server.backend {
+        Backend::Sqlite => Duration::ZERO,
+        Backend::Postgres => Duration::from_secs(3),
+    };
+    let shutdown = Shutdown::new();
+    let listening = tokio::spawn(changes::follow(server.app.clone(), shutdown.clone()));
+    let until = async |what: &str, holds: &mut dyn AsyncHolds| {
+        let begun = Instant::now();
+        while !holds.holds().await {
+            assert!(begun.elapsed() < patience, "{what} is not seen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // The listener needs a moment before it can hear anything.
+    tokio::time::sleep(Duration::from_millis(if patience.is_zero() { 0 } else { 500 })).await;
+
+    let machine = server.machine(json!({})).await;
+    let token = machine.token(&GRANT).await.ok().str("access_token");
+    elsewhere.disable_client(&machine).await;
+    until("a disabled client", &mut Status { client: &machine, wanted: 401 }).await;
+    assert!(!client.is_active(&token).await);
+
+    let machine = server.machine(json!({})).await;
+    machine.token(&GRANT).await.ok();
+    let mut rotated = machine.clone();
+    rotated.secret = Some(elsewhere.rotate_secret(&machine).await);
+    until("a new secret", &mut Status { client: &rotated, wanted: 200 }).await;
+
+    // People are never cached: no patience at all.
+    let tokens = alice.tokens_for_long(&client).await;
+    elsewhere.disable_user(&alice).await;
+    server.userinfo(&tokens.str("access_token")).await.refused(401, "invalid_token");
+    client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+
+    let token = machine.token(&GRANT).await.ok().str("access_token");
+    assert!(machine.is_active(&token).await);
+    elsewhere.app.keys.rotate(&By::server(), elsewhere.app.clock.now(), None, true).await.unwrap();
+    until("a compromised key", &mut Inactive { client: &machine, token: &token }).await;
+    let anew = machine.token(&GRANT).await.ok().str("access_token");
+    assert!(machine.is_active(&anew).await);
+    shutdown.begin();
+    listening.await.unwrap().unwrap();
+}
+
+trait AsyncHolds {
+    fn holds(&mut self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+}
+
+struct Status<'a> {
+    client: &'a crate::harness::Client,
+    wanted: u16,
+}
+
+impl AsyncHolds for Status<'_> {
+    fn holds(&mut self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { self.client.token(&GRANT).await.status == self.wanted })
+    }
+}
+
+struct Inactive<'a> {
+    client: &'a crate::harness::Client,
+    token: &'a str,
+}
+
+impl AsyncHolds for Inactive<'_> {
+    fn holds(&mut self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { !self.client.is_active(self.token).await })
+    }
+}
+
+/// on SQLite there is one writer, and it may have to wait for another process. Who only reads does not wait with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_takes_its_time_holds_up_no_reader() {
+    let (server, alice, client) = Server::start(Backend::Sqlite).await.actors().await;
+    let machine = server.machine(json!({})).await;
+    let tokens = alice.tokens(&client, "openid").await;
+    machine.token(&GRANT).await.ok();
+    let (begun, holding) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let db = server.app.db.clone();
+    let writing = tokio::spawn(async move {
+        db.transaction::<_, StoreError>("slow", |_| {
+            Box::pin(async move {
+                begun.send(()).unwrap();
+                ended.await.unwrap();
+                Ok(())
+            })
+        })
+        .await
+    });
+    holding.await.unwrap();
+    let asked = Instant::now();
+    machine.token(&GRANT).await.ok();
+    server.userinfo(&tokens.str("access_token")).await.ok();
+    assert!(client.is_active(&tokens.str("access_token")).await);
+    client.refresh("chr_x").await.refused(400, "invalid_grant");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    end.send(()).unwrap();
+    writing.await.unwrap().unwrap();
+    client.refresh(&tokens.str("refresh_token")).await.ok();
+}
+
+/// A method that is not offered is 405 with `Allow`, a path that is not there 404, each with a trace id, and nothing is cached.
+async fn every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_anything(server: Server) {
+    let paths = [
+        ("/token", "POST"),
+        ("/introspect", "POST"),
+        ("/revoke", "POST"),
+        ("/userinfo", "GET HEAD POST"),
+        ("/authorize", "GET HEAD POST"),
+        ("/logout", "GET HEAD POST"),
+        ("/login", "GET HEAD POST"),
+        ("/account", "GET HEAD POST"),
+        ("/jwks", "GET HEAD"),
+        ("/.well-known/openid-configuration", "GET HEAD"),
+        ("/healthz", "GET HEAD"),
+        ("/readyz", "GET HEAD"),
+        ("/metrics", ""),
+        ("/token/", ""),
+        ("/TOKEN", ""),
+        ("/par", ""),
+        ("/admin/api/v1/clients", ""),
+        ("/demo", ""),
+    ];
+    for (path, offered) in paths {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"] {
+            let answer = server.send(Method::from_bytes(method.as_bytes()).unwrap(), path, &[], None).await;
+            answer.trace_id();
+            if offered.is_empty() {
+                assert_eq!(answer.status, 404, "{method} {path}");
+            } else if !offered.split(' ').any(|offered| offered == method) {
+                assert_eq!(answer.status, 405, "{method} {path}");
+                assert!(!answer.header("allow").is_empty(), "{method} {path}");
+            } else {
+                assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
+            }
+            if answer.status >= 400 {
+                assert_eq!(answer.header("cache-control"), "no-store", "{method} {path}");
+            }
+            if method == "HEAD" {
+                assert_eq!(answer.text, "", "{path}");
+            }
+        }
+    }
+}
+
+/// RFC 9112 §6.3, §11.2: whoever stands before us must never see another number of requests than we do.
+async fn a_request_that_could_be_two_is_one_or_none(server: Server) {
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: id.test\r\n\r\n";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for (what, head) in [
+        ("both lengths", format!("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n{form}\r\n0\r\n\r\n{inner}")),
+        ("two lengths", format!("Content-Length: 0\r\nContent-Length: 44\r\n{form}\r\n{inner}")),
+        ("a list of lengths", format!("Content-Length: 0, 44\r\n{form}\r\n{inner}")),
+        ("a signed length", format!("Content-Length: +0\r\n{form}\r\n{inner}")),
+        ("chunked not last", format!("Transfer-Encoding: chunked, identity\r\n{form}\r\n0\r\n\r\n{inner}")),
+        ("chunked in disguise", format!("Transfer-Encoding: xchunked\r\n{form}\r\n0\r\n\r\n{inner}")),
+        ("a folded line", format!("X: a\r\n Content-Length: 0\r\n{form}\r\n{inner}")),
+        ("a space before the colon", format!("Content-Length : 0\r\n{form}\r\n{inner}")),
+        ("a chunk of a size that overflows", format!("Transfer-Encoding: chunked\r\n{form}\r\nffffffffffffffff1\r\n{inner}")),
+    ] {
+        let request = format!("POST /token HTTP/1.1\r\nHost: id.test\r\n{head}");
+        let answer = tokio::time::timeout(Duration::from_secs(20), raw::send(&server, request.as_bytes())).await.expect(what);
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{what}: {answer}");
+        assert!(!answer.contains("404 Not Found"), "{what}: {answer}");
+    }
+    server.get("/healthz").await.ok();
+}
