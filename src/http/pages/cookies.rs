@@ -65,12 +65,12 @@ impl Cookies {
         let wanted = self.name(name);
         let mut found: Option<&str> = None;
         for header in headers.get_all(COOKIE) {
-            for pair in header.to_str().ok()?.split(';') {
-                let Some((key, value)) = pair.trim().split_once('=') else { continue };
-                if key != wanted {
-                    continue;
-                }
-                if !is_token(value) || found.is_some_and(|other| other != value) {
+            // Byte by byte: another application on this host, or a stranger on one beside it, may have put anything into its own cookies,
+            // and ours are to be found all the same.
+            for pair in header.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
+                let Some(value) = pair.strip_prefix(wanted.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else { continue };
+                let value = std::str::from_utf8(value).ok().filter(|value| is_token(value))?;
+                if found.is_some_and(|other| other != value) {
                     return None;
                 }
                 found = Some(value);
@@ -126,5 +126,16 @@ mod tests {
         assert_eq!(read(false, &format!("chancery-session={ONE}; chancery-session={TWO}")), None);
         assert_eq!(read(false, &format!("chancery-session={ONE};chancery-session={ONE}")), Some(ONE.into()));
         assert_eq!(Cookies::new(true).set(Name::Session, &Secret::new("a; b".into()), None), None);
+    }
+
+    #[test]
+    fn other_peoples_cookies_do_not_hide_ours() {
+        let mut headers = HeaderMap::new();
+        let line = [b"shop=\xff\xfe; name=\xc3\xbc; =; ;chancery-session=".as_slice(), ONE.as_bytes(), b"; x"].concat();
+        headers.append(COOKIE, HeaderValue::from_bytes(b"\xff").unwrap());
+        headers.append(COOKIE, HeaderValue::from_bytes(&line).unwrap());
+        let found = Cookies::new(false).read(Name::Session, &headers).unwrap();
+        assert_eq!(found.expose(), ONE);
+        assert!(Cookies::new(false).read(Name::Browser, &headers).is_none());
     }
 }
