@@ -28,6 +28,18 @@ impl Request {
             ui_locales: get("ui_locales"),
         }
     }
+
+    /// What was sent, for the form that asks the person: its answer is read and checked like a new request.
+    pub fn fields(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("id_token_hint", &self.id_token_hint),
+            ("client_id", &self.client_id),
+            ("post_logout_redirect_uri", &self.post_logout_redirect_uri),
+            ("state", &self.state),
+            ("ui_locales", &self.ui_locales),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
 }
 
 /// What is known when the decision is made.

@@ -26,11 +26,12 @@ pub async fn get(cx: Context) -> Response {
 }
 
 /// A client's form, or the answer to our own question.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     let params = match cx.query().and_then(|query| Params::merge(query, params)) {
         Ok(params) => params,
         Err(reason) => return cx.refuse(reason, None),
     };
+    cx.speak(params.get("ui_locales"));
     if params.get("decision").is_some() {
         return decided(&cx, &params).await;
     }
@@ -44,7 +45,8 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
 }
 
 async fn step(cx: &Context, params: &Params) -> Response {
-    match logout::request(&cx.app, &Request::parse(params), &cx.browser, false, cx.now).await {
+    let request = Request::parse(params);
+    match logout::request(&cx.app, &request, &cx.browser, false, cx.now).await {
         Ok(Step::Redirect(target)) => {
             let mut response = cx.see_other(&target);
             cx.clear_cookie(&mut response, Name::Session);
@@ -58,10 +60,13 @@ async fn step(cx: &Context, params: &Params) -> Response {
             let view = LogoutView {
                 frame: cx.frame(),
                 form: Form { action: Endpoint::Logout.path(), interaction: None, csrf: token.expose() },
+                asked: &request.fields(),
                 client_name: client_name.as_deref(),
                 person: Some(Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }),
             };
-            let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
+            // Nobody is asked before the URI was proved to be registered.
+            let policy = request.post_logout_redirect_uri.as_deref().map_or_else(Policy::strict, Policy::redirecting_to);
+            let mut response = pages::respond(StatusCode::OK, &view, &policy);
             if let Some(fresh) = fresh {
                 cx.set_cookie(&mut response, Name::Browser, &fresh);
             }
@@ -78,17 +83,20 @@ async fn decided(cx: &Context, params: &Params) -> Response {
     if params.get("decision") != Some("allow") {
         return signed_out(cx, false);
     }
-    let ended = match session(&cx.app, &cx.browser).await {
+    match session(&cx.app, &cx.browser).await {
         // Somebody else signed in since: ask them.
-        Ok(Some((session, _))) if !cx.is_current(params, PURPOSE, &session.id.to_string()) => {
-            return step(cx, &Params::default()).await;
+        Ok(Some((session, _))) if !cx.is_current(params, PURPOSE, &session.id.to_string()) => return step(cx, params).await,
+        Ok(_) => {}
+        Err(reason) => return cx.refuse(reason, None),
+    }
+    // What the page carried is checked like any request: a hint and a registered URI lead back to the client (RP-Initiated Logout §3).
+    match logout::request(&cx.app, &Request::parse(params), &cx.browser, true, cx.now).await {
+        Ok(Step::Redirect(target)) => {
+            let mut response = cx.leave(&target, false);
+            cx.clear_cookie(&mut response, Name::Session);
+            response
         }
-        Ok(Some((session, user))) => logout::end(&cx.app, &session, &user, cx.now).await,
-        Ok(None) => Ok(()),
-        Err(reason) => Err(reason),
-    };
-    match ended {
-        Ok(()) => signed_out(cx, true),
+        Ok(Step::SignedOut | Step::Confirm { .. }) => signed_out(cx, true),
         Err(reason) => cx.refuse(reason, None),
     }
 }

@@ -183,6 +183,8 @@ impl ErrorView<'_> {
 pub struct LogoutView<'a> {
     pub frame: Frame<'a>,
     pub form: Form<'a>,
+    /// What was sent, to come back with the answer.
+    pub asked: &'a [(&'static str, &'a str)],
     /// The name of the app that asks, if one proved itself.
     pub client_name: Option<&'a str>,
     pub person: Option<Person<'a>>,

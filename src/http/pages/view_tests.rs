@@ -91,7 +91,15 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("not-found", ErrorView { frame, reason: &missing, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
         (
             "logout",
-            LogoutView { frame, form: form("/logout"), client_name: Some(&client.name), person: Some(person) }.render().unwrap(),
+            LogoutView {
+                frame,
+                form: form("/logout"),
+                asked: &[("state", "s")],
+                client_name: Some(&client.name),
+                person: Some(person),
+            }
+            .render()
+            .unwrap(),
         ),
         ("signed-out", SignedOutView { frame, signed_out: true }.render().unwrap()),
         ("stayed", SignedOutView { frame, signed_out: false }.render().unwrap()),

@@ -29,6 +29,9 @@ on_both![
     an_apps_own_scheme_gets_its_error_in_the_query,
     the_host_that_was_asked_for_appears_nowhere,
     being_slowed_down_says_nothing_about_the_account,
+    a_sign_out_that_was_confirmed_leads_back_too,
+    offline_access_by_the_letter,
+    cookies_of_others_do_not_hide_ours,
 ];
 
 fn is_ours(page: &Page) -> bool {
@@ -470,6 +473,87 @@ async fn being_slowed_down_says_nothing_about_the_account(server: Server) {
         seen.push(answers);
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+/// openid.md 93: the hint is valid although its session is not the present one; the person is asked, and then goes where the client said.
+async fn a_sign_out_that_was_confirmed_leads_back_too(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let client = server.client(json!({ "post_logout_redirect_uris": ["https://app.test/bye"] })).await;
+    let hint = at(&Browser::new(server.site()), &alice).tokens(&client, "openid").await.str("id_token");
+    alice.visit(&client, "openid").await.code();
+    let state = "\"><b>&=+ü";
+    let mut url = server.url("/logout");
+    url.query_pairs_mut().extend_pairs([
+        ("id_token_hint", hint.as_str()),
+        ("post_logout_redirect_uri", "https://app.test/bye"),
+        ("state", state),
+    ]);
+    let page = alice.browser.get(url.as_str()).await;
+    assert!(page.is_consent(), "another session's hint: the person is asked: {:?} {}", page.location(), page.body);
+    assert!(page.header("content-security-policy").contains("form-action 'self' https://app.test;"));
+    // What comes back with the answer is checked again: a form that was changed leads nowhere.
+    for (name, value) in [("post_logout_redirect_uri", "https://evil.test/"), ("id_token_hint", "x"), ("id_token_hint", "")] {
+        let bent = alice.browser.submit(&page, &[("decision", "allow"), (name, value)]).await;
+        local_refusal(&bent);
+        assert!(!opened(&alice, &Request::of(&client)).await.is_login(), "{name}: nothing happened");
+    }
+    let stayed = alice.browser.submit(&page, &[("decision", "deny")]).await;
+    assert_eq!((stayed.status, stayed.location()), (200, None));
+    let done = alice.browser.submit(&page, &[("decision", "allow")]).await;
+    assert_eq!(param(&done, "state").as_deref(), Some(state));
+    assert!(done.location().unwrap().as_str().starts_with("https://app.test/bye?state="), "{:?}", done.location());
+    assert!(opened(&alice, &Request::of(&client)).await.is_login());
+    // Somebody else's hint, too: the person who is signed in decides.
+    let bob = server.person("bob").await;
+    takes_over(&alice, &bob, &client).await;
+    let page = alice.browser.get(url.as_str()).await;
+    assert!(page.is_consent() && page.body.contains("bob@example.com"), "{}", page.body);
+}
+
+/// Design 4.2.
+async fn offline_access_by_the_letter(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let ask = |client: &Client, prompt: &str| Request::of(client).with("scope", "openid offline_access").with("prompt", prompt);
+    let granted = async |client: &Client, request: Request| {
+        let back = alice.arrive(&request).await;
+        let answer = client.redeem(back.code(), &back.verifier).await.ok();
+        answer.json()["scope"].as_str().unwrap().split(' ').any(|scope| scope == "offline_access")
+    };
+    alice.visit(&client, "openid").await.code();
+    // Not agreed to yet: silence cannot give it.
+    alice.arrive(&ask(&client, "none")).await.refused("consent_required");
+    assert!(granted(&client, ask(&client, "consent")).await, "with prompt=consent");
+    assert!(granted(&client, ask(&client, "none")).await, "where consent is recorded");
+    let own = server.client(json!({ "first_party": true })).await;
+    assert!(granted(&own, ask(&own, "none")).await, "where consent may be skipped");
+    let native = server.public_client(json!({ "first_party": true, "redirect_uris": ["http://127.0.0.1/cb"] })).await;
+    alice.arrive(&ask(&native, "none")).await.refused("consent_required");
+    let without = server.client(json!({ "grant_types": ["authorization_code"], "scope": "openid offline_access" })).await;
+    assert!(!granted(&without, ask(&without, "consent")).await, "a client that cannot refresh");
+    // It outlives the session that it came from, and the one without does not.
+    let kept = alice.tokens_for_long(&client).await;
+    let ends = alice.tokens(&client, "openid").await;
+    let page = alice.browser.get("/logout").await;
+    alice.browser.submit(&page, &[("decision", "allow")]).await;
+    client.refresh(&kept.str("refresh_token")).await.ok();
+    client.refresh(&ends.str("refresh_token")).await.refused(400, "invalid_grant");
+}
+
+async fn cookies_of_others_do_not_hide_ours(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    alice.visit(&client, "openid").await.code();
+    let request = Request::of(&client).with("prompt", "none").url(&server);
+    let target = request.strip_prefix("https://id.test").unwrap();
+    let cookies = alice.browser.cookies();
+    let ours = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    let with = async |before: &[u8], after: &[u8]| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\nCookie: ");
+        raw::send(&server, &[head.as_bytes(), before, ours.as_bytes(), after, b"\r\n\r\n"].concat()).await
+    };
+    assert!(with(b"shop=\xff\xfe; ", b"; name=\xc3\xbc").await.contains("/callback?code="));
+    // One that claims to be ours makes ours worth nothing: somebody put it there.
+    let planted = format!("; __Host-chancery-session={}", "A".repeat(43));
+    assert!(with(b"", planted.as_bytes()).await.contains("error=login_required"));
 }
 
 /// R-77: who says no gives the place back.

@@ -17,18 +17,18 @@
 //! | R-10 | `code::one_artefact_in_anothers_place_consumes_nothing` |
 //! | R-11 | `edge::a_database_that_goes_away_and_comes_back` |
 //! | R-12 | no endpoint takes client assertions or DPoP proofs, so there is no replay cache; `client_auth::one_method_per_request` sees assertions refused |
-//! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected` |
+//! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected`, `attacks_pages::a_redirect_uri_that_was_taken_off_gets_no_code` |
 //! | R-14 | `authorize::the_redirect_uri_is_compared_byte_for_byte`, `authorize::a_loopback_redirect_of_a_native_client_may_name_any_port` |
 //! | R-15 | `registration::redirect_uris_that_nobody_should_register_are_refused` |
 //! | R-16 | `authorize::pkce_is_demanded_and_only_s256`, `code::a_code_is_bound_to_its_verifier` |
-//! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike` |
+//! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike`, `attacks_pages::an_apps_own_scheme_gets_its_error_in_the_query` |
 //! | R-18 | `authorize::state_and_nonce_come_back_exactly_or_not_at_all`; every error passes `Answer::refused` or `Callback::refused` |
 //! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits` |
-//! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes` |
-//! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads` |
+//! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes`, `attacks_pages::prompts_by_the_letter`, `attacks_pages::a_hint_of_somebody_else_asks_for_that_person` |
+//! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads`, `attacks_pages::no_page_can_be_skipped`, `attacks_pages::one_answer_to_a_page_counts_however_many_are_sent_at_once` |
 //! | R-23 | `authorize::post_works_as_get_does`, `login::pages_carry_the_headers_of_a_page`, `edge::what_must_not_be_cached_is_not` |
-//! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time` |
+//! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time`, `attacks_pages::consent_covers_what_the_page_named_and_nothing_else` |
 //! | R-25 | `client_auth::each_client_uses_the_method_it_registered`, `client_auth::one_method_per_request` |
 //! | R-26 | `client_auth::the_basic_header_is_read_strictly` |
 //! | R-27 | `client_auth::unknown_client_and_wrong_secret_look_the_same` |
@@ -47,25 +47,25 @@
 //! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active` |
 //! | R-44 | `refresh::a_family_idles_out_and_ages_out` |
 //! | R-45 | `refresh::scope_narrows_one_access_token_only` |
-//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step` |
+//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `attacks_pages::what_hung_on_an_expired_session_stays_dead` |
 //! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything` |
 //! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
-//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end` |
-//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged` |
+//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours` |
+//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
 //! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
-//! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same` |
+//! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account` |
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
-//! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first` |
+//! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
-//! | R-77 | `edge::too_many_open_sign_ins_are_refused` |
+//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
-//! | R-81 | `discovery::the_host_header_changes_nothing` |
+//! | R-81 | `discovery::the_host_header_changes_nothing`, `attacks_pages::the_host_that_was_asked_for_appears_nowhere` |
 //! | R-82 | `serve::the_server_refuses_to_start_where_it_would_be_unsafe`, `serve::a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing` |
 //! | R-83 | `refresh::a_token_is_of_one_length_and_not_stored` reads a copy of the database; `src/seal` holds the rest |
 //! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent` |
