@@ -29,12 +29,28 @@ export function launch() {
 const phone = { width: 360, height: 740 }
 const desktop = { width: 1280, height: 800 }
 
+/** Lets the page take on what was emulated: colours on their way between two schemes have no contrast to measure. */
+function settled(page) {
+  return page.evaluate(
+    () =>
+      new Promise((resolve) =>
+        requestAnimationFrame(() =>
+          requestAnimationFrame(() => {
+            for (const animation of document.getAnimations()) animation.finish()
+            resolve()
+          }),
+        ),
+      ),
+  )
+}
+
 /** WCAG 2.2 AA by axe-core, in light and dark, on a desktop and on a phone, where nothing may need sideways scrolling. */
 export async function assertAccessible(page, name) {
   for (const colorScheme of ['light', 'dark']) {
     for (const viewport of [desktop, phone]) {
       await page.emulateMedia({ colorScheme })
       await page.setViewportSize(viewport)
+      await settled(page)
       const where = `${name}, ${colorScheme}, ${viewport.width} px`
       await page.evaluate(axe)
       const { violations, passes } = await page.evaluate(() =>
@@ -60,6 +76,7 @@ export async function screenshot(page, name) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme })
     await page.setViewportSize({ width: 900, height: 760 })
+    await settled(page)
     await page.screenshot({ path: `${folder}${name}${colorScheme === 'dark' ? '-dark' : ''}.png`, animations: 'disabled', fullPage: true })
   }
   await page.emulateMedia({ colorScheme: 'light' })
