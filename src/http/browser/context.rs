@@ -104,9 +104,11 @@ impl Context {
     /// [`Context::is_current`].
     ///
     /// # Errors
-    /// Another site's form, a token of another browser, or a broken body.
+    /// Another site's form, a token of another browser, a broken query, or a parameter in both query and body.
     pub fn own_form(&self, params: &Params, purpose: &str) -> Result<(), Reason> {
         origin::check(self.app.config.issuer.origin(), &self.headers)?;
+        // What counts is the form. A query that says something else is not ignored: two readers must see one request.
+        Params::merge(self.query()?, params.clone())?;
         let token = params.get("csrf").unwrap_or_default();
         match &self.browser.binding {
             Some(binding) => csrf::check(&self.app.keys.data(), binding, purpose, token),

@@ -32,6 +32,7 @@ on_both![
     a_sign_out_that_was_confirmed_leads_back_too,
     offline_access_by_the_letter,
     cookies_of_others_do_not_hide_ours,
+    a_form_says_one_thing,
 ];
 
 fn is_ours(page: &Page) -> bool {
@@ -554,6 +555,52 @@ async fn cookies_of_others_do_not_hide_ours(server: Server) {
     // One that claims to be ours makes ours worth nothing: somebody put it there.
     let planted = format!("; __Host-chancery-session={}", "A".repeat(43));
     assert!(with(b"", planted.as_bytes()).await.contains("error=login_required"));
+}
+
+/// on every form of ours.
+async fn a_form_says_one_thing(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let consent = consent_page(&alice, &Request::of(&client)).await;
+    let forms = [
+        opened(&alice, &Request::of(&client).with("prompt", "login")).await,
+        opened(&alice, &Request::of(&client).with("prompt", "select_account")).await,
+        consent,
+        alice.browser.get("/account").await,
+        alice.browser.get("/logout").await,
+    ];
+    let ours = [("origin", "https://id.test"), ("sec-fetch-site", "same-origin")];
+    for page in &forms {
+        let form = page.form();
+        let (name, value) = form.fields[0].clone();
+        let post = async |query: &str, body: Vec<(String, String)>| {
+            let page = alice.browser.send(Method::POST, &format!("{}{query}", form.action), Some(body), &ours).await;
+            local_refusal(&page);
+            page
+        };
+        let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let with = |more: &[(&str, &str)]| {
+            let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            form.fields.iter().cloned().chain([("decision".to_owned(), "allow".to_owned())]).chain(more).collect::<Vec<_>>()
+        };
+        post(&format!("?{name}={encoded}"), with(&[])).await;
+        post("?decision=deny", with(&[])).await;
+        post("?x=%00", with(&[])).await;
+        post("", with(&[("decision", "deny")])).await;
+        post("", with(&[("x", "a\0b")])).await;
+        post("", with(&[("x", &"y".repeat(2049))])).await;
+        let large = post("", with(&[("x", &"y".repeat(70_000))])).await;
+        assert_eq!(large.status, 413);
+        // Another type than a form's, as scripts on other sites can send without asking.
+        let cookies = alice.browser.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(with(&[])).finish();
+        for kind in ["text/plain", "application/json", "multipart/form-data; boundary=x"] {
+            let lines = [format!("Cookie: {cookies}"), format!("Content-Type: {kind}"), "Accept: text/html".to_owned()];
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let answer = raw::post(&server, form.action.path(), &lines, body.as_bytes()).await;
+            assert!((400..500).contains(&raw::status(&answer)), "{kind}: {answer}");
+        }
+    }
+    assert!(!opened(&alice, &Request::of(&client)).await.is_login(), "nothing of it counted");
 }
 
 /// who says no gives the place back.
