@@ -28,6 +28,7 @@ use crate::config::database::DatabaseConfig;
 use crate::secret::Digest;
 use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
+use crate::storage::losses::Losses;
 use crate::storage::value::{Args, Value};
 
 /// How many statements each connection keeps prepared: more than the store has.
@@ -84,16 +85,24 @@ struct Inner {
 
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
-    Postgres(PgPool),
+    Postgres { pool: PgPool, losses: Arc<Losses> },
 }
 
 /// Hears of changes; see [`Db::changes`].
-pub struct Changes(PgListener);
+pub struct Changes {
+    listener: PgListener,
+    losses: Arc<Losses>,
+}
 
 impl Changes {
     /// Waits for the next change. After a connection that was lost it answers too, since something may have been missed.
     pub async fn next(&mut self) -> Result<(), StoreError> {
-        self.0.try_recv().await.map(drop).map_err(store_error)
+        let heard = self.listener.try_recv().await;
+        // It hears of a restart at once, before any request does.
+        if !matches!(heard, Ok(Some(_))) {
+            self.losses.note();
+        }
+        heard.map(drop).map_err(store_error)
     }
 }
 
@@ -104,7 +113,7 @@ impl Db {
         let pools = if url.starts_with("sqlite:") {
             connect_sqlite(config).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Pools::Postgres(connect_postgres(config).await?)
+            connect_postgres(config).await?
         } else {
             return Err(StoreError::Unavailable("the database URL must begin with sqlite:// or postgres://".to_owned()));
         };
@@ -115,7 +124,7 @@ impl Db {
     pub fn kind(&self) -> Kind {
         match &self.0.pools {
             Pools::Sqlite { .. } => Kind::Sqlite,
-            Pools::Postgres(_) => Kind::Postgres,
+            Pools::Postgres { .. } => Kind::Postgres,
         }
     }
 
@@ -123,7 +132,7 @@ impl Db {
     pub fn file(&self) -> Option<&Path> {
         match &self.0.pools {
             Pools::Sqlite { file, .. } => Some(file),
-            Pools::Postgres(_) => None,
+            Pools::Postgres { .. } => None,
         }
     }
 
@@ -132,8 +141,15 @@ impl Db {
         Ok(self.all(sql, args).await?.into_iter().next())
     }
 
-    /// Reads all rows.
+    /// Reads all rows. Where the connection turns out to be lost, the question is asked once more over another: reading does no harm.
     pub async fn all(&self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
+        let sql = sql.into();
+        let mut reader = self.reader().await?;
+        let read = reader.all(sql, args.clone()).await;
+        if read.is_ok() || !reader.lost {
+            return read;
+        }
+        drop(reader);
         self.reader().await?.all(sql, args).await
     }
 
@@ -192,12 +208,12 @@ impl Db {
     /// Postgres: a connection of its own that hears when clients, resources or keys were changed by anybody (triggers of migration
     /// 0006). SQLite: `None`, see [`Db::change_number`].
     pub async fn changes(&self) -> Result<Option<Changes>, StoreError> {
-        let Pools::Postgres(pool) = &self.0.pools else { return Ok(None) };
+        let Pools::Postgres { pool, losses } = &self.0.pools else { return Ok(None) };
         let options = pool.connect_options().as_ref().clone();
         let own = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&own).await.map_err(store_error)?;
         listener.listen(CHANGED).await.map_err(store_error)?;
-        Ok(Some(Changes(listener)))
+        Ok(Some(Changes { listener, losses: Arc::clone(losses) }))
     }
 
     /// Parses and plans a statement without running it, for the test that does so with every one on both databases.
@@ -207,7 +223,7 @@ impl Db {
             Pools::Sqlite { writer, .. } => {
                 writer.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
             }
-            Pools::Postgres(pool) => pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop),
+            Pools::Postgres { pool, .. } => pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop),
         }
         .map_err(store_error)
     }
@@ -219,26 +235,30 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { pool, .. } => pool.close().await,
         }
     }
 
     async fn reader(&self) -> Result<Tx, StoreError> {
         Ok(self.borrowed(match &self.0.pools {
             Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
-            Pools::Postgres(pool) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
         }))
     }
 
     async fn writer(&self) -> Result<Tx, StoreError> {
         Ok(self.borrowed(match &self.0.pools {
             Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
-            Pools::Postgres(pool) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
         }))
     }
 
     fn borrowed(&self, connection: Connection) -> Tx {
-        Tx { connection, state: State::Idle, timeout: self.0.statement_timeout }
+        let losses = match &self.0.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { losses, .. } => Some(Arc::clone(losses)),
+        };
+        Tx { connection, state: State::Idle, timeout: self.0.statement_timeout, lost: false, losses }
     }
 
     async fn run<T, E: From<StoreError>>(
@@ -246,7 +266,15 @@ impl Db {
         work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
     ) -> Result<T, E> {
         let mut tx = self.writer().await?;
-        tx.begin().await?;
+        if let Err(failed) = tx.begin().await {
+            if !tx.lost {
+                return Err(failed.into());
+            }
+            // Nothing has happened yet.
+            drop(tx);
+            tx = self.writer().await?;
+            tx.begin().await?;
+        }
         match work(&mut tx).await {
             Ok(done) => match tx.state {
                 State::Failed => {
@@ -271,6 +299,9 @@ pub struct Tx {
     connection: Connection,
     state: State,
     timeout: Duration,
+    /// The connection went away under a statement.
+    lost: bool,
+    losses: Option<Arc<Losses>>,
 }
 
 enum Connection {
@@ -376,7 +407,13 @@ impl Tx {
                 self.state = State::Failed;
             }
             match trouble {
-                Trouble::Driver(error) => store_error(error),
+                Trouble::Driver(error) => {
+                    if let Some(losses) = self.losses.as_ref().filter(|_| is_lost(&error)) {
+                        losses.note();
+                        self.lost = true;
+                    }
+                    store_error(error)
+                }
                 Trouble::TooSlow(limit) => {
                     // The answer may still come, long after; nobody else must read it.
                     self.close_on_drop();
@@ -556,7 +593,7 @@ fn make_private(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError> {
+async fn connect_postgres(config: &DatabaseConfig) -> Result<Pools, StoreError> {
     let options = PgConnectOptions::from_str(config.url.expose())
         .map_err(store_error)?
         .application_name("chancery")
@@ -573,10 +610,16 @@ async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError>
         limit.saturating_mul(2)
     )
     .into();
+    let losses = Arc::new(Losses::none());
+    let known = Arc::clone(&losses);
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections.max(1))
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
+        .before_acquire(move |_, about| {
+            let doomed = known.doom(about.age);
+            Box::pin(async move { Ok(!doomed) })
+        })
         .after_connect(move |connection, _| {
             let settings = Arc::clone(&settings);
             Box::pin(async move { sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await.map(drop) })
@@ -589,7 +632,19 @@ async fn connect_postgres(config: &DatabaseConfig) -> Result<PgPool, StoreError>
             Ok(Err(why)) => store_error(why),
             Ok(Ok(_)) | Err(_) => store_error(sqlx::Error::PoolTimedOut),
         }),
-        pool => pool.map_err(store_error),
+        pool => Ok(Pools::Postgres { pool: pool.map_err(store_error)?, losses }),
+    }
+}
+
+/// Did the connection go away under the statement? Not: the statement was refused or cancelled.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
+        // Connection exceptions; terminated by an administrator, a crash, or a server that is not up yet.
+        sqlx::Error::Database(database) => {
+            database.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code.as_ref()))
+        }
+        _ => false,
     }
 }
 

@@ -36,6 +36,7 @@ pub mod grants;
 pub mod interactions;
 pub mod keys;
 pub mod lock;
+mod losses;
 pub mod migrate;
 pub mod resources;
 pub mod revoked_tokens;

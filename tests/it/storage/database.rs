@@ -229,6 +229,35 @@ async fn a_statement_that_runs_too_long_on_postgres_is_cancelled_and_the_pool_li
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_restarts_costs_nobody_a_read_and_no_more_than_one_write() {
+    let cluster = Cluster::start();
+    let db = Db::connect(&DatabaseConfig::new(cluster.database().await)).await.unwrap();
+    db.execute(CREATE, args![]).await.unwrap();
+    let warm = async || {
+        let slow = (0..8).map(|_| db.all("SELECT 1 AS one FROM pg_sleep(0.2)", args![]));
+        assert!(futures_util::future::join_all(slow).await.iter().all(Result::is_ok), "eight connections are open");
+    };
+    warm().await;
+    tokio::task::block_in_place(|| {
+        cluster.stop();
+        cluster.restart();
+    });
+    for _ in 0..12 {
+        db.ping().await.unwrap();
+    }
+    warm().await;
+    tokio::task::block_in_place(|| {
+        cluster.kill();
+        cluster.restart();
+    });
+    let mut failed = 0;
+    for id in 0..12 {
+        failed += usize::from(db.execute(WRITE, args![id]).await.is_err());
+    }
+    assert!(failed <= 1, "{failed} writes failed, one for each connection of the pool");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_postgres_is_unavailable_within_the_acquire_timeout_and_comes_back_by_itself() {
     let cluster = Cluster::start();
     let mut config = DatabaseConfig::new(cluster.database().await);
