@@ -71,8 +71,13 @@ fn warn(remark: &str) {
     drop(writeln!(std::io::stderr().lock(), "chancery: note: {remark}"));
 }
 
-/// A core dump would hold every private key (security.md R-88). If the system refuses, the limit that the operator set stays.
+/// A core dump would hold every private key (security.md R-88). If the system refuses, what the operator set stays.
+///
+/// The limit alone is not enough: Linux does not look at it where dumps are piped to a program, as systemd-coredump has it
+/// (core(5)). Not being dumpable covers that, and keeps other processes of the same user from reading this one's memory.
 fn no_core_dumps() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none).ok();
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).ok();
 }

@@ -71,8 +71,8 @@
 //! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent` |
 //! | R-85 | `edge::what_must_not_be_cached_is_not` |
 //! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
-//! | R-87 | a runbook is a page for operators, not an endpoint; the commands that it uses are tested in `src/cli` |
-//! | R-88 | `edge::health_says_nothing_else` (no debug endpoints); core dumps and wiping are in `src/cli/mod.rs` and `src/secret.rs` |
+//! | R-87 | `serve::the_runbooks_do_what_they_say` |
+//! | R-88 | `edge::health_says_nothing_else` (no debug endpoints), `process::a_crash_leaves_no_core_dump`; wiping is in `src/secret.rs` |
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
 //! | R-90 | `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |

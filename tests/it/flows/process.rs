@@ -149,3 +149,17 @@ async fn every_line_of_the_log_is_json_and_none_holds_what_was_sent() {
     }
     assert!(log.contains("/authorize") && !log.contains("hunter2"), "{log}");
 }
+
+/// neither a file nor a program that collects dumps gets the memory.
+#[tokio::test]
+async fn a_crash_leaves_no_core_dump() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut process = Process::start(&[]).await;
+    let id = process.child.id();
+    let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(line.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
+    assert!(Command::new("kill").args(["-ABRT", &id.to_string()]).status().unwrap().success());
+    let ended = process.end().await;
+    assert!(ended.signal().is_some() && !ended.core_dumped(), "{ended:?}");
+}

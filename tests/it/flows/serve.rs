@@ -339,3 +339,69 @@ async fn security_txt_is_served_once_a_contact_is_configured() {
     assert_eq!(answer.text().await.unwrap(), "Contact: mailto:security@example.com\nExpires: 2030-01-01T00:00:00Z\n");
     server.stop();
 }
+
+/// R-87: docs/runbooks.md, as it stands, beside a running server.
+#[tokio::test]
+async fn the_runbooks_do_what_they_say() {
+    let text = include_str!("../../../docs/runbooks.md");
+    for mut machine in Machine::both().await {
+        let key = if machine.env.iter().any(|(name, _)| name == "CHANCERY_MASTER_KEY") { MASTER_KEY } else { OTHER_MASTER_KEY };
+        machine.set("CHANCERY_MASTER_KEY", key);
+        let client = machine_client(&machine);
+        let (id, secret) = (client["client_id"].as_str().unwrap().to_owned(), client["client_secret"].as_str().unwrap().to_owned());
+        machine.run(&["user", "add", "--username", "alice"]);
+        let section = |title: &str| {
+            let from = text.find(&format!("## {title}")).unwrap_or_else(|| panic!("no section {title}"));
+            let rest = &text[from + 3..];
+            let section = &rest[..rest.find("\n## ").unwrap_or(rest.len())];
+            let lines = section.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap_or_default().lines());
+            let commands: Vec<String> = lines.map(|line| line.replace("USERNAME", "alice").replace("CLIENT_ID", &id)).collect();
+            assert!(!commands.is_empty(), "{title}");
+            commands
+        };
+        let follow = |machine: &Machine, title: &str| {
+            for command in section(title) {
+                let words: Vec<&str> = command.split(' ').skip(1).collect();
+                machine.run(&words);
+            }
+        };
+        let token = async |server: &Running<'_>| {
+            let answer = server.token(&client, &secret).await;
+            assert_eq!(answer.status(), 200);
+            answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned()
+        };
+        let is_active = async |machine: &Machine, token: &str| {
+            let ask = reqwest::Client::new().post(format!("{}/introspect", machine.issuer)).basic_auth(&id, Some(&secret));
+            let answer: Value = ask.form(&[("token", token)]).send().await.unwrap().json().await.unwrap();
+            answer["active"] == true
+        };
+
+        let server = machine.start(&["serve"]).await;
+        let old = token(&server).await;
+        assert!(is_active(&machine, &old).await);
+        follow(&machine, "A signing key");
+        until(Duration::from_secs(6), async || !is_active(&machine, &old).await).await;
+        let anew = token(&server).await;
+        assert!(is_active(&machine, &anew).await);
+        follow(&machine, "The database");
+        assert!(is_active(&machine, &anew).await, "machines are not concerned");
+        server.stop();
+
+        let fresh = "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8";
+        machine.set("CHANCERY_MASTER_KEY", &format!("{fresh},{key}"));
+        let server = machine.start(&["serve"]).await;
+        follow(&machine, "The master key");
+        until(Duration::from_secs(6), async || !is_active(&machine, &anew).await).await;
+        token(&server).await;
+        server.stop();
+        machine.set("CHANCERY_MASTER_KEY", key);
+        assert!(machine.refuses(&["serve"]).contains("master key does not fit"), "the old key opens nothing any more");
+        machine.set("CHANCERY_MASTER_KEY", fresh);
+        let server = machine.start(&["serve"]).await;
+        let last = token(&server).await;
+        assert!(is_active(&machine, &last).await);
+        follow(&machine, "A client's secret");
+        until(Duration::from_secs(6), async || server.token(&client, &secret).await.status() == 200).await;
+        server.stop();
+    }
+}
