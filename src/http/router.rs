@@ -2,7 +2,6 @@
 //!
 //! Paths come from [`Endpoint`], which discovery is built from too: what is advertised is what is routed.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,8 +13,7 @@ use http::{HeaderMap, StatusCode};
 use crate::app::App;
 use crate::http::browser::{self, paths};
 use crate::http::health::{self, Readiness};
-use crate::http::layers::cors::{self, Origins};
-use crate::http::layers::{self, Edge};
+use crate::http::layers::{self, Edge, cors};
 use crate::http::oauth::{introspect, metadata, revoke, token, userinfo};
 use crate::http::pages::assets;
 use crate::http::server::Routers;
@@ -74,9 +72,11 @@ fn public(app: &Arc<App>) -> Router {
         own = own.route(&page(paths::DEMO), get(browser::demo::get));
     }
 
-    let origins = Arc::new(RegisteredOrigins(Arc::clone(app)));
+    let asked = Arc::clone(app);
+    // When the database is away nothing is readable across origins: scripts see what they see when the server is away.
+    let is_registered = async move |origin: String| asked.registry.is_origin(&origin).await.unwrap_or(false);
     cors::open(open.with_state(Arc::clone(app)))
-        .merge(cors::registered(api.with_state(Arc::clone(app)), origins))
+        .merge(cors::registered(api.with_state(Arc::clone(app)), is_registered))
         .merge(own.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
 }
 
@@ -96,16 +96,6 @@ fn edge(app: &Arc<App>) -> Edge {
         header_bytes: count(config.limits.header_bytes),
         request_timeout: config.limits.request_timeout,
         error_page: browser::error_page::renderer(app),
-    }
-}
-
-/// The origins that apps in browsers call from.
-struct RegisteredOrigins(Arc<App>);
-
-impl Origins for RegisteredOrigins {
-    fn is_registered<'a>(&'a self, origin: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        // When the database is away nothing is readable across origins: scripts see what they see when the server is away.
-        Box::pin(async move { self.0.registry.is_origin(origin).await.unwrap_or(false) })
     }
 }
 

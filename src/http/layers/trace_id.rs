@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::entropy::{self, Entropy};
 
 /// The header in which every response carries it (contract.md).
-pub static HEADER: HeaderName = HeaderName::from_static("chancery-trace-id");
+pub const HEADER: HeaderName = HeaderName::from_static("chancery-trace-id");
 
 /// 128 random bits; shown as 32 lower-case hexadecimal digits. In the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl fmt::Display for TraceId {
 /// Puts the id into a response.
 pub fn set(headers: &mut HeaderMap, trace_id: TraceId) {
     if let Ok(value) = HeaderValue::try_from(trace_id.to_string()) {
-        headers.insert(&HEADER, value);
+        headers.insert(HEADER, value);
     }
 }
 
