@@ -9,7 +9,7 @@ use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::address::Prefix;
 use crate::service::audit;
-use crate::service::authorize::{Browser, session};
+use crate::service::browser::{Browser, session};
 use crate::service::passwords::PasswordError;
 use crate::service::throttle::Subject;
 use crate::storage::{sessions, users};

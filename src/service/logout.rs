@@ -10,7 +10,7 @@ use crate::oidc::logout::{self, Decision, Known, Request};
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::service::audit::{self, Actor};
-use crate::service::authorize::{Browser, session};
+use crate::service::browser::{Browser, session};
 use crate::storage::sessions;
 
 /// What the end-session endpoint does next.

@@ -6,6 +6,7 @@ pub mod address;
 pub mod audit;
 pub mod authorize;
 pub mod bearer;
+pub mod browser;
 pub mod clients;
 pub mod decisions;
 pub mod document;

@@ -13,7 +13,7 @@ use crate::http::pages::{self, csrf, scope_words};
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
-use crate::service::{audit, authorize, logout};
+use crate::service::{audit, browser, logout};
 use crate::storage::{consents, users};
 
 const PURPOSE: &str = "account";
@@ -68,7 +68,7 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
 
 async fn signed_in(cx: &Context) -> Result<Option<(Session, User)>, Reason> {
     let idle = cx.app.config.lifetimes.session_idle;
-    let found = authorize::session(&cx.app, &cx.browser).await?;
+    let found = browser::session(&cx.app, &cx.browser).await?;
     Ok(found.filter(|(session, user)| user.enabled && session.is_live(idle, cx.now)))
 }
 

@@ -12,17 +12,15 @@ use crate::http::pages::scope_words;
 use crate::http::pages::view::{ConsentView, Form, Person};
 use crate::http::pages::{self, csrf};
 use crate::oauth::refusal::Reason;
-use crate::service::authorize::{self as pending, LocalRefusal, Open, Page};
+use crate::service::authorize::interaction::{self, Open};
+use crate::service::authorize::{self as pending, LocalRefusal, Page};
+use crate::service::browser;
 
 const PURPOSE: &str = "consent";
 
 /// Shows what is asked for.
 pub async fn get(mut cx: Context) -> Response {
-    let open = match cx.query() {
-        Ok(params) => cx.required_interaction(&params).await,
-        Err(reason) => Err(reason.into()),
-    };
-    let shown = match open {
+    let shown = match cx.required_interaction_in_query().await {
         Ok(open) => show(&cx, open).await,
         Err(refused) => Err(refused),
     };
@@ -31,10 +29,7 @@ pub async fn get(mut cx: Context) -> Response {
 
 /// Takes the answer.
 pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
-    if let Err(reason) = cx.own_form(&params, PURPOSE) {
-        return cx.refuse(reason, None);
-    }
-    let mut open = match cx.required_interaction(&params).await {
+    let mut open = match cx.answered_interaction(&params, PURPOSE).await {
         Ok(open) => open,
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
     };
@@ -52,7 +47,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
             }
             Err(refused) => Err(refused),
         },
-        Some("deny") => pending::deny(&cx.app, &open, &cx.browser, cx.now).await,
+        Some("deny") => interaction::deny(&cx.app, &open, &cx.browser, cx.now).await,
         Some(other) => Err(Reason::MalformedParameter {
             name: "decision".to_owned(),
             received: other.to_owned(),
@@ -68,7 +63,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
     let Some(Page::Consent { scopes }) = pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? else {
         return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
     };
-    let Some((_, user)) = pending::session(&cx.app, &cx.browser).await? else {
+    let Some((_, user)) = browser::session(&cx.app, &cx.browser).await? else {
         return Err(Reason::InteractionUnknown.into());
     };
     let catalogue = cx.app.registry.catalogue().await?;

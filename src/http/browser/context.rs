@@ -23,7 +23,9 @@ use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
 use crate::service::address::Prefix;
-use crate::service::authorize::{self, Browser, LocalRefusal, Open};
+use crate::service::authorize::LocalRefusal;
+use crate::service::authorize::interaction::{self, Open};
+use crate::service::browser::Browser;
 
 /// A page request.
 pub struct Context {
@@ -150,7 +152,7 @@ impl Context {
     /// Unknown, over, or another browser's.
     pub async fn open_interaction(&mut self, params: &Params) -> Result<Option<Open>, LocalRefusal> {
         let Some(id) = params.get("interaction") else { return Ok(None) };
-        let open = authorize::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await?;
+        let open = interaction::find(&self.app, &Secret::new(id.to_owned()), &self.browser, self.now).await?;
         self.speak(open.request.ui_locales.as_deref());
         Ok(Some(open))
     }
@@ -161,6 +163,24 @@ impl Context {
     /// As [`Context::open_interaction`], and none is named.
     pub async fn required_interaction(&mut self, params: &Params) -> Result<Open, LocalRefusal> {
         self.open_interaction(params).await?.ok_or_else(|| Reason::InteractionUnknown.into())
+    }
+
+    /// As [`Context::required_interaction`], named in the query.
+    ///
+    /// # Errors
+    /// As there, and a broken query.
+    pub async fn required_interaction_in_query(&mut self) -> Result<Open, LocalRefusal> {
+        let params = self.query()?;
+        self.required_interaction(&params).await
+    }
+
+    /// The interaction that a form of ours answers.
+    ///
+    /// # Errors
+    /// As [`Context::own_form`] and [`Context::required_interaction`].
+    pub async fn answered_interaction(&mut self, params: &Params, purpose: &str) -> Result<Open, LocalRefusal> {
+        self.own_form(params, purpose)?;
+        self.required_interaction(params).await
     }
 
     /// A form's parameters as a query, if they fit into an address: a head has 16 KiB (security.md R-75), and cookies are in it too.

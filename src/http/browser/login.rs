@@ -16,7 +16,8 @@ use crate::http::pages::view::{Form, LoginFailure, LoginView};
 use crate::http::pages::{self, csrf};
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
-use crate::service::authorize::{self as pending, Open};
+use crate::service::authorize as pending;
+use crate::service::authorize::interaction::{self, Open};
 use crate::service::login::{self, Attempt};
 
 /// The form's purpose, bound into its CSRF token.
@@ -42,7 +43,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
     };
     if let Some(open) = open.as_ref().filter(|_| params.get("decision") == Some("deny")) {
-        return authorize::respond(&cx, pending::deny(&cx.app, open, &cx.browser, cx.now).await).await;
+        return authorize::respond(&cx, interaction::deny(&cx.app, open, &cx.browser, cx.now).await).await;
     }
     let username = params.get("username").unwrap_or_default().to_owned();
     let password = Secret::new(params.get("password").unwrap_or_default().to_owned());

@@ -12,7 +12,7 @@ use crate::http::pages::{self, csrf};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
 use crate::oidc::logout::Request;
-use crate::service::authorize::session;
+use crate::service::browser::session;
 use crate::service::logout::{self, Step};
 
 const PURPOSE: &str = "logout";

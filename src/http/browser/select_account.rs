@@ -10,17 +10,15 @@ use crate::http::pages::csp::Policy;
 use crate::http::pages::view::{Form, Person, SelectAccountView};
 use crate::http::pages::{self, csrf};
 use crate::oauth::refusal::Reason;
-use crate::service::authorize::{self as pending, LocalRefusal, Open, Page};
+use crate::service::authorize::interaction::Open;
+use crate::service::authorize::{self as pending, LocalRefusal, Page};
+use crate::service::browser;
 
 const PURPOSE: &str = "select-account";
 
 /// Shows who is signed in.
 pub async fn get(mut cx: Context) -> Response {
-    let open = match cx.query() {
-        Ok(params) => cx.required_interaction(&params).await,
-        Err(reason) => Err(reason.into()),
-    };
-    let shown = match open {
+    let shown = match cx.required_interaction_in_query().await {
         Ok(open) => show(&cx, open).await,
         Err(refused) => Err(refused),
     };
@@ -29,10 +27,7 @@ pub async fn get(mut cx: Context) -> Response {
 
 /// Takes the choice.
 pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
-    if let Err(reason) = cx.own_form(&params, PURPOSE) {
-        return cx.refuse(reason, None);
-    }
-    let mut open = match cx.required_interaction(&params).await {
+    let mut open = match cx.answered_interaction(&params, PURPOSE).await {
         Ok(open) => open,
         Err(refused) => return cx.refuse(refused.reason, refused.client_id),
     };
@@ -56,7 +51,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
     if pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? != Some(Page::SelectAccount) {
         return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
     }
-    let Some((_, user)) = pending::session(&cx.app, &cx.browser).await? else {
+    let Some((_, user)) = browser::session(&cx.app, &cx.browser).await? else {
         return Err(Reason::InteractionUnknown.into());
     };
     let (binding, _) = cx.binding();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::private_json;
+use super::{private_json, refused};
 use crate::app::App;
 use crate::http::error::{self, OAuthError};
 use crate::http::extract::{Form, Query, RawAuthorization};
@@ -35,6 +35,6 @@ pub async fn post(
         Ok(Answer::Inactive(reason)) => {
             Ok(error::refused(private_json(Answer::Inactive(reason.clone()).body()), reason, client_id))
         }
-        Err(reason) => Err(super::token::refused(Refused { reason, client_id })),
+        Err(reason) => Err(refused(Refused { reason, client_id })),
     }
 }

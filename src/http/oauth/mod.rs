@@ -10,6 +10,18 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::http::error::OAuthError;
+use crate::service::token::Refused;
+
+/// The refusal with its client, for the record.
+fn refused(Refused { reason, client_id }: Refused) -> OAuthError {
+    let error = OAuthError::from(reason);
+    match client_id {
+        Some(client_id) => error.for_client(client_id),
+        None => error,
+    }
+}
+
 /// A JSON answer that nobody may keep (RFC 6749 §5.1).
 fn private_json(body: impl serde::Serialize) -> Response {
     const NO_STORE: [(HeaderName, HeaderValue); 2] =

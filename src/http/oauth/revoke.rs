@@ -6,10 +6,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::refused;
 use crate::app::App;
 use crate::http::error::{self, OAuthError};
 use crate::http::extract::{Form, Query, RawAuthorization};
-use crate::service::{revoke, token};
+use crate::service::revoke;
+use crate::service::token::{self, Refused};
 
 /// 200 without a body, whatever the token was worth (RFC 7009 §2.2).
 ///
@@ -24,17 +26,13 @@ pub async fn post(
     query.refuse_beside(&params)?;
     let now = app.clock.now();
     let mut client_id = None;
-    let named = |error: OAuthError, client_id: Option<String>| match client_id {
-        Some(client_id) => error.for_client(client_id),
-        None => error,
+    let revoked = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {
+        Ok(client) => revoke::revoke(&app, &client, &params, now).await,
+        Err(reason) => Err(reason),
     };
-    let client = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {
-        Ok(client) => client,
-        Err(reason) => return Err(named(reason.into(), client_id)),
-    };
-    match revoke::revoke(&app, &client, &params, now).await {
+    match revoked {
         Ok(None) => Ok(StatusCode::OK.into_response()),
         Ok(Some(reason)) => Ok(error::refused(StatusCode::OK.into_response(), reason, client_id)),
-        Err(reason) => Err(named(reason.into(), client_id)),
+        Err(reason) => Err(refused(Refused { reason, client_id })),
     }
 }

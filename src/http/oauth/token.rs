@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value};
 
-use super::private_json;
+use super::{private_json, refused};
 use crate::app::App;
 use crate::http::error::OAuthError;
 use crate::http::extract::{Form, Query, RawAuthorization};
-use crate::service::token::{self, Refused, Tokens};
+use crate::service::token::{self, Tokens};
 
 /// POST alone; everything is in the body.
 ///
@@ -26,15 +26,6 @@ pub async fn post(
     let now = app.clock.now();
     let tokens = token::token(&app, &authorization.values(), &params, now).await.map_err(refused)?;
     Ok(private_json(body(tokens)))
-}
-
-/// The refusal with its client, for the record.
-pub fn refused(refused: Refused) -> OAuthError {
-    let error = OAuthError::from(refused.reason);
-    match refused.client_id {
-        Some(client_id) => error.for_client(client_id),
-        None => error,
-    }
 }
 
 /// RFC 6749 §5.1 and OpenID Connect Core §3.1.3.3. Members that are not there are omitted.

@@ -8,7 +8,7 @@ use chancery::config::Config;
 use chancery::oauth::refusal::Reason;
 use chancery::secret::Secret;
 use chancery::service::address::Prefix;
-use chancery::service::authorize::Browser;
+use chancery::service::browser::Browser;
 use chancery::service::login::{Attempt, SignedIn, sign_in};
 use chancery::service::operator::Operator;
 use chancery::service::users::{self, UserDocument};

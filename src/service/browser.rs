@@ -1,0 +1,31 @@
+//! What ties a request to a browser: its cookies, and the session behind them. Which cookies carry it is known to the edge alone.
+
+use crate::app::App;
+use crate::oauth::refusal::Reason;
+use crate::oidc::session::Session;
+use crate::oidc::user::User;
+use crate::secret::Secret;
+use crate::service::address::Prefix;
+use crate::storage::sessions;
+
+/// What the browser sent that is bound to it: the cookies.
+#[derive(Debug, Clone, Default)]
+pub struct Browser {
+    /// The session cookie's value.
+    pub session: Option<Secret<String>>,
+    /// The value that binds interactions and CSRF tokens to this browser.
+    pub binding: Option<Secret<String>>,
+    /// What open requests are counted under.
+    pub address: Option<Prefix>,
+}
+
+/// The signed-in person behind the session cookie, if the session can be found at all.
+///
+/// # Errors
+/// When the database is away.
+pub async fn session(app: &App, browser: &Browser) -> Result<Option<(Session, User)>, Reason> {
+    match &browser.session {
+        Some(cookie) => Ok(sessions::find(&app.db, &cookie.digest()).await?),
+        None => Ok(None),
+    }
+}
