@@ -17,12 +17,6 @@ impl Proxies {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         Self { trusted: section.list("trusted", &[], network) }
     }
-
-    /// Whether `address` is one of ours. An IPv4 address inside IPv6 counts as the IPv4 address.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&address))
-    }
 }
 
 /// A network in CIDR form, or a single address.

@@ -1,4 +1,4 @@
-//! Access tokens that come back to us: at userinfo, introspection, revocation and the admin API.
+//! Access tokens that come back to us: at userinfo, introspection and revocation.
 //!
 //! Both formats carry the same claims, signed (RFC 9068) or sealed. Reading one proves that it is ours; [`is_live`] then asks the
 //! database whether what it stands on still stands, for JWTs too (security.md R-49).

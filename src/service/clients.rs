@@ -1,4 +1,4 @@
-//! Applications, as operators keep them: the operations of `chancery client` and of the admin API, each with its audit event.
+//! Applications, as operators keep them: the operations of `chancery client`, each with its audit event.
 
 mod document;
 

@@ -125,17 +125,6 @@ impl Keys {
         Self::open_with(db, Context::new(master, entropy, life), Arc::new(NewKeyPairs), clock.now()).await
     }
 
-    /// The same with key pairs from another source: tests that would rather not wait for RSA.
-    pub async fn open_with_maker(
-        db: &Db,
-        master: &MasterKey,
-        (clock, entropy): (&dyn Clock, Arc<dyn Entropy>),
-        life: KeyLife,
-        maker: Arc<dyn KeyMaker>,
-    ) -> Result<Arc<Self>, KeyError> {
-        Self::open_with(db, Context::new(master, entropy, life), maker, clock.now()).await
-    }
-
     async fn open_with(db: &Db, context: Context, maker: Arc<dyn KeyMaker>, now: Timestamp) -> Result<Arc<Self>, KeyError> {
         match store::check_value(db).await? {
             Some(value) => context.check(&value)?,

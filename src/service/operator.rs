@@ -1,4 +1,4 @@
-//! What an operation of an operator needs, whether it comes from the command line or from the admin API.
+//! What the operations of operators need, whoever calls them.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! APIs, as operators keep them: the operations of `chancery resource` and of the admin API, each with its audit event.
+//! APIs, as operators keep them: the operations of `chancery resource`, each with its audit event.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! People, as operators keep them: the operations of `chancery user` and of the admin API, each with its audit event.
+//! People, as operators keep them: the operations of `chancery user`, each with its audit event.
 
 mod document;
 

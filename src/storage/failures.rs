@@ -10,9 +10,6 @@ use crate::storage::{Db, StoreError};
 /// The keyed hash of an account or an address.
 pub type Key = [u8; 32];
 
-/// Keys that are read in one statement.
-pub const AT_ONCE: usize = 4;
-
 /// What is counted under one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failures {
@@ -33,7 +30,7 @@ statements! {
                     expires_at = excluded.expires_at");
 }
 
-/// What is counted under each of at most [`AT_ONCE`] keys; keys without failures are left out.
+/// What is counted under each of at most four keys, in one statement; keys without failures are left out.
 ///
 /// # Errors
 /// The database is away.

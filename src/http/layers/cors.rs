@@ -1,5 +1,5 @@
-//! Which pages of other sites may read an answer (design 7, security.md R-86). Never with credentials; pages for people and the admin
-//! API have no CORS at all, so they simply do not get one of these layers.
+//! Which pages of other sites may read an answer (design 7, security.md R-86). Never with credentials; pages for people
+//! have no CORS at all, so they simply do not get one of these layers.
 
 use std::time::Duration;
 

@@ -133,11 +133,6 @@ impl AuthenticatedClient {
     pub fn method(&self) -> AuthMethod {
         self.method
     }
-
-    /// The client.
-    pub fn arc(&self) -> &Arc<Client> {
-        &self.client
-    }
 }
 
 impl Deref for AuthenticatedClient {
