@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
 use crate::service::address::Prefix;
 use crate::storage::sessions;
 
@@ -13,10 +13,22 @@ use crate::storage::sessions;
 pub struct Browser {
     /// The session cookie's value.
     pub session: Option<Secret<String>>,
-    /// The value that binds interactions and CSRF tokens to this browser.
-    pub binding: Option<Secret<String>>,
+    /// The values that bind interactions and CSRF tokens to this browser: one, or several if its first tabs were opened together.
+    pub bindings: Vec<Secret<String>>,
     /// What open requests are counted under.
     pub address: Option<Prefix>,
+}
+
+impl Browser {
+    /// The value that new interactions are bound to, if the browser has one already.
+    pub fn binding(&self) -> Option<&Secret<String>> {
+        self.bindings.first()
+    }
+
+    /// Was something with this digest of a binding value begun in this browser?
+    pub fn began(&self, bound_to: &Digest) -> bool {
+        self.bindings.iter().any(|binding| binding.digest() == *bound_to)
+    }
 }
 
 /// The signed-in person behind the session cookie, if the session can be found at all.

@@ -52,7 +52,7 @@ impl FromRequestParts<Arc<App>> for Context {
             now: app.clock.now(),
             browser: Browser {
                 session: cookies.read(Name::Session, &parts.headers),
-                binding: cookies.read(Name::Browser, &parts.headers),
+                bindings: cookies.bindings(&parts.headers),
                 address: Some(address),
             },
             lang: Lang::choose(ui_locales.as_deref(), accept_language(&parts.headers)),
@@ -112,22 +112,21 @@ impl Context {
         // What counts is the form. A query that says something else is not ignored: two readers must see one request.
         Params::merge(self.query()?, params.clone())?;
         let token = params.get("csrf").unwrap_or_default();
-        match &self.browser.binding {
-            Some(binding) => csrf::check(&self.app.keys.data(), binding, purpose, token),
-            None => Err(Reason::CsrfMismatch),
-        }
+        let keys = self.app.keys.data();
+        let ours = self.browser.bindings.iter().any(|binding| csrf::check(&keys, binding, purpose, token).is_ok());
+        if ours { Ok(()) } else { Err(Reason::CsrfMismatch) }
     }
 
     /// Is the form of [`Context::own_form`] from a page that showed this very thing? If not, somebody else has signed in meanwhile,
     /// say, and the answer was given to another question.
     pub fn is_current(&self, params: &Params, purpose: &str, about: &str) -> bool {
         let token = params.get("csrf").unwrap_or_default();
-        self.browser.binding.as_ref().is_some_and(|binding| csrf::is_about(&self.app.keys.data(), binding, purpose, about, token))
+        self.browser.bindings.iter().any(|binding| csrf::is_about(&self.app.keys.data(), binding, purpose, about, token))
     }
 
     /// The browser's binding value, and once more if it is new and must be set.
     pub fn binding(&self) -> (Secret<String>, Option<Secret<String>>) {
-        match &self.browser.binding {
+        match self.browser.binding() {
             Some(binding) => (binding.clone(), None),
             None => {
                 let binding = entropy::token(self.app.entropy.as_ref());

@@ -2,13 +2,19 @@
 //!
 //! On an https issuer both carry the `__Host-` prefix and Secure: no other host and no plain connection can set them. On an http
 //! loopback issuer they go without, since Safari keeps no Secure cookie there. Both are HttpOnly and SameSite=Lax, path `/`.
+//!
+//! A browser that restores several tabs asks for all of them before the first answer gives it a cookie. Each answer then binds the browser
+//! under a name of its own, so that none takes the place of another, and every one of them is good.
 
 use std::time::Duration;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
+
+/// More cookies than that are not read.
+const MOST_BINDINGS: usize = 8;
 
 /// The cookies of an issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +54,12 @@ impl Cookies {
             return None;
         }
         let age = max_age.map(|age| format!("; Max-Age={}", age.as_secs())).unwrap_or_default();
-        let mut header = HeaderValue::try_from(format!("{}={value}; Path=/{age}{}", self.name(name), self.attributes())).ok()?;
+        let own = match name {
+            Name::Session => String::new(),
+            Name::Browser => suffix(value),
+        };
+        let mut header =
+            HeaderValue::try_from(format!("{}{own}={value}; Path=/{age}{}", self.name(name), self.attributes())).ok()?;
         header.set_sensitive(true);
         Some(header)
     }
@@ -79,9 +90,23 @@ impl Cookies {
         found.map(|value| Secret::new(value.to_owned()))
     }
 
+    /// The values that bind this browser, oldest first as browsers send them; those that are none of ours in form are passed over.
+    pub fn bindings(self, headers: &HeaderMap) -> Vec<Secret<String>> {
+        let prefix = self.name(Name::Browser);
+        let lines = headers.get_all(COOKIE).iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+        let pairs = lines.filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.strip_prefix(prefix)?.split_once('='));
+        let ours = pairs.filter(|(own, value)| is_token(value) && *own == suffix(value));
+        ours.take(MOST_BINDINGS).map(|(_, value)| Secret::new(value.to_owned())).collect()
+    }
+
     const fn attributes(self) -> &'static str {
         if self.https { "; Secure; HttpOnly; SameSite=Lax" } else { "; HttpOnly; SameSite=Lax" }
     }
+}
+
+/// What tells the cookies of one browser apart: the beginning of the value's digest.
+fn suffix(value: &str) -> String {
+    Digest::of(value.as_bytes()).as_bytes().iter().take(4).fold("-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// 43 characters of base64url: [`crate::entropy::token`].
@@ -115,7 +140,21 @@ mod tests {
     #[test]
     fn an_http_loopback_issuer_has_plain_cookies() {
         let header = Cookies::new(false).set(Name::Browser, &Secret::new(ONE.into()), None).unwrap();
-        assert_eq!(header, format!("chancery-browser={ONE}; Path=/; HttpOnly; SameSite=Lax").as_str());
+        assert_eq!(header, format!("chancery-browser{}={ONE}; Path=/; HttpOnly; SameSite=Lax", suffix(ONE)).as_str());
+    }
+
+    #[test]
+    fn tabs_that_were_opened_together_each_bind_the_browser() {
+        let (one, two) = (suffix(ONE), suffix(TWO));
+        assert_ne!(one, two);
+        let mut headers = HeaderMap::new();
+        // The third has another's name, the fourth no value of ours.
+        let line =
+            format!("chancery-browser{one}={ONE}; chancery-browser{two}={TWO}; chancery-browser{one}={TWO}; chancery-browser-00=x");
+        headers.insert(COOKIE, HeaderValue::try_from(line).unwrap());
+        let found: Vec<_> = Cookies::new(false).bindings(&headers).iter().map(|value| value.expose().clone()).collect();
+        assert_eq!(found, [ONE, TWO]);
+        assert!(Cookies::new(true).bindings(&headers).is_empty());
     }
 
     #[test]
@@ -136,6 +175,6 @@ mod tests {
         headers.append(COOKIE, HeaderValue::from_bytes(&line).unwrap());
         let found = Cookies::new(false).read(Name::Session, &headers).unwrap();
         assert_eq!(found.expose(), ONE);
-        assert!(Cookies::new(false).read(Name::Browser, &headers).is_none());
+        assert!(Cookies::new(false).bindings(&headers).is_empty());
     }
 }

@@ -54,8 +54,7 @@ impl Open {
 /// Unknown, consumed, expired, or begun by another browser.
 pub async fn find(app: &App, id: &Secret<String>, browser: &Browser, now: Timestamp) -> Result<Open, LocalRefusal> {
     let interaction = interactions::find(&app.db, &id.digest()).await?.ok_or(Reason::InteractionUnknown)?;
-    let bound = browser.binding.as_ref().is_some_and(|binding| binding.digest() == interaction.browser);
-    if !bound || interaction.consumed_at.is_some() {
+    if !browser.began(&interaction.browser) || interaction.consumed_at.is_some() {
         return Err(Reason::InteractionUnknown.into());
     }
     if interaction.expires_at <= now {
@@ -115,7 +114,7 @@ pub(super) async fn open(
     app.quotas.take(browser.address, &request.client_id, now).map_err(too_many)?;
     let entropy = app.entropy.as_ref();
     let id = entropy::token(entropy);
-    let (binding, fresh) = match &browser.binding {
+    let (binding, fresh) = match browser.binding() {
         Some(binding) => (binding.clone(), None),
         None => {
             let binding = entropy::token(entropy);

@@ -21,6 +21,7 @@ on_both![
     scopes_are_checked_against_the_client,
     several_tabs_at_once_each_reach_their_own_client,
     an_interaction_belongs_to_its_browser,
+    tabs_that_are_opened_together_all_work,
     an_interaction_ends,
     codes_have_full_entropy,
     a_disabled_client_gets_a_page,
@@ -401,6 +402,35 @@ async fn an_interaction_belongs_to_its_browser(server: Server) {
     // The owner still can.
     let page = alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await;
     assert!(page.location().is_some(), "{}", page.body);
+}
+
+/// A browser that restores its tabs asks for all of them before the first answer gives it a cookie: each is signed in, not only the last.
+async fn tabs_that_are_opened_together_all_work(server: Server) {
+    let (_server, alice, client) = server.actors().await;
+    let mut tabs = Vec::new();
+    let mut cookies = std::collections::BTreeMap::new();
+    for state in ["one", "two", "three"] {
+        alice.browser.forget_cookies();
+        tabs.push(alice.open(&Request::of(&client).with("state", state)).await);
+        cookies.extend(alice.browser.cookies());
+    }
+    for (name, value) in &cookies {
+        alice.browser.set_cookie(name, value);
+    }
+    for tab in tabs {
+        let mut page = tab;
+        for _ in 0..6 {
+            if page.is_login() {
+                page = alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await;
+            } else if page.is_consent() {
+                page = alice.browser.submit(&page, &[("decision", "allow")]).await;
+            } else if page.location().is_some_and(|to| !to.as_str().starts_with(&client.redirect_uri)) {
+                page = alice.browser.follow(&page).await;
+            }
+        }
+        let back = page.location().unwrap_or_else(|| panic!("a tab ends at {}", page.body));
+        assert!(back.query_pairs().any(|(name, _)| name == "code"), "{back}");
+    }
 }
 
 async fn an_interaction_ends(server: Server) {
