@@ -56,8 +56,8 @@ fn public(app: &Arc<App>) -> Router {
     // For servers alone, and for people.
     let mut own = Router::new()
         .route(&at(Endpoint::Introspect), post(introspect::post))
-        .route(&at(Endpoint::Authorize), get(browser::authorize::get).post(browser::authorize::post))
-        .route(&at(Endpoint::Logout), get(browser::logout::get).post(browser::logout::post))
+        .route(&at(Endpoint::Authorize), get(browser::authorize::get).post(browser::authorize::post).head(not_for_head))
+        .route(&at(Endpoint::Logout), get(browser::logout::get).post(browser::logout::post).head(not_for_head))
         .route(&page(paths::LOGIN), get(browser::login::get).post(browser::login::post))
         .route(&page(paths::SELECT_ACCOUNT), get(browser::select_account::get).post(browser::select_account::post))
         .route(&page(paths::CONSENT), get(browser::consent::get).post(browser::consent::post))
@@ -105,6 +105,11 @@ async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
 
 async fn favicon(headers: HeaderMap) -> Response {
     assets::favicon(&headers)
+}
+
+/// What issues a code or ends a session is done by those who mean it: link checkers and previews ask with HEAD.
+async fn not_for_head() -> (StatusCode, [(http::HeaderName, &'static str); 1]) {
+    (StatusCode::METHOD_NOT_ALLOWED, [(http::header::ALLOW, "GET, POST")])
 }
 
 /// Nothing here is worth an index.
