@@ -35,11 +35,12 @@ impl Running {
     /// Binds the listeners and begins to serve. SIGTERM and SIGINT end it.
     pub async fn start(app: Arc<App>) -> Result<Self, CliError> {
         let (listen, management) = (app.config.server.listen, app.config.server.management_listen);
+        // Before the first connection can be made: who sees the port open may already send SIGTERM.
+        let shutdown = Shutdown::new();
+        on_signal(shutdown.clone()).map_err(|error| CliError::new(format!("signals: {error}")))?;
         let listeners = Listeners::bind(listen, Some(management)).await.map_err(|error| {
             CliError::new(format!("cannot listen on {listen} and {management}: {error} ([server] listen, management_listen)"))
         })?;
-        let shutdown = Shutdown::new();
-        on_signal(shutdown.clone()).map_err(|error| CliError::new(format!("signals: {error}")))?;
         let serving = http::serve(&app, listeners, shutdown)
             .await
             .map_err(|error| CliError::new(format!("the server does not start: {error}")))?;
