@@ -17,6 +17,7 @@ use crate::service::master_key::{self, MasterKeyError};
 use crate::service::passwords::{PasswordError, Passwords};
 use crate::service::quota::Quotas;
 use crate::service::registry::Registry;
+use crate::service::scans::Scans;
 use crate::service::throttle::Throttle;
 use crate::storage::{Db, StoreError, migrate};
 
@@ -34,6 +35,7 @@ pub struct App {
     pub passwords: Passwords,
     pub throttle: Throttle,
     pub quotas: Quotas,
+    pub scans: Scans,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
     pub metadata: Prepared,
@@ -134,6 +136,7 @@ impl Builder {
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
+            scans: Scans::new(config.throttle.unknown_tokens_per_minute),
             decisions: Decisions::start(db.clone(), keyed),
             metadata: discovery_document(config.issuer.as_str()),
             config,

@@ -1,4 +1,4 @@
-//! `[throttle]`: how many failures and open requests are borne before a caller has to wait (security.md ).
+//! `[throttle]`: how many failures and open requests are borne before a caller has to wait (security.md ).
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct ThrottleConfig {
     pub interactions_per_address: u32,
     /// Authorization requests of one client that may be open at once.
     pub interactions_per_client: u32,
+    /// Tokens that nobody issued that one client may ask about in a minute.
+    pub unknown_tokens_per_minute: u32,
 }
 
 impl ThrottleConfig {
@@ -34,6 +36,7 @@ impl ThrottleConfig {
             longest_wait: section.duration("longest_wait", seconds(60), seconds(1), seconds(3600)),
             interactions_per_address: section.number32("interactions_per_address", 5_000, 1, 1_000_000),
             interactions_per_client: section.number32("interactions_per_client", 100_000, 1, 100_000_000),
+            unknown_tokens_per_minute: section.number32("unknown_tokens_per_minute", 300, 1, 100_000_000),
         }
     }
 }

@@ -148,6 +148,8 @@ pub enum Reason {
     Overloaded { retry_after: u64 },
     /// Too many authorization requests are open for this address or client.
     TooManyOpenRequests { scope: String, limit: u64, retry_after: u64 },
+    /// One client asked about too many tokens that nobody issued.
+    TooManyUnknownTokens { limit: u64, retry_after: u64 },
 
     // The token endpoint.
     /// grant_type is not one of ours; password and implicit are never offered.

@@ -13,7 +13,7 @@ use crate::storage::families;
 /// Answers about one token. `token_type_hint` needs no look: the two kinds cannot be mistaken for each other.
 ///
 /// # Errors
-/// A public client, a missing token, or the database away: then nothing is said about the token.
+/// A public client, a missing token, too many tokens that nobody issued, or the database away: then nothing is said about the token.
 pub async fn introspect(app: &App, client: &AuthenticatedClient, params: &Params, now: Timestamp) -> Result<Answer, Reason> {
     introspection::may_ask(client)?;
     let token = params.require("token")?;
@@ -27,7 +27,10 @@ async fn access_token(app: &App, client: &AuthenticatedClient, token: &str, now:
     let keys = app.keys.live(now).await?;
     let claims = match bearer::read(&keys, token, now) {
         Ok(claims) => claims,
-        Err(reason) => return Ok(Answer::Inactive(reason)),
+        Err(reason) => {
+            app.scans.count(&client.client_id, now)?;
+            return Ok(Answer::Inactive(reason));
+        }
     };
     let live = match claims.check(app.config.issuer.as_str(), now) {
         Ok(()) => bearer::is_live(app, &keys, &claims, now).await.map(|_| ()),
@@ -46,6 +49,9 @@ async fn refresh_token(app: &App, client: &AuthenticatedClient, presented: &Pres
     let facts = families::find(&app.db, presented.family_id).await?;
     let expected = facts.as_ref().and_then(|facts| issue::refresh_mac(&keys.data, &facts.family, presented.generation));
     let genuine = presented.is_genuine(expected.as_ref());
+    if !genuine {
+        app.scans.count(&client.client_id, now)?;
+    }
     let context = Context { issuer: app.config.issuer.as_str(), limits: token::limits(app), now };
     Ok(introspection::refresh_token(client, presented, facts.as_ref(), genuine, &context))
 }

@@ -23,6 +23,7 @@ pub mod quota;
 pub mod registry;
 pub mod resources;
 pub mod revoke;
+pub mod scans;
 pub mod throttle;
 pub mod token;
 pub mod userinfo;

@@ -136,6 +136,7 @@ mod tests {
             longest_wait: Duration::from_secs(1),
             interactions_per_address: 3,
             interactions_per_client: 5,
+            unknown_tokens_per_minute: 1,
         };
         Quotas::new(&config, Duration::from_secs(1800))
     }

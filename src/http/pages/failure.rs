@@ -63,6 +63,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::MethodNotAllowed { .. } => plain(|t| t.method_not_allowed),
 
         Reason::WrongContentType { .. }
+        | Reason::TooManyUnknownTokens { .. }
         | Reason::WrongIssuer { .. }
         | Reason::MalformedAuthorization { .. }
         | Reason::ClientAuthenticationMissing { .. }

@@ -162,6 +162,9 @@ impl Reason {
             Self::TooManyOpenRequests { .. } => {
                 rule("too-many-open-requests", "what nobody signed in for is rationed", "Chancery security requirement R-77")
             }
+            Self::TooManyUnknownTokens { .. } => {
+                rule("too-many-unknown-tokens", "tokens are not found by trying", "RFC 7662 section 4")
+            }
             Self::UnsupportedGrantType { .. } => {
                 rule("unsupported-grant-type", "grant_type is one that is offered", "RFC 6749 section 5.2, RFC 9700 section 2.4")
             }

@@ -357,6 +357,11 @@ impl Reason {
                 "If this is a flood, it ends by itself. If it is everyday traffic: configure [proxies] trusted so that people behind a proxy are told apart, or raise interactions_per_address or interactions_per_client in [throttle].",
             )
             .expected(format!("at most {limit} open; the next in {}", words(Duration::from_secs(*retry_after)))),
+            Self::TooManyUnknownTokens { limit, retry_after } => Story::new(
+                "This client asked about more tokens that this server never issued than it may in a minute. Questions about tokens of this server were answered all the while.",
+                "Somebody may be sending rubbish to this resource server: let it refuse what is not shaped like one of our tokens before it asks. If it serves several authorization servers, let it look at the issuer first. The limit is unknown_tokens_per_minute in [throttle].",
+            )
+            .expected(format!("at most {limit} a minute; the next in {}", words(Duration::from_secs(*retry_after)))),
             Self::UnsupportedGrantType { received } => Story::new(
                 format!("The client asked for grant_type={received}."),
                 match received.as_str() {

@@ -63,6 +63,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::SignInThrottled { scope: k(), retry_after: 30 },
         Reason::Overloaded { retry_after: 1 },
         Reason::TooManyOpenRequests { scope: k(), limit: 500, retry_after: 60 },
+        Reason::TooManyUnknownTokens { limit: 300, retry_after: 60 },
         Reason::UnsupportedGrantType { received: s() },
         Reason::UnauthorizedGrantType { client_id: s(), grant_type: s(), registered: ks() },
         Reason::CodeUnknown,

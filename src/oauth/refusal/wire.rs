@@ -217,6 +217,11 @@ impl Reason {
                 retry_after: Some(*retry_after),
                 ..bad("temporarily_unavailable", "Too many sign-ins were begun and not ended. Wait a while and try again.".to_owned())
             },
+            Self::TooManyUnknownTokens { retry_after, .. } => Wire {
+                status: 429,
+                retry_after: Some(*retry_after),
+                ..bad("temporarily_unavailable", "This client asked about too many tokens that were never issued. Tokens of this server are still answered.".to_owned())
+            },
 
             Self::UnsupportedGrantType { received } => bad(
                 "unsupported_grant_type",

@@ -88,6 +88,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::CsrfMismatch
         | Reason::Overloaded { .. }
         | Reason::TooManyOpenRequests { .. }
+        | Reason::TooManyUnknownTokens { .. }
         | Reason::UnauthorizedGrantType { .. }
         | Reason::CodeUnknown
         | Reason::CodeExpired { .. }

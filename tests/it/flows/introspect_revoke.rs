@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, jwt, on_both};
+use crate::harness::{Server, Setup, jwt, on_both};
 
 on_both![
     introspection_tells_the_token_as_it_is,
     only_those_who_may_learn_anything,
+    nobody_finds_tokens_by_trying,
     an_old_generation_is_inactive_and_unharmed,
     revoking_an_access_token_leaves_the_grant,
     revoking_a_refresh_token_ends_everything,
@@ -68,6 +69,32 @@ async fn only_those_who_may_learn_anything(server: Server) {
         }
     }
     client.call("/introspect", &[]).await.refused(400, "invalid_request");
+}
+
+/// R-48, RFC 7662 §4. A flood of rubbish is refused, and silences nobody: neither its own client's good tokens nor other clients.
+async fn nobody_finds_tokens_by_trying(server: Server) {
+    let small = Setup::on(server.backend).config(|config| config.throttle.unknown_tokens_per_minute = 5).start().await;
+    small.may_fail();
+    let (small, alice, client) = small.actors().await;
+    let other = small.client(json!({})).await;
+    let tokens = alice.tokens_for_long(&client).await;
+    let (access, refresh) = (tokens.str("access_token"), tokens.str("refresh_token"));
+    // Of each kind that is told apart, one wrong character at the end of the signature or MAC.
+    let wrong = |token: &str| format!("{}{}", &token[..token.len() - 3], if token.ends_with("AAA") { "BBB" } else { "AAA" });
+    let rubbish = ["x".to_owned(), "a.b.c".to_owned(), wrong(&access), wrong(&refresh), "A".repeat(200)];
+    for token in &rubbish {
+        assert_eq!(client.call("/introspect", &[("token", token)]).await.ok().json(), json!({ "active": false }));
+    }
+    for token in &rubbish {
+        let answer = client.call("/introspect", &[("token", token)]).await.refused(429, "temporarily_unavailable");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert!(small.explain(&answer.trace_id()).await.mend.contains("unknown_tokens_per_minute"));
+    }
+    assert!(client.is_active(&access).await && client.is_active(&refresh).await, "its own tokens are still answered");
+    assert!(!other.is_active("x").await, "others have a share of their own");
+    small.wait(Duration::from_secs(60));
+    assert!(!client.is_active("x").await, "the next minute has a new share");
 }
 
 /// Design 4.2: looking at an old generation is not presenting it.

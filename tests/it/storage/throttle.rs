@@ -22,6 +22,7 @@ fn config() -> ThrottleConfig {
         longest_wait: Duration::from_secs(60),
         interactions_per_address: 1,
         interactions_per_client: 1,
+        unknown_tokens_per_minute: 1,
     }
 }
 
