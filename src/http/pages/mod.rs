@@ -13,6 +13,7 @@ pub mod failure;
 pub mod i18n;
 pub mod leave;
 pub mod origin;
+pub mod qr;
 pub mod scope_words;
 pub mod view;
 
