@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use crate::service::document::Document;
 use crate::service::operator::{OperationError, Operator};
 use crate::storage::clients as store;
+use crate::storage::owners::Guard;
 
 pub use document::{ClientDocument, show};
 
@@ -91,6 +92,7 @@ pub async fn list(operator: &Operator<'_>, limit: u32, after: Option<&str>) -> R
 /// When there is no such client, or the merged metadata is not acceptable.
 pub async fn update(operator: &Operator<'_>, client_id: &str, patch: Document) -> Result<WithSecret, OperationError> {
     let before = find(operator, client_id).await?;
+    Guard::client(client_id).ask(operator.db).await?;
     let read = document::patched(&before, patch)?;
     change(operator, before, read).await
 }

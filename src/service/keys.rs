@@ -57,7 +57,9 @@ impl From<KeyError> for Reason {
         let detail = error.to_string();
         match error {
             KeyError::Store(StoreError::Unavailable(_)) => Self::StorageUnavailable { detail },
-            KeyError::Store(StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_))
+            KeyError::Store(
+                StoreError::Conflict(_) | StoreError::Owned { .. } | StoreError::Corrupt(_) | StoreError::Schema(_),
+            )
             | KeyError::WrongMasterKey
             | KeyError::CheckValueMissing
             | KeyError::Seal(_)

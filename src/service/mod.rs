@@ -37,6 +37,7 @@ impl From<StoreError> for Reason {
         match error {
             StoreError::Unavailable(detail) => Reason::StorageUnavailable { detail },
             StoreError::Conflict(detail) | StoreError::Corrupt(detail) | StoreError::Schema(detail) => Reason::Internal { detail },
+            owned @ StoreError::Owned { .. } => Reason::Internal { detail: owned.to_string() },
         }
     }
 }

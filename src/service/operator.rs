@@ -45,8 +45,22 @@ pub enum OperationError {
     Conflict(String),
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A set-up file keeps it (`chancery apply`).
+    #[error("{0}")]
+    Owned(String),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            owned @ StoreError::Owned { .. } => Self::Owned(owned.to_string()),
+            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_) => {
+                Self::Store(error)
+            }
+        }
+    }
 }
 
 impl From<MetadataError> for OperationError {

@@ -6,6 +6,7 @@ use crate::oauth::resource::{Catalogue, Resource, validate};
 use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
 use crate::storage::StoreError;
+use crate::storage::owners::Guard;
 use crate::storage::resources as store;
 
 /// What a resource's file may hold (contract.md).
@@ -64,6 +65,7 @@ pub async fn list(operator: &Operator<'_>) -> Result<Vec<Resource>, OperationErr
 /// When there is no such API, the document is not acceptable, or another API has one of the scopes.
 pub async fn update(operator: &Operator<'_>, identifier: &str, patch: Document) -> Result<Resource, OperationError> {
     let before = find(operator, identifier).await?;
+    Guard::resource(identifier).ask(operator.db).await?;
     let after = validate(patched(&before, patch)?, &catalogue(operator).await?)?;
     let event = operator.event("resource.update", identifier, Some(show(&before)), Some(show(&after)));
     match store::update(operator.db, &after, operator.now, &event).await {

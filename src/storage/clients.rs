@@ -6,9 +6,9 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret};
 use crate::storage::audit::{self, AuditEvent};
-use crate::storage::audited;
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::owners::{Guard, guarded};
 use crate::storage::text::{from_json, to_json};
 
 /// Grants ended in one unit of work when a client is removed.
@@ -85,6 +85,11 @@ pub async fn find(db: &Db, client_id: &str) -> Result<Option<Client>, StoreError
     Ok(group(&db.all(FIND, args![client_id]).await?)?.pop())
 }
 
+/// See [`find`].
+pub async fn find_tx(tx: &mut Tx, client_id: &str) -> Result<Option<Client>, StoreError> {
+    Ok(group(&tx.all(FIND, args![client_id]).await?)?.pop())
+}
+
 /// Clients in the order of their ids, after the one named `after`.
 pub async fn list(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<Client>, StoreError> {
     group(&db.all(LIST, args![after.unwrap_or_default(), limit]).await?)
@@ -95,19 +100,28 @@ pub async fn list(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<Client
 pub async fn update(db: &Db, client: &Client, expected: i64, event: &AuditEvent) -> Result<bool, StoreError> {
     let metadata = to_json(&client.metadata)?;
     let values = args![&client.client_id, metadata, client.metadata_version, client.updated_at, expected];
-    audited(db, "client.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+    guarded(db, "client.update", Guard::client(&client.client_id), Some(event), move |tx| {
+        Box::pin(async move { tx.execute(UPDATE, values).await })
+    })
+    .await
 }
 
 /// Turns a client on or off. Off suspends everything of it, on brings back what has not expired. `false` if there is none.
 pub async fn set_enabled(db: &Db, client_id: &str, enabled: bool, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let values = args![client_id, enabled, now];
-    audited(db, "client.set_enabled", Some(event), move |tx| Box::pin(async move { tx.execute(SET_ENABLED, values).await })).await
+    guarded(db, "client.set_enabled", Guard::client(client_id), Some(event), move |tx| {
+        Box::pin(async move { tx.execute(SET_ENABLED, values).await })
+    })
+    .await
 }
 
 /// Makes every client_credentials token that was issued before `now` inactive. `false` if there is no such client.
 pub async fn end_tokens(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let values = args![client_id, now];
-    audited(db, "client.end_tokens", Some(event), move |tx| Box::pin(async move { tx.execute(END_TOKENS, values).await })).await
+    guarded(db, "client.end_tokens", Guard::client(client_id), Some(event), move |tx| {
+        Box::pin(async move { tx.execute(END_TOKENS, values).await })
+    })
+    .await
 }
 
 /// Removes a client, its secrets and consents, and ends every grant under it. `false` if there is none.
@@ -115,12 +129,28 @@ pub async fn end_tokens(db: &Db, client_id: &str, now: Timestamp, event: &AuditE
 /// A big client's grants are ended in several units of work; it is turned off before the first of them, so nothing of it works any more
 /// whatever happens in between, and removing it once more goes on where it stopped.
 pub async fn remove(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
-    if db.execute(SET_ENABLED, args![client_id, false, now]).await? == 0 {
+    remove_by(db, None, client_id, now, event).await
+}
+
+/// As [`remove`], in the name of a set-up file if one is named.
+pub async fn remove_by(
+    db: &Db,
+    file: Option<&str>,
+    client_id: &str,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let guard = Guard::client(client_id).by(file);
+    let values = args![client_id, false, now];
+    let suspended = guarded(db, "client.suspend", guard.clone(), None, move |tx| {
+        Box::pin(async move { tx.execute(SET_ENABLED, values).await })
+    });
+    if !suspended.await? {
         return Ok(false);
     }
     end_grants(db, client_id, now).await?;
     let values = args![client_id];
-    let removed = audited(db, "client.remove", Some(event), move |tx| {
+    let removed = guarded(db, "client.remove", guard.clone(), Some(event), move |tx| {
         Box::pin(async move {
             let removed = tx.execute(DELETE, values.clone()).await?;
             tx.execute(FORGET_CONSENTS, values).await?;
@@ -147,7 +177,7 @@ pub async fn add_secret(
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
     let (client_id, secret) = (client_id.to_owned(), secret.clone());
-    audited(db, "client.add_secret", Some(event), move |tx| {
+    guarded(db, "client.add_secret", Guard::secrets(&client_id), Some(event), move |tx| {
         Box::pin(async move {
             // The client's row is the lock: two that add at the same moment take turns.
             let client = tx.execute(TOUCH, args![&client_id, now]).await?;
@@ -171,8 +201,10 @@ pub async fn expire_secret(
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
     let values = args![client_id, secret_id, at];
-    audited(db, "client.expire_secret", Some(event), move |tx| Box::pin(async move { tx.execute(EXPIRE_SECRET, values).await }))
-        .await
+    guarded(db, "client.expire_secret", Guard::secrets(client_id), Some(event), move |tx| {
+        Box::pin(async move { tx.execute(EXPIRE_SECRET, values).await })
+    })
+    .await
 }
 
 /// Adds a secret and lets the newest of the others live until `old_until`; older ones end now. `false` if the client is gone.
@@ -185,7 +217,7 @@ pub async fn rotate_secret(
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
     let (client_id, secret) = (client_id.to_owned(), secret.clone());
-    audited(db, "client.rotate_secret", Some(event), move |tx| {
+    guarded(db, "client.rotate_secret", Guard::secrets(&client_id), Some(event), move |tx| {
         Box::pin(async move {
             if tx.execute(TOUCH, args![&client_id, now]).await? == 0 {
                 return Ok(0);

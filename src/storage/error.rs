@@ -10,6 +10,15 @@ pub enum StoreError {
     /// A row with the same key exists, or a row that this one refers to does not.
     #[error("the row conflicts with another one: {0}")]
     Conflict(String),
+    /// A set-up file keeps it: nobody else may change it.
+    #[error("the {kind} {id:?} is kept by the set-up file {owner:?}: change it there and run `chancery apply`")]
+    Owned {
+        /// `client`, `resource`.
+        kind: &'static str,
+        id: String,
+        /// The file's `name`.
+        owner: String,
+    },
     /// What was read cannot be understood, or the database refused a statement for what it says: a fault of this program or a damaged file.
     #[error("the database holds what this program does not understand: {0}")]
     Corrupt(String),

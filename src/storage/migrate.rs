@@ -48,6 +48,7 @@ migrations! {
     4 "0004_grants"
     5 "0005_operation"
     6 "0006_changes"
+    7 "0007_setup"
 }
 
 /// How long to wait for another process that is migrating.

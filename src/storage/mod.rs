@@ -38,6 +38,7 @@ pub mod keys;
 pub mod lock;
 mod losses;
 pub mod migrate;
+pub mod owners;
 pub mod resources;
 pub mod revoked_tokens;
 pub mod sessions;
@@ -69,6 +70,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         interactions::STATEMENTS,
         keys::STATEMENTS,
         migrate::STATEMENTS,
+        owners::STATEMENTS,
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
         sessions::STATEMENTS,

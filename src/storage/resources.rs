@@ -7,6 +7,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::owners::{Guard, guarded};
 use crate::storage::text::{from_json, to_json};
 
 statements! {
@@ -52,7 +53,7 @@ pub async fn insert(db: &Db, resource: &Resource, now: Timestamp, event: &AuditE
 /// [`StoreError::Conflict`] if a scope belongs to another resource.
 pub async fn update(db: &Db, resource: &Resource, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let resource = resource.clone();
-    audited(db, "resource.update", Some(event), move |tx| {
+    guarded(db, "resource.update", Guard::resource(&resource.identifier), Some(event), move |tx| {
         Box::pin(async move {
             let changed = tx.execute(UPDATE, args![&resource.identifier, to_json(&resource)?, now]).await?;
             if changed > 0 {
@@ -68,7 +69,10 @@ pub async fn update(db: &Db, resource: &Resource, now: Timestamp, event: &AuditE
 /// Removes a resource and its scopes; `false` if there is none.
 pub async fn remove(db: &Db, identifier: &str, event: &AuditEvent) -> Result<bool, StoreError> {
     let values = args![identifier];
-    audited(db, "resource.remove", Some(event), move |tx| Box::pin(async move { tx.execute(DELETE, values).await })).await
+    guarded(db, "resource.remove", Guard::resource(identifier), Some(event), move |tx| {
+        Box::pin(async move { tx.execute(DELETE, values).await })
+    })
+    .await
 }
 
 async fn insert_scopes(tx: &mut Tx, resource: &Resource) -> Result<(), StoreError> {

@@ -57,6 +57,7 @@ mod database;
 mod decisions;
 mod fixtures;
 mod keys;
+mod owners;
 mod races;
 mod registry;
 mod schema;
