@@ -74,7 +74,7 @@
 //! | R-87 | `serve::the_runbooks_do_what_they_say` |
 //! | R-88 | `edge::health_says_nothing_else` (no debug endpoints), `process::a_crash_leaves_no_core_dump`; wiping is in `src/secret.rs` |
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
-//! | R-90 | `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
+//! | R-90 | `storage::blocking`, `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
 //! | R-92 | `process::sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0` |
 //! | R-93 | `tests/it/storage`: the sweep of each table |

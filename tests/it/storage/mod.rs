@@ -53,6 +53,7 @@ macro_rules! on_both {
     )*};
 }
 
+mod blocking;
 mod database;
 mod decisions;
 mod fixtures;
