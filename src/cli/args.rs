@@ -136,8 +136,8 @@ pub enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// End all sessions and tokens of a person
-    SignOut(UserName),
+    /// End all sessions and tokens of a person, or of everybody
+    SignOut(SignOutArgs),
 }
 
 /// Whom a command means.
@@ -146,6 +146,17 @@ pub struct UserName {
     /// Username, id or subject
     #[arg(value_name = "USER")]
     pub name: String,
+}
+
+/// `chancery user sign-out`.
+#[derive(Debug, Args)]
+pub struct SignOutArgs {
+    /// Username, id or subject
+    #[arg(value_name = "USER", required_unless_present = "all", conflicts_with = "all")]
+    pub name: Option<String>,
+    /// Everybody
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `chancery user add`.
@@ -320,6 +331,7 @@ mod tests {
             "chancery user enable alice",
             "chancery user set-password alice --password-stdin",
             "chancery user sign-out alice",
+            "chancery user sign-out --all",
             "chancery client add --file client.json",
             "chancery client list",
             "chancery client show abc --json",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::args::{UserAddArgs, UserCommand};
+use super::args::{SignOutArgs, UserAddArgs, UserCommand};
 use super::error::CliError;
 use super::input;
 use super::office::Office;
@@ -38,8 +38,15 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
             let user = users::set_password(&operator, &user.name, password).await?;
             print_once(&user, made.as_ref(), "has a new password; every session and token has ended", out)
         }
-        UserCommand::SignOut(user) => {
-            done(&users::sign_out(&operator, &user.name).await?, "signed out; every session and token has ended", out)
+        UserCommand::SignOut(SignOutArgs { name: Some(name), .. }) => {
+            done(&users::sign_out(&operator, &name).await?, "signed out; every session and token has ended", out)
+        }
+        UserCommand::SignOut(SignOutArgs { name: None, .. }) => {
+            let people = users::sign_out_all(&operator).await?;
+            if out.json {
+                return out.json(&json!({ "signed_out": people }));
+            }
+            out.say(&format!("All {people} users are signed out; every session and token has ended."))
         }
     }
 }

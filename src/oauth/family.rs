@@ -167,7 +167,10 @@ pub fn present(family: &Family, generation: i64, facts: &Facts, now: Timestamp) 
     let now = family.not_before_last_use(now);
     if generation > family.generation {
         // A right MAC for a generation that was never handed out: the database lost commits. Nobody's theft.
-        return Outcome::Refuse(Reason::RefreshTokenAhead { presented: generation, current: family.generation }.into());
+        return Outcome::Refuse(Refusal {
+            reason: Reason::RefreshTokenAhead { presented: generation, current: family.generation },
+            effect: Effect::ReportLoss(family.grant_id),
+        });
     }
     if generation == family.generation {
         return match facts.rotation {
@@ -500,7 +503,8 @@ mod tests {
     fn a_generation_ahead_of_the_head_is_refused_and_revokes_nothing() {
         for facts in [PUBLIC, CONFIDENTIAL, STRICT, UNROTATED] {
             let refusal = refuse(&fresh(), 2, &facts, at(1));
-            assert_eq!(refusal, Reason::RefreshTokenAhead { presented: 2, current: 1 }.into());
+            assert_eq!(refusal.reason, Reason::RefreshTokenAhead { presented: 2, current: 1 });
+            assert_eq!(refusal.effect, Effect::ReportLoss(fresh().grant_id));
         }
     }
 

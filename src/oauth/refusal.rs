@@ -41,6 +41,8 @@ pub enum Effect {
     None,
     /// The grant behind the artefact ends, and with it everything issued from it (RFC 9700 §4.14.2, RFC 6749 §4.1.2).
     EndGrant(uuid::Uuid),
+    /// Nothing, but the audit log says that the database has lost what it acknowledged about this grant (design 4.2).
+    ReportLoss(uuid::Uuid),
 }
 
 /// Every reason for which this server says no. Variants carry what the operator needs to understand the case.

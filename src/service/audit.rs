@@ -7,6 +7,9 @@ use crate::clock::Timestamp;
 use crate::entropy;
 use crate::storage::audit::AuditEvent;
 
+/// A genuine refresh token is newer than the database: commits were lost, or a backup was restored (design 4.2).
+pub const DATABASE_WENT_BACK: &str = "grant.ahead_of_database";
+
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {

@@ -4,6 +4,7 @@
 //! decided once more, so that a lost race is answered for what it was (design 3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::service::audit::{self, Actor};
 use crate::service::issue::{self, Minted};
 use crate::service::keys::Snapshot;
-use crate::storage::{codes, families, grants};
+use crate::storage::{audit as store, codes, families, grants};
 
 /// A successful answer (RFC 6749 §5.1).
 pub struct Tokens {
@@ -35,6 +36,8 @@ pub struct Refused {
 
 /// How often a decision is made anew after its write found the world changed.
 const ATTEMPTS: usize = 8;
+/// How often one grant is reported as lost: its client may ask again and again.
+const REPORT_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Answers one token request.
 ///
@@ -187,6 +190,10 @@ async fn apply(app: &App, refusal: Refusal, now: Timestamp) -> Result<Reason, Re
             let event = audit::event(app, now, &Actor::Server, "grant.end", &grant_id.to_string());
             grants::end(&app.db, grant_id, because, now, Some(&event)).await?;
             metrics::counter!("chancery_grants_ended_by_replay_total").increment(1);
+        }
+        Effect::ReportLoss(grant_id) => {
+            let event = audit::event(app, now, &Actor::Server, audit::DATABASE_WENT_BACK, &grant_id.to_string());
+            store::insert_unless_since(&app.db, &event, now.minus(REPORT_AGAIN)).await?;
         }
     }
     Ok(refusal.reason)

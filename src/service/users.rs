@@ -17,6 +17,8 @@ pub use document::{UserDocument, show};
 
 /// Characters of a password that is made here: about 119 bits.
 const MADE_PASSWORD: usize = 20;
+/// People read at once when everybody is meant.
+const PAGE: u32 = 500;
 
 /// Adds a person. Without a password one can be set later; until then nobody can sign in as them.
 ///
@@ -130,6 +132,24 @@ pub async fn sign_out(operator: &Operator<'_>, name: &str) -> Result<User, Opera
     let event = operator.event("user.sign_out", &user.id.to_string(), None, None);
     store::sign_out(operator.db, user.id, operator.now, &event).await?;
     Ok(user)
+}
+
+/// The same for everybody, one person after the other. Answers how many there are. Doing it once more goes over those who came since.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sign_out_all(operator: &Operator<'_>) -> Result<usize, OperationError> {
+    let (mut people, mut after) = (0, None);
+    loop {
+        let page = store::list(operator.db, PAGE, after).await?;
+        let Some(last) = page.last() else { return Ok(people) };
+        after = Some(last.id);
+        people += page.len();
+        for user in &page {
+            let event = operator.event("user.sign_out", &user.id.to_string(), None, None);
+            store::sign_out(operator.db, user.id, operator.now, &event).await?;
+        }
+    }
 }
 
 /// Changes what a document names and leaves the rest (RFC 7396).

@@ -33,6 +33,8 @@ statements! {
     LIST = Both("SELECT id, at, actor, action, target, was, is_now, trace_id FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
     LIST_TARGET = Both("SELECT id, at, actor, action, target, was, is_now, trace_id FROM audit_events
                         WHERE target = $1 ORDER BY at DESC LIMIT $2");
+    SINCE = Both("SELECT at FROM audit_events WHERE target = $1 AND action = $2 AND at > $3 LIMIT 1");
+    LAST = Both("SELECT at FROM audit_events WHERE action = $1 AND at > $2 ORDER BY at DESC LIMIT 1");
 }
 
 /// Writes an event as part of a unit of work.
@@ -43,6 +45,25 @@ pub async fn insert_tx(tx: &mut Tx, event: &AuditEvent) -> Result<(), StoreError
 /// Writes an event that stands alone.
 pub async fn insert(db: &Db, event: &AuditEvent) -> Result<(), StoreError> {
     db.execute(INSERT, values(event)).await.map(drop)
+}
+
+/// Writes an event that stands alone, unless the same happened to the same target after `since`.
+pub async fn insert_unless_since(db: &Db, event: &AuditEvent, since: Timestamp) -> Result<(), StoreError> {
+    let event = event.clone();
+    db.transaction("audit.insert_unless_since", move |tx| {
+        Box::pin(async move {
+            if tx.optional(SINCE, args![&event.target, &event.action, since]).await?.is_some() {
+                return Ok(());
+            }
+            insert_tx(tx, &event).await
+        })
+    })
+    .await
+}
+
+/// When this last happened, to whatever target, after `since`.
+pub async fn last(db: &Db, action: &str, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    db.optional(LAST, args![action, since]).await?.map(|row| row.get("at")).transpose()
 }
 
 /// The newest events, at most `limit`; older than the event `before`, if one is named.

@@ -151,7 +151,12 @@ impl Store {
             }
             Outcome::Refuse(refusal) => match refusal.effect {
                 Effect::None => {
-                    assert!(matches!(refusal.reason, Reason::RefreshTokenAhead { .. } | Reason::RefreshRecoveryOver { .. }));
+                    assert!(matches!(refusal.reason, Reason::RefreshRecoveryOver { .. }));
+                    Verdict::Refused
+                }
+                Effect::ReportLoss(grant) => {
+                    assert_eq!(grant, self.family.grant_id);
+                    assert!(matches!(refusal.reason, Reason::RefreshTokenAhead { .. }));
                     Verdict::Refused
                 }
                 Effect::EndGrant(grant) => {
@@ -358,7 +363,9 @@ proptest! {
 fn step(row: &Family, generation: i64, facts: &Facts, now: Timestamp) -> Result<Family, Verdict> {
     match present(row, generation, facts, now) {
         Outcome::Same(after) | Outcome::Rotate(after) | Outcome::Head(after) => Ok(after),
-        Outcome::Refuse(refusal) if refusal.effect == Effect::None => Err(Verdict::Refused),
-        Outcome::Refuse(_) => Err(Verdict::Theft),
+        Outcome::Refuse(refusal) => Err(match refusal.effect {
+            Effect::None | Effect::ReportLoss(_) => Verdict::Refused,
+            Effect::EndGrant(_) => Verdict::Theft,
+        }),
     }
 }

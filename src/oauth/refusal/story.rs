@@ -489,7 +489,7 @@ impl Reason {
             .received(format!("generation {presented}")),
             Self::RefreshTokenAhead { presented, current } => Story::new(
                 "A genuine refresh token is newer than the database knows: the database has lost commits. Nothing was revoked.",
-                "Was a backup restored, or did a replica take over without the last writes? Check the database's durability settings (synchronous_commit, fsync). The person signs in again.",
+                "Was a backup restored, or did a replica take over without the last writes? Then follow docs/runbooks.md. If not, check the database's durability settings (synchronous_commit, fsync). The person signs in again.",
             )
             .expected(format!("at most generation {current}"))
             .received(format!("generation {presented}")),

@@ -40,7 +40,7 @@
 //! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing` |
 //! | R-34 to R-37 | `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `attacks_tokens::a_signature_of_ours_is_not_enough`, the unit tests of `src/jose` |
 //! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page`, `attacks_tokens::a_signature_of_ours_is_not_enough` |
-//! | R-39 | `discovery::the_jwks_holds_public_members_only`, the life of keys in `src/jose/life.rs` and `src/service/keys.rs` |
+//! | R-39 | `discovery::the_jwks_holds_public_members_only`, `keys::a_compromised_signing_key_is_believed_nowhere`, the life of keys in `src/jose/life.rs` and `src/service/keys.rs` |
 //! | R-40 | deny.toml bans the crate; `./test` runs it |
 //! | R-41 | `refresh::an_old_generation_after_the_burst_is_theft`, `refresh::strict_clients_have_no_burst` |
 //! | R-42 | `races::concurrent_refreshes_leave_one_live_head` |
@@ -71,7 +71,7 @@
 //! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent` |
 //! | R-85 | `edge::what_must_not_be_cached_is_not` |
 //! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
-//! | R-87 | `serve::the_runbooks_do_what_they_say` |
+//! | R-87 | `runbooks::*`: every section of docs/runbooks.md |
 //! | R-88 | `edge::health_says_nothing_else` (no debug endpoints), `process::a_crash_leaves_no_core_dump`; wiping is in `src/secret.rs` |
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
 //! | R-90 | `storage::blocking`, `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
@@ -95,6 +95,7 @@ mod discovery;
 mod edge;
 mod health;
 mod introspect_revoke;
+mod keys;
 mod login;
 mod logout;
 mod passwords;
@@ -103,6 +104,7 @@ mod prompt;
 mod races;
 mod refresh;
 mod registration;
+mod runbooks;
 mod serve;
 mod server;
 mod userinfo;

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, Row as _};
 use super::browser::Browser;
 use super::client::Client;
 use super::person::Person;
-use super::server::{Backend, Server};
+use super::server::Server;
 use super::unique;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -166,40 +166,35 @@ impl Server {
 
     /// Everything that a thief of the database would hold.
     pub async fn dump(&self) -> Dump {
-        match self.backend {
-            Backend::Sqlite => {
-                let file = self.database_url.trim_start_matches("sqlite://").to_owned();
-                let mut bytes = std::fs::read(&file).unwrap();
-                bytes.extend(std::fs::read(format!("{file}-wal")).unwrap_or_default());
-                Dump(bytes)
-            }
-            Backend::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
-                let tables = sqlx::query("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'")
-                    .fetch_all(&mut connection)
-                    .await
-                    .unwrap();
-                let mut bytes = Vec::new();
-                for table in tables {
-                    let query = format!("SELECT t::text AS row FROM \"{}\" t", table.get::<String, _>("name"));
-                    for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap() {
-                        let text: String = row.get("row");
-                        bytes.extend_from_slice(text.as_bytes());
-                        for hex in text.split("\\x").skip(1) {
-                            let digits: Vec<u8> = hex.bytes().take_while(u8::is_ascii_hexdigit).collect();
-                            bytes.extend(
-                                digits
-                                    .chunks_exact(2)
-                                    .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()),
-                            );
-                        }
-                    }
-                }
-                assert!(!bytes.is_empty());
-                Dump(bytes)
+        dump(&self.database_url).await
+    }
+}
+
+/// Everything that a thief of this database would hold.
+pub async fn dump(database_url: &str) -> Dump {
+    if let Some(file) = database_url.strip_prefix("sqlite://") {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes.extend(std::fs::read(format!("{file}-wal")).unwrap_or_default());
+        return Dump(bytes);
+    }
+    let mut connection = sqlx::PgConnection::connect(database_url).await.unwrap();
+    let tables = sqlx::query("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'");
+    let tables = tables.fetch_all(&mut connection).await.unwrap();
+    let mut bytes = Vec::new();
+    for table in tables {
+        let query = format!("SELECT t::text AS row FROM \"{}\" t", table.get::<String, _>("name"));
+        for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap() {
+            let text: String = row.get("row");
+            bytes.extend_from_slice(text.as_bytes());
+            for hex in text.split("\\x").skip(1) {
+                let digits: Vec<u8> = hex.bytes().take_while(u8::is_ascii_hexdigit).collect();
+                bytes
+                    .extend(digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()));
             }
         }
     }
+    assert!(!bytes.is_empty());
+    Dump(bytes)
 }
 
 /// A copy of the database's bytes.

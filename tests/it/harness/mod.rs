@@ -7,6 +7,7 @@ pub mod browser;
 pub mod cast;
 pub mod client;
 pub mod keyed;
+pub mod machine;
 pub mod person;
 pub mod postgres;
 pub mod raw;
@@ -16,7 +17,7 @@ pub mod site;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use browser::{Browser, Page};
-pub use cast::half_hash;
+pub use cast::{dump, half_hash};
 pub use client::{Answer, Client, basic_header, jwt};
 pub use person::{Person, Request};
 pub use server::{Backend, Server, Setup};

@@ -68,6 +68,12 @@ pub async fn database() -> String {
     tokio::task::spawn_blocking(shared).await.unwrap().database().await
 }
 
+/// The URL of a copy of a database of the shared cluster to which nobody is connected.
+pub async fn copy(url: &str) -> String {
+    let name = url.split('/').nth(3).unwrap().split('?').next().unwrap().to_owned();
+    shared().make(&name).await
+}
+
 #[allow(dead_code, reason = "some tests stop and restart it")]
 impl Cluster {
     /// Starts a cluster of one's own, for a test that stops it under the server's feet.
@@ -105,9 +111,13 @@ impl Cluster {
 
     /// The URL of a new, empty database.
     pub async fn database(&self) -> String {
+        self.make("template0").await
+    }
+
+    async fn make(&self, template: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection = sqlx::PgConnection::connect(&self.url("postgres")).await.unwrap();
-        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
+        let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         self.url(&name)

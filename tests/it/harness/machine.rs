@@ -1,0 +1,252 @@
+//! The built binary on a machine of its own: its folder, its ports, its environment, on either database.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chancery::config::DatabaseConfig;
+use chancery::storage::Db;
+use serde_json::{Value, json};
+
+use super::browser::Browser;
+use super::client::Client;
+use super::person::Person;
+use super::postgres;
+use super::site::Site;
+
+pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+pub const OTHER_MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A machine with a folder, free ports and an environment of its own.
+pub struct Machine {
+    pub folder: tempfile::TempDir,
+    pub env: Vec<(String, String)>,
+    pub issuer: String,
+    pub management: String,
+}
+
+impl Machine {
+    pub fn sqlite() -> Self {
+        let (listen, management) = (free_port(), free_port());
+        let mut machine = Self {
+            folder: tempfile::tempdir().unwrap(),
+            env: Vec::new(),
+            issuer: format!("http://localhost:{listen}"),
+            management: format!("http://127.0.0.1:{management}"),
+        };
+        machine.set("CHANCERY_LISTEN", &format!("127.0.0.1:{listen}"));
+        machine.set("CHANCERY_MANAGEMENT_LISTEN", &format!("127.0.0.1:{management}"));
+        machine.set("CHANCERY_PASSWORDS__MEMORY_KIB", "64");
+        machine
+    }
+
+    pub async fn postgres() -> Self {
+        let mut machine = Self::sqlite();
+        machine.set("CHANCERY_DATABASE_URL", &postgres::database().await);
+        machine.set("CHANCERY_MASTER_KEY", MASTER_KEY);
+        machine
+    }
+
+    pub async fn both() -> [Self; 2] {
+        [Self::sqlite(), Self::postgres().await]
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(set, _)| set != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The database that its commands work on.
+    pub fn database_url(&self) -> String {
+        let configured = self.env.iter().find(|(name, _)| name == "CHANCERY_DATABASE_URL").map(|(_, url)| url.clone());
+        configured.unwrap_or_else(|| format!("sqlite://{}", self.path().join("chancery-data/chancery.db").display()))
+    }
+
+    /// The same database, opened by the test.
+    pub async fn db(&self) -> Db {
+        Db::connect(&DatabaseConfig::new(self.database_url())).await.unwrap()
+    }
+
+    /// A copy of the database; no server may be running.
+    pub async fn backup(&self) -> Backup {
+        let url = self.database_url();
+        match url.strip_prefix("sqlite://") {
+            Some(file) => {
+                assert!(!Path::new(&format!("{file}-wal")).exists(), "a server that has stopped leaves one file");
+                Backup::File(std::fs::read(file).unwrap())
+            }
+            None => Backup::Database(postgres::copy(&url).await),
+        }
+    }
+
+    /// Puts a backup in the place of the database; no server may be running.
+    pub async fn restore(&mut self, backup: &Backup) {
+        match backup {
+            Backup::File(bytes) => std::fs::write(self.database_url().trim_start_matches("sqlite://"), bytes).unwrap(),
+            Backup::Database(url) => {
+                let copy = postgres::copy(url).await;
+                self.set("CHANCERY_DATABASE_URL", &copy);
+            }
+        }
+    }
+
+    /// Its server as the outside sees it.
+    pub fn site(&self) -> Arc<Site> {
+        let address = self.issuer.replace("http://localhost", "127.0.0.1").parse().unwrap();
+        Arc::new(Site::new(&self.issuer, address))
+    }
+
+    /// A command with `--json`; what it printed.
+    pub fn json(&self, line: &[&str]) -> Value {
+        let mut line = line.to_vec();
+        line.push("--json");
+        serde_json::from_str(&self.run(&line)).unwrap()
+    }
+
+    /// Adds somebody with an account and a password.
+    pub fn person(&self, username: &str) -> Person {
+        let file = self.file("user.json", &json!({ "username": username, "password": PASSWORD }));
+        let added = self.json(&["user", "add", "--file", &file]);
+        let (password, sub) = (PASSWORD.to_owned(), added["sub"].as_str().unwrap().to_owned());
+        Person { browser: Browser::new(self.site()), username: username.to_owned(), password, sub }
+    }
+
+    /// Registers a web application that may refresh and get tokens of its own.
+    pub fn client(&self) -> Client {
+        let document = json!({ "client_name": "Shop", "redirect_uris": ["https://app.test/callback"],
+                               "grant_types": ["authorization_code", "refresh_token", "client_credentials"] });
+        let added = self.json(&["client", "add", "--file", &self.file("client.json", &document)]);
+        let text = |name: &str| added[name].as_str().unwrap().to_owned();
+        let redirect_uri = "https://app.test/callback".to_owned();
+        Client { site: self.site(), client_id: text("client_id"), secret: Some(text("client_secret")), redirect_uri, posts: false }
+    }
+
+    /// Writes a JSON file into its folder.
+    pub fn file(&self, name: &str, content: &Value) -> String {
+        std::fs::write(self.path().join(name), content.to_string()).unwrap();
+        name.to_owned()
+    }
+
+    pub fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+        command.args(line).current_dir(self.path()).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A command that must succeed; what it printed.
+    pub fn run(&self, line: &[&str]) -> String {
+        let output = self.command(line).output().unwrap();
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A server that must not start; what it says.
+    pub fn refuses(&self, line: &[&str]) -> String {
+        let mut child = self.command(line).spawn().unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{line:?} runs although it must refuse to start");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!status.success());
+        said.lines().filter(|line| line.starts_with("chancery: ")).map(str::to_owned).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub async fn start(&self, line: &[&str]) -> Running<'_> {
+        let mut child = self.command(line).spawn().unwrap();
+        // Nobody may be kept waiting by a full pipe.
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let log = std::thread::spawn(move || {
+            let mut all = String::new();
+            while log.read_line(&mut all).unwrap_or(0) > 0 {}
+            all
+        });
+        let mut running = Running { machine: self, child, log: Some(log) };
+        for _ in 0..400 {
+            if running.child.try_wait().unwrap().is_some() {
+                panic!("{line:?} ended: {}", running.log.take().unwrap().join().unwrap());
+            }
+            let ready = reqwest::get(format!("{}/readyz", self.management)).await;
+            if ready.is_ok_and(|answer| answer.status() == 200) {
+                return running;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{line:?} is not ready after 20 s");
+    }
+}
+
+/// What a database was at one instant.
+pub enum Backup {
+    File(Vec<u8>),
+    /// The URL of a copy.
+    Database(String),
+}
+
+/// A server at work. Killed when it is forgotten.
+pub struct Running<'a> {
+    machine: &'a Machine,
+    child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Running<'_> {
+    /// Sends SIGTERM and waits; the exit status, what was printed and what was logged.
+    pub fn stop(mut self) -> (ExitStatus, String, String) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let begun = Instant::now();
+        let status = self.child.wait().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30), "R-92: a shutdown takes 30 s at most");
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        (status, printed, self.log.take().unwrap().join().unwrap())
+    }
+
+    pub async fn token(&self, client: &Value, secret: &str) -> reqwest::Response {
+        reqwest::Client::new()
+            .post(format!("{}/token", self.machine.issuer))
+            .basic_auth(client["client_id"].as_str().unwrap(), Some(secret))
+            .form(&[("grant_type", "client_credentials")])
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub async fn until(patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < patience, "does not come true within {patience:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
