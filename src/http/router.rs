@@ -62,6 +62,7 @@ fn public(app: &Arc<App>) -> Router {
         .route(&page(paths::SELECT_ACCOUNT), get(browser::select_account::get).post(browser::select_account::post))
         .route(&page(paths::CONSENT), get(browser::consent::get).post(browser::consent::post))
         .route(&page(paths::ACCOUNT), get(browser::account::get).post(browser::account::post))
+        .route(&page(paths::ACCOUNT_CONFIRM), get(browser::account::confirm::get).post(browser::account::confirm::post))
         .route(&page(&format!("{}/{{file}}", paths::ASSETS)), get(asset))
         .route("/favicon.ico", get(favicon))
         .route("/robots.txt", get(robots));

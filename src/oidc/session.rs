@@ -20,9 +20,21 @@ pub struct Session {
     /// The absolute end.
     pub expires_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// When the person last confirmed that it is them, without signing in anew: see [`Session::proved_at`].
+    pub confirmed_at: Option<Timestamp>,
+    /// Browser and system in a few words, for the person's own list of sessions.
+    pub device: Option<String>,
+    /// The address prefix of the last use.
+    pub address: Option<String>,
 }
 
 impl Session {
+    /// When the person last proved who they are: by signing in, or by confirming it on the account page. A confirmation is between the
+    /// person and this server. `auth_time`, `acr` and `amr`, which are told to clients, speak of the sign-in alone.
+    pub fn proved_at(&self) -> Timestamp {
+        self.confirmed_at.map_or(self.auth_time, |confirmed_at| confirmed_at.max(self.auth_time))
+    }
+
     /// Not ended, not idle for `idle` or longer, not past its absolute end.
     pub fn is_live(&self, idle: std::time::Duration, now: Timestamp) -> bool {
         self.ended_at.is_none() && now < self.expires_at && now < self.last_used_at.plus(idle)

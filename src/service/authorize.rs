@@ -172,7 +172,7 @@ async fn next_step(
     if let (Some((session, _)), Some(facts)) = (&found, &facts)
         && facts.state == SessionState::Live
     {
-        sessions::touch(&app.db, session.id, now).await?;
+        sessions::touch(&app.db, session.id, browser.address.map(|prefix| prefix.to_string()), now).await?;
     }
     let known = Known { session: facts.as_ref(), consent: consent.as_ref(), hint_sub: hint_sub.as_deref() };
     let progress = Progress { signed_in_at: state.signed_in_at, consented: state.consented, selected: state.selected };

@@ -17,6 +17,8 @@ pub struct Browser {
     pub bindings: Vec<Secret<String>>,
     /// What open requests are counted under.
     pub address: Option<Prefix>,
+    /// What the person recognises it by: "Firefox · Windows".
+    pub device: Option<String>,
 }
 
 impl Browser {

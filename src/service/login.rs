@@ -43,7 +43,7 @@ pub struct SignedIn {
 /// [`Reason::SignInFailed`], [`Reason::SignInThrottled`], [`Reason::Overloaded`], or the database is away.
 pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
     let username = users::canonical(&attempt.username);
-    let subjects = [Subject::Account(username.clone()), Subject::Address(attempt.address.to_string()), Subject::Everybody];
+    let subjects = subjects(&username, attempt.address);
     // Before any hashing: a guess that is refused must cost nothing.
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
 
@@ -56,6 +56,44 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
         }
     }
     Err(Reason::StateChanged)
+}
+
+/// Proves once more, with the password, that the person at this browser is the one who signed in here: counted, slowed down and paid for
+/// like a sign-in, on every branch. The session goes on under the new cookie that is the answer.
+///
+/// # Errors
+/// As [`sign_in`]; [`Reason::SessionEnded`] if there is nothing to go on with.
+pub async fn confirm(
+    app: &App,
+    session: &Session,
+    user: &User,
+    password: Secret<String>,
+    browser: &Browser,
+    address: Prefix,
+    now: Timestamp,
+) -> Result<Secret<String>, Reason> {
+    let username = users::canonical(&user.username);
+    let subjects = subjects(&username, address);
+    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
+    let session = Session { device: browser.device.clone(), address: Some(address.to_string()), ..session.clone() };
+    for _ in 0..ATTEMPTS {
+        let (found, hash) = check_password(app, &username, &password, &subjects, now).await?;
+        if found.id != user.id {
+            // The name belongs to somebody else by now, and so does the password.
+            break;
+        }
+        let cookie = entropy::token(app.entropy.as_ref());
+        let event = audit::event(app, now, &audit::Actor::User(user.id), "session.confirm", &user.id.to_string());
+        if sessions::confirm(&app.db, &session, &cookie.digest(), &hash, now, &event).await? {
+            renew_hash(app, user, &hash, password).await;
+            return Ok(cookie);
+        }
+    }
+    Err(Reason::SessionEnded)
+}
+
+fn subjects(username: &str, address: Prefix) -> [Subject; 3] {
+    [Subject::Account(username.to_owned()), Subject::Address(address.to_string()), Subject::Everybody]
 }
 
 /// The person with this name, if this is their password, and the hash that says so.
@@ -125,6 +163,9 @@ async fn begin_session(app: &App, user: User, hash: &str, browser: &Browser, now
         last_used_at: now,
         expires_at: now.plus(app.config.lifetimes.session),
         ended_at: None,
+        confirmed_at: None,
+        device: browser.device.clone(),
+        address: browser.address.map(|prefix| prefix.to_string()),
     };
     // Proving oneself again renews a live session under a new cookie: what hangs on it stays (OpenID Connect Core §3.1.2.1, prompt=login).
     // One that has expired is not brought back to life: what hung on it is over (design 4.2).

@@ -2,6 +2,7 @@
 //!
 //! A service knows storage and the core, never HTTP. Its refusals are [`Reason`]s; the edge turns them into answers and records.
 
+pub mod account;
 pub mod address;
 pub mod audit;
 pub mod authorize;

@@ -10,13 +10,21 @@ use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts;
-use crate::storage::text::{join, to_json};
+use crate::storage::text::{join, split, to_json};
 
 statements! {
     FIND = Both(concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM grants g", standing_joins!(),
                  "LEFT JOIN families f ON f.grant_id = g.id WHERE g.id = $1"));
     LIST_FOR_USER = Both(concat!("SELECT ", standing_columns!(), " FROM grants g", standing_joins!(),
                           "WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2 ORDER BY g.id DESC LIMIT $3"));
+    // What a person's apps can still do: a grant that stands, with a refresh token that lives or so young that its first tokens do.
+    ACCESS_OF_USER = Both("SELECT g.client_id, g.scopes, MIN(g.created_at) AS since, MAX(COALESCE(f.last_used_at, g.created_at)) AS last_used_at
+                           FROM grants g LEFT JOIN families f ON f.grant_id = g.id LEFT JOIN sessions s ON s.id = g.session_id
+                           WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2
+                             AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL)
+                                  OR (s.ended_at IS NULL AND s.expires_at > $2 AND s.last_used_at > $3))
+                             AND (g.created_at > $5 OR (f.ended_at IS NULL AND f.expires_at > $2 AND f.last_used_at > $4))
+                           GROUP BY g.client_id, g.scopes ORDER BY g.client_id, g.scopes LIMIT $6");
     INSERT = Both("INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce, offline,
                                        created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
@@ -33,6 +41,41 @@ pub async fn find(db: &Db, id: Uuid) -> Result<Option<GrantFacts>, StoreError> {
 /// The live grants of a person, newest first, at most `limit`.
 pub async fn list_for_user(db: &Db, user_id: Uuid, now: Timestamp, limit: u32) -> Result<Vec<Grant>, StoreError> {
     db.all(LIST_FOR_USER, args![user_id, now, limit]).await?.iter().map(facts::grant).collect()
+}
+
+/// When something issued from a grant still lives: the instants after which each must have happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    pub now: Timestamp,
+    pub session_used_after: Timestamp,
+    pub family_used_after: Timestamp,
+    /// For grants without a refresh family.
+    pub granted_after: Timestamp,
+}
+
+/// What one client may do with one set of scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    pub client_id: String,
+    pub scopes: Vec<String>,
+    pub since: Timestamp,
+    pub last_used_at: Timestamp,
+}
+
+/// The clients that have something of the person's, once for each set of scopes, at most `limit`.
+pub async fn access_of_user(db: &Db, user_id: Uuid, live: &Live, limit: u32) -> Result<Vec<Access>, StoreError> {
+    let Live { now, session_used_after, family_used_after, granted_after } = *live;
+    let rows = db.all(ACCESS_OF_USER, args![user_id, now, session_used_after, family_used_after, granted_after, limit]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Access {
+                client_id: row.get("client_id")?,
+                scopes: split(&row.get::<String>("scopes")?),
+                since: row.get("since")?,
+                last_used_at: row.get("last_used_at")?,
+            })
+        })
+        .collect()
 }
 
 /// Adds a grant as part of a unit of work.

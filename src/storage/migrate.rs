@@ -49,6 +49,7 @@ migrations! {
     5 "0005_operation"
     6 "0006_changes"
     7 "0007_setup"
+    8 "0008_account"
 }
 
 /// How long to wait for another process that is migrating.

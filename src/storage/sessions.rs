@@ -22,7 +22,8 @@ const TOUCH_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 macro_rules! columns {
     () => {
         "s.id AS s_id, s.sid AS s_sid, s.user_id AS s_user_id, s.auth_time AS s_auth_time, s.acr AS s_acr, s.amr AS s_amr,
-         s.created_at AS s_created_at, s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at"
+         s.created_at AS s_created_at, s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at,
+         s.confirmed_at AS s_confirmed_at, s.device AS s_device, s.address AS s_address"
     };
 }
 
@@ -37,13 +38,20 @@ statements! {
         sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2",
         postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2 FOR SHARE",
     };
-    BEGIN = Both("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at)
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    BEGIN = Both("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at,
+                                        device, address)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
                   ON CONFLICT (id) DO UPDATE SET cookie = excluded.cookie, auth_time = excluded.auth_time, acr = excluded.acr,
-                      amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at
+                      amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at,
+                      device = excluded.device, address = excluded.address
                   WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id AND sessions.expires_at > excluded.last_used_at");
     FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
-    TOUCH = Both("UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND ended_at IS NULL AND last_used_at <= $3");
+    // The cookie from before the confirmation is worth nothing any more (security.md R-50).
+    CONFIRM = Both("UPDATE sessions SET cookie = $4, confirmed_at = $3, last_used_at = $3, device = $5, address = $6
+                    WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3");
+    TOUCH = Both("UPDATE sessions SET last_used_at = $2, address = COALESCE($4, address)
+                  WHERE id = $1 AND ended_at IS NULL AND last_used_at <= $3");
+    FIND_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.sid = $2"));
     LIST_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
                           ORDER BY s.id DESC LIMIT $3"));
     END = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
@@ -94,7 +102,9 @@ async fn begin_if(
         to_json(&session.amr)?,
         session.created_at,
         session.last_used_at,
-        session.expires_at
+        session.expires_at,
+        session.device.clone(),
+        session.address.clone()
     ];
     audited(db, "session.begin", Some(event), move |tx| {
         Box::pin(async move {
@@ -117,9 +127,37 @@ pub async fn find(db: &Db, cookie: &Digest) -> Result<Option<(Session, User)>, S
     row.map(|row| Ok((read(&row)?, user(&row)?))).transpose()
 }
 
-/// Notes that the session was used, at most once a minute. An ended session stays ended.
-pub async fn touch(db: &Db, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
-    db.execute(TOUCH, args![id, now, now.minus(TOUCH_AT_MOST_EVERY)]).await.map(drop)
+/// The person has proved with the password of this hash that it is them: the session goes on under a new cookie. `false` if it has ended,
+/// or the person is disabled or has another password by now.
+pub async fn confirm(
+    db: &Db,
+    session: &Session,
+    cookie: &Digest,
+    password_hash: &str,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let (user_id, hash) = (session.user_id, password_hash.to_owned());
+    let values = args![session.id, user_id, now, cookie, session.device.clone(), session.address.clone()];
+    audited(db, "session.confirm", Some(event), move |tx| {
+        Box::pin(async move {
+            match tx.optional(LOCK_USER_WITH_PASSWORD, args![user_id, hash]).await? {
+                Some(_) => tx.execute(CONFIRM, values).await,
+                None => Ok(0),
+            }
+        })
+    })
+    .await
+}
+
+/// Notes that the session was used, at most once a minute, and from where if that is known. An ended session stays ended.
+pub async fn touch(db: &Db, id: Uuid, address: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+    db.execute(TOUCH, args![id, now, now.minus(TOUCH_AT_MOST_EVERY), address]).await.map(drop)
+}
+
+/// A person's own session by its `sid`, ended or not. Other people's are not found.
+pub async fn find_for_user(db: &Db, user_id: Uuid, sid: &str) -> Result<Option<Session>, StoreError> {
+    db.optional(FIND_FOR_USER, args![user_id, sid]).await?.as_ref().map(read).transpose()
 }
 
 /// The live sessions of a person, newest first, at most `limit`.
@@ -156,5 +194,8 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         last_used_at: row.get("s_last_used_at")?,
         expires_at: row.get("s_expires_at")?,
         ended_at: row.get("s_ended_at")?,
+        confirmed_at: row.get("s_confirmed_at")?,
+        device: row.get("s_device")?,
+        address: row.get("s_address")?,
     })
 }

@@ -40,6 +40,25 @@ statements! {
     };
     END_FAMILIES = Both("UPDATE families SET ended_at = $2, ended_because = $3
                          WHERE ended_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
+
+    // Nobody signs in, is disabled or has their password changed in between.
+    LOCK = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1",
+        postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE",
+    };
+    END_OTHER_SESSIONS = Both("UPDATE sessions SET ended_at = $3, ended_because = $4 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL");
+    CONSUME_OTHER_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $3 WHERE consumed_at IS NULL
+                                       AND session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND id <> $2)");
+    CONSUME_OTHER_CODES = Both("UPDATE codes SET consumed_at = $3 WHERE consumed_at IS NULL
+                                AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND session_id IS DISTINCT FROM $2)");
+    END_OTHER_GRANTS = Split {
+        sqlite: "UPDATE grants SET ended_at = $3, ended_because = $4
+                 WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND ended_at IS NULL",
+        postgres: "UPDATE grants SET ended_at = $3, ended_because = $4 WHERE id IN
+                   (SELECT id FROM grants WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND ended_at IS NULL ORDER BY id FOR UPDATE)",
+    };
+    END_OTHER_FAMILIES = Both("UPDATE families SET ended_at = $3, ended_because = $4 WHERE ended_at IS NULL
+                               AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND session_id IS DISTINCT FROM $2)");
 }
 
 /// A username as it is compared: trimmed, lower-cased.
@@ -156,6 +175,25 @@ pub async fn sign_out(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> 
                 end_everything(tx, id, now, "signed out everywhere").await?;
             }
             Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Ends everything that a person is signed in to but the session `this` and what began in it. `false` if the person is gone.
+pub async fn sign_out_elsewhere(db: &Db, id: Uuid, this: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    const BECAUSE: &str = "signed out from another browser";
+    audited(db, "user.sign_out_elsewhere", Some(event), move |tx| {
+        Box::pin(async move {
+            if tx.optional(LOCK, args![id]).await?.is_none() {
+                return Ok(0);
+            }
+            tx.execute(END_OTHER_SESSIONS, args![id, this, now, BECAUSE]).await?;
+            tx.execute(CONSUME_OTHER_INTERACTIONS, args![id, this, now]).await?;
+            tx.execute(CONSUME_OTHER_CODES, args![id, this, now]).await?;
+            tx.execute(END_OTHER_GRANTS, args![id, this, now, BECAUSE]).await?;
+            tx.execute(END_OTHER_FAMILIES, args![id, this, now, BECAUSE]).await?;
+            Ok(1)
         })
     })
     .await

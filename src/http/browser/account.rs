@@ -1,4 +1,11 @@
-//! `/account`: who is signed in, which apps have access, and the way to take it back.
+//! `/account` and what lies below it: the pages of the signed-in person about themselves.
+//!
+//! One page of sections, each with its buttons, and a page of its own for whatever has fields to fill in. Every one of them begins with
+//! [`signed_in`], or with [`confirmed`] where somebody who finds an unlocked screen must not get on; every form with [`answered`].
+
+pub mod confirm;
+
+use std::time::Duration;
 
 use axum::response::Response;
 use http::StatusCode;
@@ -8,115 +15,272 @@ use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::shown_name;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
-use crate::http::pages::view::{AccountView, AppAccess, Form, Person, SignedOutView};
+use crate::http::pages::view::account::{AccountView, AppRow, Done, ProfileRow, SessionRow};
+use crate::http::pages::view::{Form, Person, SignedOutView};
 use crate::http::pages::{self, csrf, scope_words};
+use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
-use crate::service::{audit, browser, logout};
-use crate::storage::{consents, users};
+use crate::service::{account, browser, logout};
+use crate::storage::sessions;
 
 const PURPOSE: &str = "account";
 
-/// Shows the account.
-pub async fn get(cx: Context) -> Response {
-    match signed_in(&cx).await {
-        Ok(Some((session, user))) => show(&cx, &session, &user, None).await,
-        Ok(None) => cx.see_other(&cx.path(paths::LOGIN)),
-        Err(reason) => cx.refuse(reason, None),
+/// For how long after signing in or confirming that it is them a person sees what is sensitive.
+const CONFIRMED_FOR: Duration = Duration::from_secs(5 * 60);
+/// For how long they may take to answer it then.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+/// The pages of the account. Where somebody goes on after signing in or confirming is one of these, by its word: never a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Overview,
+}
+
+impl Section {
+    const ALL: [Self; 1] = [Self::Overview];
+
+    /// What addresses call it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Overview => "account",
+        }
+    }
+
+    /// Its path below the issuer.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => paths::ACCOUNT,
+        }
+    }
+
+    /// The one that these parameters name as `to`; the overview if they name none.
+    pub fn named_in(params: &Params) -> Self {
+        let word = params.get("to").unwrap_or_default();
+        Self::ALL.into_iter().find(|section| section.word() == word).unwrap_or(Self::Overview)
     }
 }
 
-/// Takes access back, or signs out.
-pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
-    if let Err(reason) = cx.own_form(&params, PURPOSE) {
-        return cx.refuse(reason, None);
-    }
-    let (session, user) = match signed_in(&cx).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return cx.see_other(&cx.path(paths::LOGIN)),
-        Err(reason) => return cx.refuse(reason, None),
-    };
-    // The page of somebody who was signed in here before: whatever it said, it was not about this person.
-    if !cx.is_current(&params, PURPOSE, &session.id.to_string()) {
-        return cx.see_other(&cx.path(paths::ACCOUNT));
-    }
-    if let Some(client_id) = params.get("withdraw") {
-        return match withdraw(&cx, &user, client_id).await {
-            Ok(name) => show(&cx, &session, &user, Some(&name)).await,
-            Err(reason) => cx.refuse(reason, None),
-        };
-    }
-    let ended = match params.get("sign_out") {
-        Some("everywhere") => {
-            let event = audit::event(&cx.app, cx.now, &audit::Actor::User(user.id), "user.sign_out", &user.id.to_string());
-            users::sign_out(&cx.app.db, user.id, cx.now, &event).await.map(drop).map_err(Reason::from)
-        }
-        Some(_) => logout::end(&cx.app, &session, &user, cx.now).await,
-        None => Err(Reason::MissingParameter { name: "sign_out".to_owned() }),
-    };
-    match ended {
-        Ok(()) => {
-            let view = SignedOutView { frame: cx.frame(), signed_out: true };
-            let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
-            cx.clear_cookie(&mut response, Name::Session);
-            response
-        }
-        Err(reason) => cx.refuse(reason, None),
+/// Whose page it is. There is one only while their session is live.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    pub session: Session,
+    pub user: User,
+}
+
+/// What a person sees in place of the page that they asked for.
+#[derive(Debug)]
+pub enum Instead {
+    /// Nobody is signed in, or not any more.
+    SignIn(Section),
+    /// The last proof that it is them is too long ago.
+    Confirm(Section),
+    /// The form came from a page that was shown to somebody else: the page as it is for whoever is signed in now.
+    Again(Section),
+    Refused(Reason),
+}
+
+impl From<Reason> for Instead {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
     }
 }
 
-async fn signed_in(cx: &Context) -> Result<Option<(Session, User)>, Reason> {
+impl Instead {
+    /// The answer.
+    pub fn respond(self, cx: &Context) -> Response {
+        match self {
+            Self::SignIn(Section::Overview) => cx.see_other(&cx.path(paths::LOGIN)),
+            Self::Confirm(section) => cx.see_other(&format!("{}?to={}", cx.path(paths::ACCOUNT_CONFIRM), section.word())),
+            Self::Again(section) => cx.see_other(&cx.path(section.path())),
+            Self::Refused(reason) => cx.refuse(reason, None),
+        }
+    }
+}
+
+/// The person who is signed in in this browser. Looking at the account counts as using the session.
+///
+/// # Errors
+/// Nobody is, or the database is away.
+pub async fn signed_in(cx: &Context, section: Section) -> Result<SignedIn, Instead> {
     let idle = cx.app.config.lifetimes.session_idle;
-    let found = browser::session(&cx.app, &cx.browser).await?;
-    Ok(found.filter(|(session, user)| user.enabled && session.is_live(idle, cx.now)))
+    match browser::session(&cx.app, &cx.browser).await? {
+        Some((session, user)) if user.enabled && session.is_live(idle, cx.now) => {
+            let address = Some(cx.address_prefix().to_string());
+            sessions::touch(&cx.app.db, session.id, address, cx.now).await.map_err(Reason::from)?;
+            Ok(SignedIn { session, user })
+        }
+        Some(_) | None => Err(Instead::SignIn(section)),
+    }
 }
 
-async fn withdraw(cx: &Context, user: &User, client_id: &str) -> Result<String, Reason> {
-    let event = audit::event(&cx.app, cx.now, &audit::Actor::User(user.id), "consent.withdraw", client_id);
-    consents::withdraw(&cx.app.db, user.id, client_id, cx.now, &event).await?;
-    let client = cx.app.registry.client(client_id).await?;
-    Ok(client.map_or_else(|| client_id.to_owned(), |client| shown_name(client.metadata.client_name.as_deref(), client_id)))
+/// As [`signed_in`], for a page that is shown only to those who proved within the last minutes that it is them.
+///
+/// # Errors
+/// As there, or they have to prove it first.
+pub async fn confirmed(cx: &Context, section: Section) -> Result<SignedIn, Instead> {
+    proved_within(cx, signed_in(cx, section).await?, section, CONFIRMED_FOR)
 }
 
-async fn show(cx: &Context, session: &Session, user: &User, withdrawn: Option<&str>) -> Response {
-    let apps = match apps(cx, user).await {
-        Ok(apps) => apps,
-        Err(reason) => return cx.refuse(reason, None),
-    };
+/// The person whose form of ours this is, from a page that was shown in this very session.
+///
+/// # Errors
+/// A form that is not ours, nobody is signed in, or somebody else is by now.
+pub async fn answered(cx: &Context, params: &Params, purpose: &str, section: Section) -> Result<SignedIn, Instead> {
+    cx.own_form(params, purpose)?;
+    let person = signed_in(cx, section).await?;
+    if cx.is_current(params, purpose, &person.session.id.to_string()) { Ok(person) } else { Err(Instead::Again(section)) }
+}
+
+/// As [`answered`], for the form of a page that [`confirmed`] people see.
+///
+/// # Errors
+/// As there, or the proof is too long ago.
+pub async fn answered_confirmed(cx: &Context, params: &Params, purpose: &str, section: Section) -> Result<SignedIn, Instead> {
+    let person = answered(cx, params, purpose, section).await?;
+    proved_within(cx, person, section, CONFIRMED_FOR + ANSWERED_WITHIN)
+}
+
+fn proved_within(cx: &Context, person: SignedIn, section: Section, limit: Duration) -> Result<SignedIn, Instead> {
+    if cx.now.since(person.session.proved_at()) < limit { Ok(person) } else { Err(Instead::Confirm(section)) }
+}
+
+/// The token for a form of these pages, and the browser's new binding if it must be set: see [`page`].
+pub fn form_token(
+    cx: &Context,
+    person: &SignedIn,
+    purpose: &str,
+) -> (crate::secret::Secret<String>, Option<crate::secret::Secret<String>>) {
     let (binding, fresh) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &session.id.to_string());
-    let name = user.claims.name.as_deref().unwrap_or(&user.username);
-    let view = AccountView {
-        frame: cx.frame(),
-        form: Form { action: paths::ACCOUNT, interaction: None, csrf: token.expose() },
-        person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
-        apps: &apps,
-        withdrawn,
-    };
-    let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
+    (csrf::token(&cx.app.keys.data(), &binding, purpose, &person.session.id.to_string()), fresh)
+}
+
+/// A page of the account.
+pub fn page(
+    cx: &Context,
+    status: StatusCode,
+    view: &impl askama::Template,
+    fresh: Option<&crate::secret::Secret<String>>,
+) -> Response {
+    let mut response = pages::respond(status, view, &Policy::strict());
     if let Some(fresh) = fresh {
-        cx.set_cookie(&mut response, Name::Browser, &fresh);
+        cx.set_cookie(&mut response, Name::Browser, fresh);
     }
     response
 }
 
-async fn apps(cx: &Context, user: &User) -> Result<Vec<AppAccess>, Reason> {
+/// The person as the pages show them.
+pub fn shown(user: &User) -> Person<'_> {
+    let name = user.claims.name.as_deref().unwrap_or(&user.username);
+    Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }
+}
+
+/// Shows the account.
+pub async fn get(cx: Context) -> Response {
+    match show(&cx).await {
+        Ok(response) => response,
+        Err(instead) => instead.respond(&cx),
+    }
+}
+
+/// Ends a session, takes access back, or signs out.
+pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
+    match act(&cx, &params).await {
+        Ok(response) => response,
+        Err(instead) => instead.respond(&cx),
+    }
+}
+
+async fn act(cx: &Context, params: &Params) -> Result<Response, Instead> {
+    let SignedIn { session, user } = answered(cx, params, PURPOSE, Section::Overview).await?;
+    let (app, now) = (&cx.app, cx.now);
+    // What was not there any more is gone, as was wished: the page says the same, and nothing of what others have.
+    if let Some(client_id) = params.get("withdraw") {
+        account::withdraw(app, &user, client_id, now).await?;
+        return Ok(done(cx, Done::Withdrawn));
+    }
+    if let Some(sid) = params.get("end_session") {
+        account::end_session(app, &user, sid, now).await?;
+        return Ok(if sid == session.sid { signed_out(cx) } else { done(cx, Done::SessionEnded) });
+    }
+    match params.get("sign_out") {
+        Some("here") => logout::end(app, &session, &user, now).await?,
+        Some("elsewhere") => {
+            account::sign_out_elsewhere(app, &user, &session, now).await?;
+            return Ok(done(cx, Done::SignedOutElsewhere));
+        }
+        Some("everywhere") => account::sign_out_everywhere(app, &user, now).await?,
+        Some(other) => {
+            let (name, received) = ("sign_out".to_owned(), other.to_owned());
+            return Err(Reason::MalformedParameter { name, received, detail: "here, elsewhere or everywhere".to_owned() }.into());
+        }
+        None => return Err(Reason::MissingParameter { name: "sign_out".to_owned() }.into()),
+    }
+    Ok(signed_out(cx))
+}
+
+/// Back to the page, which says once what was done.
+fn done(cx: &Context, done: Done) -> Response {
+    cx.see_other(&format!("{}?done={}", cx.path(paths::ACCOUNT), done.word()))
+}
+
+fn signed_out(cx: &Context) -> Response {
+    let mut response = pages::respond(StatusCode::OK, &SignedOutView { frame: cx.frame(), signed_out: true }, &Policy::strict());
+    cx.clear_cookie(&mut response, Name::Session);
+    response
+}
+
+async fn show(cx: &Context) -> Result<Response, Instead> {
+    let done = cx.query()?.get("done").and_then(Done::of_word);
+    let person = signed_in(cx, Section::Overview).await?;
+    let (apps, sessions) = (apps(cx, &person.user).await?, sessions_of(cx, &person).await?);
+    let (token, fresh) = form_token(cx, &person, PURPOSE);
+    let view = AccountView {
+        frame: cx.frame(),
+        form: Form { action: paths::ACCOUNT, interaction: None, csrf: token.expose() },
+        person: shown(&person.user),
+        done,
+        profile: &ProfileRow::of(cx.lang(), &person.user),
+        sessions: &sessions,
+        apps: &apps,
+    };
+    Ok(page(cx, StatusCode::OK, &view, fresh.as_ref()))
+}
+
+async fn sessions_of(cx: &Context, person: &SignedIn) -> Result<Vec<SessionRow>, Reason> {
+    let found = account::sessions(&cx.app, &person.user, &person.session, cx.now).await?;
+    let texts = &cx.lang().texts().account;
+    Ok(found
+        .into_iter()
+        .map(|session| SessionRow {
+            here: session.id == person.session.id,
+            device: session.device.unwrap_or_else(|| texts.unknown_device.to_owned()),
+            address: session.address,
+            last_used: cx.lang().ago(session.last_used_at, cx.now),
+            since: cx.lang().date(session.created_at),
+            sid: session.sid,
+        })
+        .collect())
+}
+
+async fn apps(cx: &Context, user: &User) -> Result<Vec<AppRow>, Reason> {
     let catalogue = cx.app.registry.catalogue().await?;
-    let mut apps = Vec::new();
-    for consent in consents::list_for_user(&cx.app.db, user.id).await? {
-        let client = cx.app.registry.client(&consent.client_id).await?;
+    let mut rows = Vec::new();
+    for access in account::apps(&cx.app, user, cx.now).await? {
+        let client = cx.app.registry.client(&access.client_id).await?;
         let name = client.as_ref().and_then(|client| client.metadata.client_name.as_deref());
-        apps.push(AppAccess {
-            name: shown_name(name, &consent.client_id),
-            scopes: scope_words::groups(cx.lang(), &consent.scopes, &catalogue)
+        rows.push(AppRow {
+            name: shown_name(name, &access.client_id),
+            scopes: scope_words::groups(cx.lang(), &access.scopes, &catalogue)
                 .into_iter()
                 .flat_map(|group| group.scopes)
                 .map(|scope| scope.title)
                 .collect(),
-            since: cx.lang().date(consent.created_at),
-            id: consent.client_id,
+            since: cx.lang().date(access.since),
+            last_used: access.last_used_at.map(|at| cx.lang().ago(at, cx.now)),
+            id: access.client_id,
         });
     }
-    Ok(apps)
+    Ok(rows)
 }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::http::error::PageError;
-use crate::http::extract::RemoteAddr;
+use crate::http::extract::{RemoteAddr, user_agent};
 use crate::http::pages::cookies::{Cookies, Name};
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::Frame;
@@ -54,6 +54,7 @@ impl FromRequestParts<Arc<App>> for Context {
                 session: cookies.read(Name::Session, &parts.headers),
                 bindings: cookies.bindings(&parts.headers),
                 address: Some(address),
+                device: user_agent::device(&parts.headers),
             },
             lang: Lang::choose(ui_locales.as_deref(), accept_language(&parts.headers)),
             address,

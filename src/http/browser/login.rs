@@ -52,12 +52,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
         Ok(signed_in) => signed_in,
         Err(reason) => {
             let client_id = open.as_ref().map(|open| open.client.client_id.clone());
-            let failure = match &reason {
-                Reason::SignInFailed { .. } => LoginFailure::NoMatch,
-                Reason::SignInThrottled { retry_after, .. } => LoginFailure::Throttled(Duration::from_secs(*retry_after)),
-                Reason::Overloaded { .. } => LoginFailure::Busy,
-                _ => return cx.refuse(reason, client_id),
-            };
+            let Some(failure) = failure_of(&reason) else { return cx.refuse(reason, client_id) };
             return error::refused(page(&cx, open.as_ref(), &username, Some(failure)), reason, client_id);
         }
     };
@@ -72,6 +67,36 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
         None => cx.see_other(&cx.path(paths::ACCOUNT)),
     };
     cx.set_cookie(&mut response, Name::Session, &signed_in.cookie);
+    response
+}
+
+/// What a form that checks a password says of this refusal, if it is shown again.
+pub fn failure_of(reason: &Reason) -> Option<LoginFailure> {
+    match reason {
+        Reason::SignInFailed { .. } => Some(LoginFailure::NoMatch),
+        Reason::SignInThrottled { retry_after, .. } => Some(LoginFailure::Throttled(Duration::from_secs(*retry_after))),
+        Reason::Overloaded { .. } => Some(LoginFailure::Busy),
+        _ => None,
+    }
+}
+
+/// The status of such a form: a password that does not match is no error of HTTP.
+pub const fn status_of(failure: Option<LoginFailure>) -> StatusCode {
+    match failure {
+        None | Some(LoginFailure::NoMatch) => StatusCode::OK,
+        Some(LoginFailure::Throttled(_)) => StatusCode::TOO_MANY_REQUESTS,
+        Some(LoginFailure::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Says when to try again, where it is worth waiting.
+pub fn with_retry_after(mut response: Response, failure: Option<LoginFailure>) -> Response {
+    let wait = match failure {
+        None | Some(LoginFailure::NoMatch) => return response,
+        Some(LoginFailure::Throttled(wait)) => wait.as_secs().max(1),
+        Some(LoginFailure::Busy) => 1,
+    };
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
     response
 }
 
@@ -90,15 +115,7 @@ fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<Login
         failure,
     };
     let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
-    let (status, wait) = match failure {
-        None | Some(LoginFailure::NoMatch) => (StatusCode::OK, None),
-        Some(LoginFailure::Throttled(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.as_secs().max(1))),
-        Some(LoginFailure::Busy) => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
-    };
-    let mut response = pages::respond(status, &view, &policy);
-    if let Some(wait) = wait {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
-    }
+    let mut response = with_retry_after(pages::respond(status_of(failure), &view, &policy), failure);
     if let Some(fresh) = fresh {
         cx.set_cookie(&mut response, Name::Browser, &fresh);
     }

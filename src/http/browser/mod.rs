@@ -18,6 +18,7 @@ pub mod paths {
     pub const SELECT_ACCOUNT: &str = "/select-account";
     pub const CONSENT: &str = "/consent";
     pub const ACCOUNT: &str = "/account";
+    pub const ACCOUNT_CONFIRM: &str = "/account/confirm";
     pub const DEMO: &str = "/demo";
     /// Below it every asset has its name with a hash of its content.
     pub const ASSETS: &str = "/assets";

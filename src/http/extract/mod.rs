@@ -5,6 +5,7 @@ pub mod authorization;
 pub mod form;
 pub mod query;
 pub mod remote_addr;
+pub mod user_agent;
 
 pub use authorization::RawAuthorization;
 pub use form::{Form, OptionalForm, PageForm};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub mod account;
+
 use askama::Template;
 
 use crate::oauth::refusal::Reason;
@@ -89,20 +91,27 @@ pub enum LoginFailure {
     Busy,
 }
 
-impl LoginView<'_> {
-    fn failure_text(&self) -> Option<String> {
-        let texts = self.frame.texts();
-        Some(match self.failure? {
-            LoginFailure::NoMatch => texts.sign_in_failed.to_owned(),
-            LoginFailure::Busy => texts.sign_in_busy.to_owned(),
-            LoginFailure::Throttled(wait) => {
+impl LoginFailure {
+    /// In words; `no_match` is what the form says when nothing else is wrong than what was typed.
+    fn text(self, texts: &Texts, no_match: &str) -> String {
+        match self {
+            Self::NoMatch => no_match.to_owned(),
+            Self::Busy => texts.sign_in_busy.to_owned(),
+            Self::Throttled(wait) => {
                 let wait = match wait.as_secs().div_ceil(60) {
                     0 | 1 => texts.one_minute.to_owned(),
                     minutes => format!("{minutes} {}", texts.minutes),
                 };
                 format!("{}{wait}{}", texts.sign_in_throttled.0, texts.sign_in_throttled.1)
             }
-        })
+        }
+    }
+}
+
+impl LoginView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        self.failure.map(|failure| failure.text(texts, texts.sign_in_failed))
     }
 
     fn notice_text(&self) -> Option<&'static str> {
@@ -236,37 +245,6 @@ pub struct LeaveView<'a> {
 impl LeaveView<'_> {
     fn destination(&self) -> String {
         Destination::of(self.target).words(self.frame.lang)
-    }
-}
-
-/// The person's own page. One form: `withdraw` with the id of an app, or `sign_out` with `here` or `everywhere`.
-#[derive(Template)]
-#[template(path = "account.html")]
-pub struct AccountView<'a> {
-    pub frame: Frame<'a>,
-    pub form: Form<'a>,
-    pub person: Person<'a>,
-    pub apps: &'a [AppAccess],
-    /// The name of the app whose access was just withdrawn.
-    pub withdrawn: Option<&'a str>,
-}
-
-/// An app that has access to the account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppAccess {
-    /// What the button sends: the client's id.
-    pub id: String,
-    /// From [`super::client_seen::shown_name`].
-    pub name: String,
-    /// What it may do, in words.
-    pub scopes: Vec<String>,
-    /// The day on which it was allowed: [`Lang::date`].
-    pub since: String,
-}
-
-impl AppAccess {
-    fn initial(&self) -> String {
-        initial(&self.name)
     }
 }
 

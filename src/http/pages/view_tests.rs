@@ -2,11 +2,14 @@
 
 use scraper::{Html, Selector};
 
+use super::account::{AccountView, AppRow, ConfirmView, Done, ProfileRow, SessionRow};
 use super::*;
 use crate::clock::Timestamp;
 use crate::http::pages::client_seen::HttpsLink;
 use crate::http::pages::scope_words::ScopeLine;
+use crate::oauth::grant::samples;
 use crate::oauth::resource::Catalogue;
+use crate::oidc::user::User;
 
 const EVIL: &str = "\"><script>alert(1)</script>";
 
@@ -55,19 +58,50 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         LoginView { frame, form: form("/login"), client: Some(&client), username, notice, failure }.render().unwrap()
     };
     let apps = vec![
-        AppAccess {
+        AppRow {
             id: "c1".into(),
             name: format!("Ledger{stranger}"),
             scopes: vec!["See your profile".into(), "See your email address".into(), "Read your orders".into()],
             since: lang.date(Timestamp::from_seconds(1_795_219_200)),
+            last_used: Some(lang.ago(Timestamp::from_seconds(1), Timestamp::from_seconds(7300))),
         },
-        AppAccess {
+        AppRow {
             id: "c2".into(),
             name: "Team Calendar".into(),
             scopes: vec!["Know who you are".into()],
             since: lang.date(Timestamp::from_seconds(1_772_500_000)),
+            last_used: None,
         },
     ];
+    let session = |sid: &str, here, device: &str, address: &str| SessionRow {
+        sid: format!("{sid}{stranger}"),
+        here,
+        device: format!("{device}{stranger}"),
+        address: Some(address.to_owned()),
+        last_used: lang.ago(Timestamp::from_seconds(1), Timestamp::from_seconds(if here { 2 } else { 7300 })),
+        since: lang.date(Timestamp::from_seconds(1_795_219_200)),
+    };
+    let sessions = [
+        session("s1", true, "Firefox · Windows", "203.0.113.7"),
+        session("s2", false, "Samsung Internet · Android", "2001:db8:1:2::/64"),
+    ];
+    let user = User {
+        username: format!("alice{stranger}"),
+        claims: serde_json::from_value(serde_json::json!({
+            "name": alice, "given_name": "Alice", "family_name": "Adams", "email": "alice@example.com", "email_verified": true,
+            "phone_number": "+49 30 1", "address": { "formatted": format!("Weg 1\n10115 Berlin{stranger}") },
+            "zoneinfo": "Europe/Berlin", "website": format!("https://alice.example/{stranger}"),
+        }))
+        .unwrap(),
+        ..samples::user()
+    };
+    let profile = ProfileRow::of(lang, &user);
+    let account = |profile: &[ProfileRow], sessions: &[SessionRow], apps: &[AppRow], done| {
+        AccountView { frame, form: form("/account"), person, done, profile, sessions, apps }.render().unwrap()
+    };
+    let confirm = |failure| {
+        ConfirmView { frame, form: form("/account/confirm"), person, username: &alice, to: "account", failure }.render().unwrap()
+    };
     let reason = Reason::RedirectUriMismatch {
         client_id: "c1".into(),
         registered: vec!["https://registered.example/cb".into()],
@@ -108,8 +142,10 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             "leave",
             LeaveView { frame, target: &format!("https://ledger.example.com/cb?code=abc&state={stranger}") }.render().unwrap(),
         ),
-        ("account", AccountView { frame, form: form("/account"), person, apps: &apps, withdrawn: Some(&alice) }.render().unwrap()),
-        ("account-empty", AccountView { frame, form: form("/account"), person, apps: &[], withdrawn: None }.render().unwrap()),
+        ("account", account(&profile, &sessions, &apps, Some(Done::Withdrawn))),
+        ("account-empty", account(&profile[..1], &sessions[..1], &[], None)),
+        ("confirm", confirm(None)),
+        ("confirm-failed", confirm(Some(LoginFailure::NoMatch))),
         (
             "demo",
             DemoView {
@@ -160,7 +196,8 @@ fn no_page_needs_what_the_policy_forbids() {
         assert_eq!(count(&page, "[style], style, base, iframe, object, img, link[rel=preload]"), 0, "{name}");
         assert!(!html.contains(" onclick=") && !html.contains("javascript:"), "{name}");
         for link in page.select(&Selector::parse("a[href]").unwrap()) {
-            assert!(link.attr("href").unwrap().starts_with("https://"), "{name}");
+            let to = link.attr("href").unwrap();
+            assert!(to.starts_with("https://") || to.starts_with("/auth/"), "{name}: {to}");
         }
     }
 }
@@ -169,7 +206,7 @@ fn no_page_needs_what_the_policy_forbids() {
 fn every_url_of_ours_begins_with_the_path_of_the_issuer() {
     for (name, html) in every_page(Lang::En, "") {
         let page = Html::parse_document(&html);
-        for own in page.select(&Selector::parse("link[href], script[src], form[action]").unwrap()) {
+        for own in page.select(&Selector::parse("link[href], script[src], form[action], a[href^='/']").unwrap()) {
             let url = own.attr("href").or(own.attr("src")).or(own.attr("action")).unwrap();
             assert!(url.starts_with("/auth/") || name == "form-post" && url.starts_with("https://ledger"), "{name}: {url}");
         }

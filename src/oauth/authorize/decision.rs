@@ -356,6 +356,9 @@ mod tests {
             last_used_at: NOW,
             expires_at: NOW.plus(Duration::from_secs(100)),
             ended_at: None,
+            confirmed_at: None,
+            device: None,
+            address: None,
         };
         let user = User {
             id: uuid::Uuid::nil(),

@@ -137,6 +137,7 @@ async fn every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_an
         ("/logout", "GET POST"),
         ("/login", "GET HEAD POST"),
         ("/account", "GET HEAD POST"),
+        ("/account/confirm", "GET HEAD POST"),
         ("/jwks", "GET HEAD"),
         ("/.well-known/openid-configuration", "GET HEAD"),
         ("/healthz", "GET HEAD"),

@@ -80,6 +80,7 @@
 //! | R-93 | `tests/it/storage`: the sweep of each table |
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 
+mod account;
 mod attacks_pages;
 mod attacks_server;
 mod attacks_tokens;

@@ -41,7 +41,8 @@ async fn alice(app: &App, password: &str) -> uuid::Uuid {
 async fn attempt(app: &App, password: &str) -> Result<SignedIn, Reason> {
     let address = Prefix::of("127.0.0.1".parse::<IpAddr>().unwrap());
     let attempt = Attempt { username: "Alice ".to_owned(), password: Secret::new(password.to_owned()), address };
-    sign_in(app, attempt, &Browser { session: None, bindings: Vec::new(), address: Some(address) }, app.clock.now()).await
+    sign_in(app, attempt, &Browser { session: None, bindings: Vec::new(), address: Some(address), device: None }, app.clock.now())
+        .await
 }
 
 async fn urls() -> (tempfile::TempDir, [String; 2]) {

@@ -92,6 +92,9 @@ pub fn session(user: &User) -> Session {
         last_used_at: NOW,
         expires_at: at(7 * 86_400),
         ended_at: None,
+        confirmed_at: None,
+        device: None,
+        address: None,
     }
 }
 

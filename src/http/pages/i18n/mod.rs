@@ -57,6 +57,19 @@ impl Lang {
         }
     }
 
+    /// How long ago, in words that need no time zone: "3 hours ago", and the day after a day.
+    pub fn ago(self, at: Timestamp, now: Timestamp) -> String {
+        let texts = &self.texts().account;
+        let around = |(before, after): Around, value: &str| format!("{before}{value}{after}");
+        match now.since(at).as_secs() / 60 {
+            0 | 1 => texts.just_now.to_owned(),
+            minutes @ 2..60 => around(texts.minutes_ago, &minutes.to_string()),
+            60..120 => texts.one_hour_ago.to_owned(),
+            minutes @ 120..1440 => around(texts.hours_ago, &(minutes / 60).to_string()),
+            _ => around(texts.on_day, &self.date(at)),
+        }
+    }
+
     fn from_tag(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next().unwrap_or_default();
         Lang::ALL.into_iter().find(|lang| primary.eq_ignore_ascii_case(lang.tag()))
@@ -174,7 +187,7 @@ pub struct Texts {
     pub sign_out_lead: &'static str,
     pub sign_out_here: &'static str,
     pub sign_out_everywhere: &'static str,
-    pub account_withdrawn: Around,
+    pub account: AccountTexts,
 
     // Errors.
     pub error_parameter: &'static str,
@@ -202,6 +215,54 @@ pub struct Texts {
 
     /// The demo relying party.
     pub demo: DemoTexts,
+}
+
+/// The pages of the account.
+pub struct AccountTexts {
+    pub unknown_device: &'static str,
+    pub just_now: &'static str,
+    pub minutes_ago: Around,
+    pub one_hour_ago: &'static str,
+    pub hours_ago: Around,
+    pub on_day: Around,
+    pub profile_title: &'static str,
+    pub profile_lead: &'static str,
+    pub username: &'static str,
+    pub name: &'static str,
+    pub given_name: &'static str,
+    pub middle_name: &'static str,
+    pub family_name: &'static str,
+    pub nickname: &'static str,
+    pub preferred_username: &'static str,
+    pub email: &'static str,
+    pub phone_number: &'static str,
+    pub address: &'static str,
+    pub birthdate: &'static str,
+    pub gender: &'static str,
+    pub locale: &'static str,
+    pub zoneinfo: &'static str,
+    pub website: &'static str,
+    pub profile_page: &'static str,
+    pub picture: &'static str,
+    pub verified: &'static str,
+    pub not_verified: &'static str,
+    pub sessions_title: &'static str,
+    pub sessions_lead: &'static str,
+    pub this_browser: &'static str,
+    pub last_used: Around,
+    pub from_address: Around,
+    pub signed_in_since: Around,
+    pub end_session: &'static str,
+    pub end_session_of: Around,
+    pub sign_out_elsewhere: &'static str,
+    pub done_withdrawn: &'static str,
+    pub done_session_ended: &'static str,
+    pub done_signed_out_elsewhere: &'static str,
+    pub confirm_title: &'static str,
+    pub confirm_lead: &'static str,
+    pub confirm: &'static str,
+    pub wrong_password: &'static str,
+    pub back: &'static str,
 }
 
 /// A scope as the consent page says it.
@@ -323,6 +384,25 @@ mod tests {
         assert_eq!(Lang::choose(None, Some("de;q=0, en;q=0.1")), Lang::En);
         assert_eq!(Lang::choose(None, Some("de;q=0")), Lang::En);
         assert_eq!(Lang::choose(None, Some(";;,q=x,deutsch,de;q=nan")), Lang::En);
+    }
+
+    #[test]
+    fn how_long_ago_is_told_in_words() {
+        let now = Timestamp::from_seconds(1_795_219_200);
+        for (seconds, english, german) in [
+            (0, "just now", "gerade eben"),
+            (119, "just now", "gerade eben"),
+            (120, "2 minutes ago", "vor 2 Minuten"),
+            (3599, "59 minutes ago", "vor 59 Minuten"),
+            (3600, "an hour ago", "vor einer Stunde"),
+            (7200, "2 hours ago", "vor 2 Stunden"),
+            (86_400, "on 20 November 2026", "am 20. November 2026"),
+        ] {
+            let at = now.minus(std::time::Duration::from_secs(seconds));
+            assert_eq!(Lang::En.ago(at, now), english);
+            assert_eq!(Lang::De.ago(at, now), german);
+        }
+        assert_eq!(Lang::En.ago(now, Timestamp::from_seconds(1)), "just now");
     }
 
     #[test]

@@ -1,0 +1,169 @@
+//! The pages of the account as plain structs.
+
+use askama::Template;
+
+use crate::http::pages::client_seen::initial;
+use crate::http::pages::i18n::Lang;
+use crate::oidc::user::User;
+
+use super::{Form, Frame, LoginFailure, Person};
+
+/// The person's own page. One form with these buttons: `withdraw` with the id of an app, `end_session` with the `sid` of a session,
+/// `sign_out` with `here`, `elsewhere` or `everywhere`.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub struct AccountView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub person: Person<'a>,
+    /// What was just done.
+    pub done: Option<Done>,
+    pub profile: &'a [ProfileRow],
+    pub sessions: &'a [SessionRow],
+    pub apps: &'a [AppRow],
+}
+
+impl AccountView<'_> {
+    fn done_text(&self) -> Option<&'static str> {
+        let texts = &self.frame.texts().account;
+        self.done.map(|done| match done {
+            Done::Withdrawn => texts.done_withdrawn,
+            Done::SessionEnded => texts.done_session_ended,
+            Done::SignedOutElsewhere => texts.done_signed_out_elsewhere,
+        })
+    }
+
+    /// Whether there is anywhere else to sign out from.
+    fn is_elsewhere(&self) -> bool {
+        self.sessions.iter().any(|session| !session.here) || !self.apps.is_empty()
+    }
+}
+
+/// What was just done: the page says it once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    Withdrawn,
+    SessionEnded,
+    SignedOutElsewhere,
+}
+
+impl Done {
+    const ALL: [Self; 3] = [Self::Withdrawn, Self::SessionEnded, Self::SignedOutElsewhere];
+
+    /// As it stands in the address.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "withdrawn",
+            Self::SessionEnded => "session-ended",
+            Self::SignedOutElsewhere => "signed-out-elsewhere",
+        }
+    }
+
+    /// The reverse of [`Done::word`].
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|done| done.word() == word)
+    }
+}
+
+/// A line of the profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileRow {
+    pub label: &'static str,
+    pub value: String,
+    /// What is to be said of it: "not verified".
+    pub note: Option<&'static str>,
+}
+
+impl ProfileRow {
+    /// Everything that apps may be told of this person, as far as it is known; the username first.
+    pub fn of(lang: Lang, user: &User) -> Vec<Self> {
+        let (texts, claims) = (&lang.texts().account, &user.claims);
+        let verified = |is: Option<bool>| Some(if is == Some(true) { texts.verified } else { texts.not_verified });
+        let address = claims.address.as_ref().map(|address| {
+            let parts = [&address.street_address, &address.postal_code, &address.locality, &address.region, &address.country];
+            let parts = || parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+            address.formatted.as_ref().map_or_else(parts, |formatted| formatted.lines().collect::<Vec<_>>().join(", "))
+        });
+        let rows = [
+            (texts.username, Some(user.username.clone()), None),
+            (texts.name, claims.name.clone(), None),
+            (texts.given_name, claims.given_name.clone(), None),
+            (texts.middle_name, claims.middle_name.clone(), None),
+            (texts.family_name, claims.family_name.clone(), None),
+            (texts.nickname, claims.nickname.clone(), None),
+            (texts.preferred_username, claims.preferred_username.clone(), None),
+            (texts.email, claims.email.clone(), verified(claims.email_verified)),
+            (texts.phone_number, claims.phone_number.clone(), verified(claims.phone_number_verified)),
+            (texts.address, address, None),
+            (texts.birthdate, claims.birthdate.clone(), None),
+            (texts.gender, claims.gender.clone(), None),
+            (texts.locale, claims.locale.clone(), None),
+            (texts.zoneinfo, claims.zoneinfo.clone(), None),
+            (texts.website, claims.website.clone(), None),
+            (texts.profile_page, claims.profile.clone(), None),
+            (texts.picture, claims.picture.clone(), None),
+        ];
+        rows.into_iter()
+            .filter_map(|(label, value, note)| Some(Self { label, value: value.filter(|value| !value.trim().is_empty())?, note }))
+            .collect()
+    }
+}
+
+/// A session of the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// What the button sends.
+    pub sid: String,
+    /// It is the one of this browser.
+    pub here: bool,
+    /// Browser and system.
+    pub device: String,
+    /// The address prefix of the last use.
+    pub address: Option<String>,
+    /// [`Lang::ago`].
+    pub last_used: String,
+    /// The day of the sign-in: [`Lang::date`].
+    pub since: String,
+}
+
+/// An app that has access to the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRow {
+    /// What the button sends: the client's id.
+    pub id: String,
+    /// From [`crate::http::pages::client_seen::shown_name`].
+    pub name: String,
+    /// What it may do, in words.
+    pub scopes: Vec<String>,
+    /// The day on which it was allowed: [`Lang::date`].
+    pub since: String,
+    /// When it last got tokens: [`Lang::ago`].
+    pub last_used: Option<String>,
+}
+
+impl AppRow {
+    fn initial(&self) -> String {
+        initial(&self.name)
+    }
+}
+
+/// "Confirm that it is you": sends `password`.
+#[derive(Template)]
+#[template(path = "account/confirm.html")]
+pub struct ConfirmView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub person: Person<'a>,
+    /// For password managers.
+    pub username: &'a str,
+    /// The word of the page that follows.
+    pub to: &'a str,
+    pub failure: Option<LoginFailure>,
+}
+
+impl ConfirmView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        self.failure.map(|failure| failure.text(texts, texts.account.wrong_password))
+    }
+}

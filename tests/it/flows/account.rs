@@ -1,0 +1,299 @@
+//! The account page: what a person sees of themselves, and ends (security.md ).
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Browser, Page, Person, Request, Server, jwt, on_both};
+
+on_both![
+    sessions_are_listed_and_ended_one_by_one,
+    what_others_have_cannot_be_ended,
+    everywhere_else_is_everywhere_else,
+    apps_with_access_are_listed_with_or_without_consent,
+    taking_access_back_ends_everything_at_once,
+    the_forms_cannot_be_forged,
+    a_page_of_an_ended_or_expired_session_does_nothing,
+    confirming_renews_the_cookie_and_tells_clients_nothing,
+    confirming_is_slowed_down_and_fails_like_a_sign_in,
+];
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0";
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18.6 Mobile Safari/604.1";
+const SESSION: &str = "__Host-chancery-session";
+
+/// The same person at another device.
+fn at(server: &Server, person: &Person, device: &str) -> Person {
+    let mut browser = Browser::new(server.site());
+    browser.headers.push(("user-agent", device.to_owned()));
+    Person { browser, username: person.username.clone(), password: person.password.clone(), sub: person.sub.clone() }
+}
+
+/// The person's account page, after signing in if that is due.
+async fn account(person: &Person) -> Page {
+    let mut page = person.browser.get("/account").await;
+    for _ in 0..4 {
+        if page.location().is_some() {
+            page = person.browser.follow(&page).await;
+        } else if page.is_login() {
+            page = person.browser.submit(&page, &[("username", &person.username), ("password", &person.password)]).await;
+        } else {
+            assert_eq!(page.status, 200, "{}", page.body);
+            return page;
+        }
+    }
+    panic!("no account page at {} ({}):\n{}", page.url, page.status, page.body);
+}
+
+fn values(page: &Page, button: &str) -> Vec<String> {
+    page.form().buttons.into_iter().filter(|(name, _)| name == button).map(|(_, value)| value).collect()
+}
+
+/// Presses a button of the account page and follows to the page after it.
+async fn press(person: &Person, page: &Page, name: &str, value: &str) -> Page {
+    let done = person.browser.submit(page, &[(name, value)]).await;
+    if done.location().is_some() { person.browser.follow(&done).await } else { done }
+}
+
+async fn is_signed_in(person: &Person) -> bool {
+    person.browser.get("/account").await.status == 200
+}
+
+async fn sessions_are_listed_and_ended_one_by_one(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
+    account(&desk).await;
+    let tokens = phone.tokens(&client, "openid").await;
+    let offline = phone.tokens_for_long(&client).await;
+    server.wait(Duration::from_secs(2 * 3600));
+    let page = account(&desk).await;
+    let shown = page.text("#sessions").unwrap();
+    assert!(shown.contains("Firefox · Linux") && shown.contains("Safari · iPhone"), "{shown}");
+    assert!(shown.contains("2 hours ago") && shown.contains("127.0.0.1") && shown.contains("This browser"), "{shown}");
+    let sids = values(&page, "end_session");
+    assert_eq!(sids.len(), 2);
+    // One's own comes first; the other one is ended.
+    let page = press(&desk, &page, "end_session", &sids[1]).await;
+    assert_eq!(values(&page, "end_session"), sids[..1], "{}", page.body);
+    assert!(page.text("[role=status]").unwrap().contains("signed out"), "{}", page.body);
+    assert!(!is_signed_in(&phone).await);
+    client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+    // What was allowed to outlive the browser session does (design 4.2).
+    client.refresh(&offline.str("refresh_token")).await.ok();
+    // Once more is no error; and one's own session is signed out of.
+    let again = desk.browser.submit(&page, &[("end_session", &sids[1])]).await;
+    assert_eq!(again.status, 303);
+    desk.browser.submit(&page, &[("end_session", &sids[0])]).await;
+    assert!(!desk.browser.cookies().contains_key(SESSION));
+    let actions = server.audit().await;
+    assert_eq!(actions.iter().filter(|action| *action == "session.end").count(), 2, "{actions:?}");
+}
+
+/// ids of other people's sessions and of apps that one never used do nothing, and tell nothing.
+async fn what_others_have_cannot_be_ended(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let bob = server.person("bob").await;
+    let hidden = server.client(json!({ "client_name": "Secret project" })).await;
+    let bobs = bob.tokens_for_long(&hidden).await;
+    let theirs = values(&account(&bob).await, "end_session");
+    alice.tokens(&client, "openid").await;
+    let page = account(&alice).await;
+    for sid in [theirs[0].as_str(), "", "x", "' OR 1=1"] {
+        let done = press(&alice, &page, "end_session", sid).await;
+        assert!(done.status == 200 || done.status == 400, "{} {}", done.status, done.body);
+    }
+    for client_id in [hidden.client_id.as_str(), "nobody", "' OR 1=1"] {
+        let done = press(&alice, &page, "withdraw", client_id).await;
+        assert!(!done.body.contains("Secret project"), "{}", done.body);
+    }
+    assert!(is_signed_in(&bob).await);
+    assert!(hidden.is_active(&bobs.str("access_token")).await);
+    hidden.refresh(&bobs.str("refresh_token")).await.ok();
+    assert!(server.audit().await.iter().all(|action| !["session.end", "consent.withdraw"].contains(&action.as_str())));
+}
+
+async fn everywhere_else_is_everywhere_else(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
+    let (here, here_for_long) = (desk.tokens(&client, "openid").await, desk.tokens_for_long(&client).await);
+    let (there, there_for_long) = (phone.tokens(&client, "openid").await, phone.tokens_for_long(&client).await);
+    let unused = phone.visit(&client, "openid").await;
+    let page = press(&desk, &account(&desk).await, "sign_out", "elsewhere").await;
+    assert_eq!(values(&page, "end_session").len(), 1);
+    assert!(!is_signed_in(&phone).await);
+    for tokens in [&there, &there_for_long] {
+        client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+        assert!(!client.is_active(&tokens.str("access_token")).await);
+    }
+    client.redeem(unused.code(), &unused.verifier).await.refused(400, "invalid_grant");
+    for tokens in [&here, &here_for_long] {
+        assert!(client.is_active(&tokens.str("access_token")).await);
+        client.refresh(&tokens.str("refresh_token")).await.ok();
+    }
+    assert!(server.audit().await.contains(&"user.sign_out_elsewhere".to_owned()));
+}
+
+async fn apps_with_access_are_listed_with_or_without_consent(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let own = server.client(json!({ "client_name": "House app", "first_party": true })).await;
+    alice.tokens(&client, "openid profile").await;
+    alice.tokens(&own, "openid email").await;
+    let page = account(&alice).await;
+    let apps = page.text("#apps").unwrap();
+    assert!(apps.contains("Test client") && apps.contains("See your profile"), "{apps}");
+    assert!(apps.contains("House app") && apps.contains("See your email address"), "{apps}");
+    // With the session everything ends that needs no consent; what was allowed stays allowed until it is taken back.
+    press(&alice, &page, "sign_out", "here").await;
+    let apps = account(&alice).await.text("#apps").unwrap();
+    assert!(apps.contains("Test client") && !apps.contains("House app"), "{apps}");
+    alice.tokens(&own, "openid").await;
+    let page = press(&alice, &account(&alice).await, "withdraw", &own.client_id).await;
+    assert!(!page.text("#apps").unwrap().contains("House app"));
+    // A refresh token that idles out is no access.
+    let long = server.client(json!({ "client_name": "Long app", "first_party": true })).await;
+    let request = Request::of(&long).with("scope", "openid offline_access").with("prompt", "consent");
+    let back = alice.arrive(&request).await;
+    long.redeem(back.code(), &back.verifier).await.ok();
+    press(&alice, &account(&alice).await, "withdraw", &client.client_id).await;
+    server.wait(Duration::from_secs(29 * 86_400));
+    assert!(account(&alice).await.text("#apps").unwrap().contains("Long app"));
+}
+
+async fn taking_access_back_ends_everything_at_once(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let other = server.client(json!({})).await;
+    let (tokens, kept) = (alice.tokens_for_long(&client).await, alice.tokens_for_long(&other).await);
+    let unused = alice.visit(&client, "openid").await;
+    let page = press(&alice, &account(&alice).await, "withdraw", &client.client_id).await;
+    assert!(page.text("[role=status]").unwrap().contains("no longer has access"), "{}", page.body);
+    client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+    client.redeem(unused.code(), &unused.verifier).await.refused(400, "invalid_grant");
+    assert!(!client.is_active(&tokens.str("access_token")).await);
+    server.userinfo(&tokens.str("access_token")).await.refused(401, "invalid_token");
+    other.refresh(&kept.str("refresh_token")).await.ok();
+    let silent = Request::of(&client).with("prompt", "none");
+    alice.answer(&silent).await.unwrap().refused("consent_required");
+}
+
+async fn the_forms_cannot_be_forged(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let tokens = alice.tokens_for_long(&client).await;
+    let bob = server.person("bob").await;
+    let page = account(&alice).await;
+    let confirm = alice.browser.get("/account/confirm").await;
+    let foreign = account(&bob).await.form().fields;
+    let ours: &[(&str, &str)] = &[("origin", "https://id.test"), ("sec-fetch-site", "same-origin")];
+    let cross: &[(&str, &str)] = &[("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")];
+    for (page, typed) in [
+        (&page, ("sign_out", "everywhere")),
+        (&page, ("sign_out", "elsewhere")),
+        (&page, ("withdraw", client.client_id.as_str())),
+        (&confirm, ("password", alice.password.as_str())),
+    ] {
+        let form = page.form();
+        let own = form.fields.clone();
+        for (fields, headers) in [(own.clone(), cross), (foreign.clone(), ours), (Vec::new(), ours)] {
+            let fields =
+                fields.into_iter().filter(|field| field.0 != typed.0).chain([(typed.0.to_owned(), typed.1.to_owned())]).collect();
+            let refused = alice.browser.send(Method::POST, form.action.as_str(), Some(fields), headers).await;
+            assert_eq!(refused.status, 403, "{typed:?}: {}", refused.body);
+            refused.trace_id();
+        }
+    }
+    assert!(is_signed_in(&alice).await);
+    client.refresh(&tokens.str("refresh_token")).await.ok();
+    // A token of one form opens no other.
+    let crossed = alice
+        .browser
+        .send(Method::POST, "/account", Some([confirm.form().fields, vec![("sign_out".into(), "here".into())]].concat()), ours)
+        .await;
+    assert_eq!(crossed.status, 403);
+}
+
+async fn a_page_of_an_ended_or_expired_session_does_nothing(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let desk = at(&server, &alice, FIREFOX);
+    let tokens = desk.tokens_for_long(&client).await;
+    let stale = account(&desk).await;
+    // Ended from elsewhere.
+    let phone = at(&server, &alice, PHONE);
+    let sids = values(&account(&phone).await, "end_session");
+    press(&phone, &account(&phone).await, "end_session", &sids[1]).await;
+    for typed in [("withdraw", client.client_id.as_str()), ("sign_out", "everywhere"), ("end_session", sids[0].as_str())] {
+        let page = press(&desk, &stale, typed.0, typed.1).await;
+        assert!(page.is_login(), "{typed:?}: {}", page.body);
+    }
+    assert!(is_signed_in(&phone).await);
+    client.refresh(&tokens.str("refresh_token")).await.ok();
+    // Expired.
+    let stale = account(&phone).await;
+    server.wait(Duration::from_secs(13 * 3600));
+    assert!(press(&phone, &stale, "withdraw", &client.client_id).await.is_login());
+    assert!(phone.browser.get("/account/confirm").await.location().unwrap().path().ends_with("/login"));
+    client.refresh(&tokens.str("refresh_token")).await.ok();
+}
+
+fn auth_time(tokens: &crate::harness::Answer) -> i64 {
+    jwt(&tokens.str("id_token")).1["auth_time"].as_i64().unwrap()
+}
+
+/// a new cookie, the old one dead. What clients are told of the sign-in stays as it was.
+async fn confirming_renews_the_cookie_and_tells_clients_nothing(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let first = alice.tokens(&client, "openid").await;
+    server.wait(Duration::from_secs(3600));
+    let before = alice.browser.cookies()[SESSION].clone();
+    let page = alice.browser.get("/account/confirm?to=account").await;
+    let done = alice.browser.submit(&page, &[("password", &alice.password)]).await;
+    assert_eq!((done.status, done.location().unwrap().path()), (303, "/account"));
+    assert!(is_signed_in(&alice).await);
+    let thief = Browser::new(server.site());
+    thief.set_cookie(SESSION, &before);
+    assert_eq!(thief.get("/account").await.status, 303, "the cookie from before is dead");
+    let silent = Request::of(&client).with("prompt", "none").with("max_age", "7200");
+    let back = alice.arrive(&silent).await;
+    let second = client.redeem(back.code(), &back.verifier).await.ok();
+    assert_eq!(auth_time(&first), auth_time(&second));
+    alice.answer(&silent.with("max_age", "60")).await.unwrap().refused("login_required");
+    client.refresh(&first.str("refresh_token")).await.ok();
+    // Where it goes on is one of our pages, whatever the address says.
+    for to in ["https://evil.test", "//evil.test", "/logout", "account%2F..%2Flogout"] {
+        let page = alice.browser.get(format!("/account/confirm?to={to}")).await;
+        let done = alice.browser.submit(&page, &[("password", &alice.password)]).await;
+        assert_eq!(done.location().unwrap().as_str(), "https://id.test/account", "{to}");
+    }
+    assert!(server.audit().await.contains(&"session.confirm".to_owned()));
+}
+
+/// the same counters as for signing in, and the same page on every branch.
+async fn confirming_is_slowed_down_and_fails_like_a_sign_in(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    account(&alice).await;
+    let page = alice.browser.get("/account/confirm").await;
+    let mut bodies = Vec::new();
+    for password in ["wrong wrong", "", &"ü".repeat(600)] {
+        let failed = alice.browser.submit(&page, &[("password", password)]).await;
+        assert_eq!(failed.status, 200, "{}", failed.body);
+        assert!(failed.headers.get("set-cookie").is_none());
+        let csrf = failed.form().fields.into_iter().find(|field| field.0 == "csrf").unwrap().1;
+        bodies.push(failed.body.replace(&csrf, ""));
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]) && bodies[0].contains("not the password"), "{bodies:?}");
+    let mut slowed = None;
+    for guess in 0..30 {
+        let refused = alice.browser.submit(&page, &[("password", "guess")]).await;
+        if refused.status == 429 {
+            assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+            slowed = Some(guess);
+            break;
+        }
+    }
+    assert!(slowed.is_some_and(|guess| guess <= 20), "{slowed:?}");
+    // The right one has to wait, too; and so has a sign-in: it is one throttle.
+    assert_eq!(alice.browser.submit(&page, &[("password", &alice.password)]).await.status, 429);
+    let login = alice.browser.get("/login").await;
+    assert_eq!(alice.browser.submit(&login, &[("username", &alice.username), ("password", &alice.password)]).await.status, 429);
+    server.wait(Duration::from_secs(16 * 60));
+    assert_eq!(alice.browser.submit(&page, &[("password", &alice.password)]).await.status, 303);
+}
