@@ -37,6 +37,11 @@ pub enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+    /// Groups of people and the roles that they carry
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
     /// Applications that may ask for tokens
     Client {
         #[command(subcommand)]
@@ -124,6 +129,15 @@ pub enum UserCommand {
     List(ListArgs),
     /// Show a person
     Show(UserName),
+    /// Change what a JSON file names and leave the rest (null removes); groups are replaced as a whole
+    Update {
+        #[command(flatten)]
+        user: UserName,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Remove a person and everything issued for them
+    Remove(UserName),
     /// Keep a person out: all sessions, tokens and open sign-ins end
     Disable(UserName),
     /// Let a person sign in again
@@ -194,6 +208,41 @@ pub struct ListArgs {
     /// Only what comes after this id
     #[arg(long, value_name = "ID")]
     pub after: Option<String>,
+}
+
+/// `chancery group`.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Add a group with its roles
+    Add(FileArg),
+    /// List groups
+    List(ListArgs),
+    /// Show a group
+    Show(GroupName),
+    /// List the people of a group
+    Members {
+        #[command(flatten)]
+        group: GroupName,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Change what a JSON file names and leave the rest (null removes)
+    Update {
+        #[command(flatten)]
+        group: GroupName,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Remove a group, and take everybody out of it
+    Remove(GroupName),
+}
+
+/// Which group a command means.
+#[derive(Debug, Args)]
+pub struct GroupName {
+    /// The identifier, as users' groups name it
+    #[arg(value_name = "GROUP")]
+    pub identifier: String,
 }
 
 /// `chancery client`.
@@ -332,6 +381,14 @@ mod tests {
             "chancery user set-password alice --password-stdin",
             "chancery user sign-out alice",
             "chancery user sign-out --all",
+            "chancery user update alice --file patch.json",
+            "chancery user remove alice",
+            "chancery group add --file group.json",
+            "chancery group list",
+            "chancery group show staff",
+            "chancery group members staff --limit 5",
+            "chancery group update staff --file patch.json",
+            "chancery group remove staff",
             "chancery client add --file client.json",
             "chancery client list",
             "chancery client show abc --json",

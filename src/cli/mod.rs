@@ -8,6 +8,7 @@ mod client;
 mod config_check;
 mod error;
 mod explain;
+mod group;
 mod healthcheck;
 mod input;
 mod key;
@@ -50,6 +51,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Migrate => migrate::run(file, out).await,
         Command::Config { command } => config_check::run(file, command, out),
         Command::User { command } => user::run(file, command, out).await,
+        Command::Group { command } => group::run(file, command, out).await,
         Command::Client { command } => client::run(file, command, out).await,
         Command::Resource { command } => resource::run(file, command, out).await,
         Command::Key { command } => key::run(file, command, out).await,

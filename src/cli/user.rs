@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::args::{SignOutArgs, UserAddArgs, UserCommand};
+use super::args::{ListArgs, SignOutArgs, UserAddArgs, UserCommand};
 use super::error::CliError;
 use super::input;
 use super::office::Office;
 use super::output::{Out, Table, yes_no};
 use crate::oidc::user::User;
 use crate::secret::Secret;
+use crate::service::document::Document;
 use crate::service::users::{self, UserDocument};
 
 pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Result<(), CliError> {
@@ -20,13 +21,20 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
     match command {
         UserCommand::Add(args) => add(&office, args, out).await,
         UserCommand::List(args) => {
-            let after = args.after.as_deref().map(Uuid::parse_str).transpose();
-            let after = after.map_err(|_| CliError::new("--after takes an id, as `user list` shows them"))?;
+            let after = after(&args)?;
             list(&users::list(&operator, args.limit, after).await?, out)
         }
         UserCommand::Show(user) => {
             let user = users::show(&users::find(&operator, &user.name).await?);
             out.show(&user, || Table::members(&user))
+        }
+        UserCommand::Update { user, file } => {
+            let patch = Document::parse(&input::file(&file.file)?)
+                .map_err(|error| CliError::new(format!("{}: {error}", file.file.display())))?;
+            done(&users::update(&operator, &user.name, patch).await?, "updated", out)
+        }
+        UserCommand::Remove(user) => {
+            done(&users::remove(&operator, &user.name).await?, "removed; every session and token has ended", out)
         }
         UserCommand::Disable(user) => {
             let user = users::disable(&operator, &user.name).await?;
@@ -114,7 +122,13 @@ fn done(user: &User, what: &str, out: Out) -> Result<(), CliError> {
     out.say(&format!("User {:?} ({}) {what}.", user.username, user.id))
 }
 
-fn list(people: &[User], out: Out) -> Result<(), CliError> {
+/// `--after` of a list of people.
+pub fn after(args: &ListArgs) -> Result<Option<Uuid>, CliError> {
+    let after = args.after.as_deref().map(Uuid::parse_str).transpose();
+    after.map_err(|_| CliError::new("--after takes an id, as `user list` shows them"))
+}
+
+pub fn list(people: &[User], out: Out) -> Result<(), CliError> {
     let value = Value::Array(people.iter().map(users::show).collect());
     out.show(&value, || {
         let mut table = Table::new(["USERNAME", "EMAIL", "ENABLED", "ADMIN", "GROUPS", "ID"]);

@@ -9,6 +9,7 @@ use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
 use crate::jose::Alg;
+use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
 
 pub use validate::{MetadataCode, MetadataError, Policy, validate};
@@ -102,6 +103,9 @@ pub struct ClientMetadata {
     pub refresh_recovery: u64,
     #[serde(default)]
     pub introspection: Introspection,
+    /// What its ID tokens and userinfo say about the person's groups and roles. Set by the command line and the admin API alone.
+    #[serde(default, skip_serializing_if = "ClaimMapping::is_empty")]
+    pub claims: ClaimMapping,
 }
 
 /// RFC 6749 grants that a client may register.
@@ -293,6 +297,7 @@ impl Default for ClientMetadata {
             refresh_rotation: RefreshRotation::default(),
             refresh_recovery: defaults::refresh_recovery(),
             introspection: Introspection::default(),
+            claims: ClaimMapping::default(),
         }
     }
 }

@@ -114,6 +114,8 @@ pub enum Reason {
     ResourceNotAllowed { resource: String, allowed: Vec<String> },
     /// The resources of one access token want different algorithms or formats: one token cannot please them all.
     ResourcesDisagree { resources: Vec<String>, about: String },
+    /// The person's groups and roles would make the token larger than those who read it allow.
+    ClaimsTooLarge { audience: Vec<String>, claims: Vec<String>, bytes: usize },
     /// prompt holds an unknown value, or none together with another.
     PromptInvalid { received: String },
     /// The request parameter (RFC 9101) is not supported.

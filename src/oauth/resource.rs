@@ -7,6 +7,7 @@ use super::client::{MetadataCode, MetadataError};
 use super::refusal::Reason;
 use super::scope;
 use crate::jose::Alg;
+use crate::oidc::groups::ClaimMapping;
 
 /// The scopes of the built-in admin API (design 4.4).
 pub const ADMIN_READ: &str = "admin:read";
@@ -32,6 +33,9 @@ pub struct Resource {
     /// Clients that may introspect tokens for this resource.
     #[serde(default)]
     pub introspection_clients: Vec<String>,
+    /// What its access tokens say about the person's groups and roles.
+    #[serde(default, skip_serializing_if = "ClaimMapping::is_empty")]
+    pub claims: ClaimMapping,
 }
 
 /// A scope of one resource.
@@ -90,6 +94,8 @@ pub struct Audience {
     pub lifetime: Option<u64>,
     pub alg: Alg,
     pub format: TokenFormat,
+    /// What the resources together want to know of a person.
+    pub claims: ClaimMapping,
 }
 
 impl Catalogue {
@@ -218,6 +224,7 @@ impl Catalogue {
             lifetime: resources.iter().filter_map(|resource| resource.access_token_lifetime).min(),
             alg: agreed(&resources, "their signing algorithm", |resource| resource.access_token_signing_alg)?,
             format: agreed(&resources, "their token format", |resource| resource.access_token_format)?,
+            claims: claims_of(&resources)?,
         })
     }
 
@@ -226,6 +233,17 @@ impl Catalogue {
         let open = |resource: &&Resource| scopes.iter().any(|scope| resource.defines(scope));
         self.resources.iter().filter(open).map(|resource| resource.identifier.clone()).collect()
     }
+}
+
+fn claims_of(resources: &[&Resource]) -> Result<ClaimMapping, Reason> {
+    let mut all = ClaimMapping::default();
+    for resource in resources {
+        all = all.with(&resource.claims).map_err(|claim| Reason::ResourcesDisagree {
+            resources: resources.iter().map(|resource| resource.identifier.clone()).collect(),
+            about: format!("the source of the claim {claim}"),
+        })?;
+    }
+    Ok(all)
 }
 
 fn agreed<T: Copy + Default + PartialEq>(resources: &[&Resource], about: &str, of: impl Fn(&Resource) -> T) -> Result<T, Reason> {
@@ -254,6 +272,7 @@ fn admin_api(issuer: &str) -> Resource {
         access_token_signing_alg: Alg::default(),
         access_token_format: TokenFormat::Jwt,
         introspection_clients: Vec::new(),
+        claims: ClaimMapping::default(),
     }
 }
 
@@ -311,6 +330,9 @@ pub fn validate(resource: Resource, others: &Catalogue) -> Result<Resource, Meta
     {
         return refuse("introspection_clients", "is a list of at most 100 client ids".to_owned());
     }
+    if let Err(message) = resource.claims.check() {
+        return refuse("claims", message);
+    }
     Ok(resource)
 }
 
@@ -329,6 +351,7 @@ mod tests {
             access_token_signing_alg: Alg::RS256,
             access_token_format: TokenFormat::Jwt,
             introspection_clients: Vec::new(),
+            claims: ClaimMapping::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod discovery;
+pub mod groups;
 pub mod id_token;
 pub mod logout;
 pub mod session;

@@ -100,10 +100,12 @@ pub async fn update(operator: &Operator<'_>, client_id: &str, patch: Document) -
 async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<WithSecret, OperationError> {
     let client_id = before.client_id.as_str();
     let metadata = validate(read.metadata, &policy(operator))?;
-    // A remembered consent holds for one version: whoever changes where answers go, or how the client proves itself, asks again.
+    // A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told,
+    // asks again.
     let moved = metadata.redirect_uris != before.metadata.redirect_uris
         || metadata.token_endpoint_auth_method != before.metadata.token_endpoint_auth_method
-        || metadata.client_name != before.metadata.client_name;
+        || metadata.client_name != before.metadata.client_name
+        || metadata.claims != before.metadata.claims;
     let after = Client {
         metadata,
         enabled: read.enabled.unwrap_or(before.enabled),

@@ -80,6 +80,16 @@ impl Document {
         }
     }
 
+    /// Is this member there, be it null?
+    pub fn names(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Does this merge patch give a member another value than it has?
+    pub fn changes(&self, name: &str, known: Option<&Value>) -> bool {
+        self.members.get(name).is_some_and(|value| value != known.unwrap_or(&Value::Null))
+    }
+
     /// Refuses a member that is never sent.
     ///
     /// # Errors

@@ -14,12 +14,14 @@ use crate::oauth::family::{self, Family};
 use crate::oauth::grant::Issuance;
 use crate::oauth::refusal::Reason;
 use crate::oauth::resource::TokenFormat;
+use crate::oidc::groups::{ClaimMapping, Membership};
 use crate::oidc::id_token::{self, IdToken};
-use crate::oidc::user::ClaimMap;
+use crate::oidc::user::{ClaimMap, User};
 use crate::seal::{DataKeys, Purpose};
 use crate::secret::Secret;
 use crate::service::bearer;
 use crate::service::keys::Snapshot;
+use crate::storage::groups;
 
 /// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
 pub struct Minted {
@@ -33,8 +35,8 @@ pub struct Minted {
 /// Makes an access token, and an ID token where the grant decided so.
 ///
 /// # Errors
-/// When the client was disabled, or there is no key to sign with.
-pub fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, now: Timestamp) -> Result<Minted, Reason> {
+/// When the client was disabled, there is no key to sign with, or the person's groups do not fit.
+pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, now: Timestamp) -> Result<Minted, Reason> {
     if !client.enabled {
         return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
     }
@@ -43,7 +45,15 @@ pub fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, no
     let expires_at = issuance.access_token_expires_at(app.config.lifetimes.access_token, now);
 
     let jti = bearer::seal_jti(app, &keys.data, issuance.grant().map(|grant| grant.id));
-    let claims = access_token::claims(issuance, &Token { issuer, jti: &jti, issued_at: now, expires_at });
+    let mut claims = access_token::claims(issuance, &Token { issuer, jti: &jti, issued_at: now, expires_at });
+    let asked = &client.metadata.claims;
+    let member = match &issuance.standing {
+        Some(standing) => membership(app, &standing.user, &[&audience.claims, asked]).await?,
+        None => None,
+    };
+    if let Some(member) = &member {
+        add(&mut claims, audience.claims.claims_for_token(member, &audience.aud)?);
+    }
     let access_token = match audience.format {
         TokenFormat::Jwt => sign(keys, audience.alg, "at+jwt", &claims)?,
         TokenFormat::Opaque => {
@@ -56,14 +66,40 @@ pub fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, no
             let alg = client.metadata.id_token_signed_response_alg;
             let expires_at = now.plus(app.config.lifetimes.id_token);
             let nonce = issuance.nonce.as_deref();
-            let claims =
+            let mut claims =
                 id_token::claims(grant, &IdToken { issuer, nonce, access_token: &access_token, alg, issued_at: now, expires_at });
+            if let Some(member) = &member {
+                add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
+            }
             Some(sign(keys, alg, "JWT", &claims)?.into())
         }
         Some(_) | None => None,
     };
     let expires_in = Duration::from_secs(u64::try_from(expires_at.seconds().saturating_sub(now.seconds())).unwrap_or(0));
     Ok(Minted { access_token: access_token.into(), expires_in, id_token, scopes: audience.scopes.clone() })
+}
+
+/// What the person belongs to, as far as one of these mappings asks; roles are read at this moment and never remembered.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn membership(app: &App, user: &User, asked_by: &[&ClaimMapping]) -> Result<Option<Membership>, Reason> {
+    if asked_by.iter().all(|mapping| mapping.is_empty()) {
+        return Ok(None);
+    }
+    let roles = if asked_by.iter().any(|mapping| mapping.asks_for_roles()) {
+        groups::roles_of(&app.db, user.id).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Membership { groups: user.groups.clone(), roles }))
+}
+
+/// A mapping's names are checked when it is registered; whatever got past that replaces nothing.
+pub fn add(claims: &mut ClaimMap, mapped: ClaimMap) {
+    for (name, value) in mapped {
+        claims.entry(name).or_insert(value);
+    }
 }
 
 fn sign(keys: &Snapshot, alg: Alg, typ: &str, claims: &ClaimMap) -> Result<String, Reason> {

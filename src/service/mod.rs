@@ -11,6 +11,7 @@ pub mod browser;
 pub mod clients;
 pub mod decisions;
 pub mod document;
+pub mod groups;
 pub mod introspect;
 pub mod issue;
 pub mod keyed;

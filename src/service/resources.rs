@@ -10,7 +10,7 @@ use crate::storage::owners::Guard;
 use crate::storage::resources as store;
 
 /// What a resource's file may hold (contract.md).
-const MEMBERS: [&str; 7] = [
+const MEMBERS: [&str; 8] = [
     "identifier",
     "name",
     "scopes",
@@ -18,6 +18,7 @@ const MEMBERS: [&str; 7] = [
     "access_token_signing_alg",
     "access_token_format",
     "introspection_clients",
+    "claims",
 ];
 /// Reads a resource's file. Whether it may be registered is decided when it is.
 ///

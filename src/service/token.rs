@@ -108,7 +108,7 @@ async fn credentials(
 ) -> Result<Tokens, Reason> {
     let (keys, catalogue) = world(app, now).await?;
     let issuance = client_credentials::decide(request, client, &catalogue, &limits(app), now).map_err(|refusal| refusal.reason)?;
-    let minted = issue::mint(app, &keys, client, &issuance, now)?;
+    let minted = issue::mint(app, &keys, client, &issuance, now).await?;
     Ok(Tokens { minted, refresh_token: None })
 }
 
@@ -128,7 +128,7 @@ async fn code(
             Err(refusal) => return Err(apply(app, refusal, now).await?),
         };
         let family = first_family(app, &keys, &issuance, now);
-        let minted = issue::mint(app, &keys, client, &issuance, now)?;
+        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
         if codes::redeem(&app.db, redeem).await? {
             let refresh_token = match &family {
@@ -160,7 +160,7 @@ async fn refresh(
         let RefreshPlan::Answer { before, after } = issuance.refresh.clone() else {
             return Err(Reason::Internal { detail: "a refresh was decided without a family".to_owned() });
         };
-        let minted = issue::mint(app, &keys, client, &issuance, now)?;
+        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let refresh_token = Some(issue::refresh_token(&keys.data, &after)?);
         if families::rotate(&app.db, families::Rotation { before, after, now }).await? {
             return Ok(Tokens { minted, refresh_token });

@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::oauth::refusal::Reason;
 use crate::oidc::user::ClaimMap;
 use crate::oidc::userinfo;
-use crate::service::bearer;
+use crate::service::{bearer, issue};
 
 /// The claims for the bearer of `token`.
 ///
@@ -18,7 +18,16 @@ pub async fn claims(app: &App, token: &str, now: Timestamp) -> Result<ClaimMap, 
     claims.check(issuer, now)?;
     userinfo::accept(&claims, issuer)?;
     match bearer::is_live(app, &keys, &claims, now).await? {
-        Some(standing) => Ok(userinfo::response(&claims, &standing.user)),
+        Some(standing) => {
+            let mut told = userinfo::response(&claims, &standing.user);
+            if let Some(client) = app.registry.client(&claims.client_id).await? {
+                let asked = &client.metadata.claims;
+                if let Some(member) = issue::membership(app, &standing.user, &[asked]).await? {
+                    issue::add(&mut told, asked.claims(&member));
+                }
+            }
+            Ok(told)
+        }
         None => Err(Reason::TokenRevoked { because: "its grant is gone".to_owned() }),
     }
 }

@@ -2,6 +2,8 @@
 
 mod document;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::entropy;
@@ -155,17 +157,50 @@ pub async fn sign_out_all(operator: &Operator<'_>) -> Result<usize, OperationErr
 /// Changes what a document names and leaves the rest (RFC 7396).
 ///
 /// # Errors
-/// When there is no such person, the document is not acceptable, or the new username is taken.
+/// When there is no such person, the document is not acceptable, the new username is taken, or somebody else changed the person meanwhile.
 pub async fn update(operator: &Operator<'_>, name: &str, patch: Document) -> Result<User, OperationError> {
-    let user = find(operator, name).await?;
-    let after = document::patched(&user, patch, operator.now)?;
-    let event = operator.event("user.update", &user.id.to_string(), Some(show(&user)), Some(show(&after)));
-    match store::update(operator.db, &after, &event).await {
+    let before = find(operator, name).await?;
+    let after = document::patched(&before, patch, operator.now)?;
+    write(operator, before, after).await
+}
+
+/// Writes a person as they shall be in the place of `before`. Disabling ends in the same transaction what [`disable`] ends.
+///
+/// # Errors
+/// As [`update`].
+pub async fn write(operator: &Operator<'_>, before: User, after: User) -> Result<User, OperationError> {
+    if (User { updated_at: before.updated_at, ..after.clone() }) == before {
+        return Ok(before);
+    }
+    let after = User { updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))), ..after };
+    let action = match (before.enabled, after.enabled) {
+        (true, false) => "user.disable",
+        (false, true) => "user.enable",
+        (true, true) | (false, false) => "user.update",
+    };
+    let event = operator.event(action, &before.id.to_string(), Some(show(&before)), Some(show(&after)));
+    match store::update(operator.db, &before, &after, &event).await {
         Ok(true) => Ok(after),
-        Ok(false) => Err(OperationError::NotFound { kind: "user", id: name.to_owned() }),
+        Ok(false) => Err(OperationError::Conflict(format!(
+            "the user {:?} was changed by somebody else just now; try again",
+            before.username
+        ))),
         Err(StoreError::Conflict(_)) => Err(OperationError::Conflict(format!("there is a user {:?} already", after.username))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes a person. In the same transaction everything that was issued for them ends; their `sub` is never given to anybody else.
+///
+/// # Errors
+/// When there is no such person.
+pub async fn remove(operator: &Operator<'_>, name: &str) -> Result<User, OperationError> {
+    let user = find(operator, name).await?;
+    let event = operator.event("user.remove", &user.id.to_string(), Some(show(&user)), None);
+    if !store::remove(operator.db, user.id, operator.now, &event).await? {
+        return Err(OperationError::NotFound { kind: "user", id: name.to_owned() });
+    }
+    Ok(user)
 }
 
 async fn hash(operator: &Operator<'_>, password: Secret<String>) -> Result<String, OperationError> {

@@ -50,6 +50,7 @@ migrations! {
     6 "0006_changes"
     7 "0007_setup"
     8 "0008_account"
+    9 "0009_groups"
 }
 
 /// How long to wait for another process that is migrating.

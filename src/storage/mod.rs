@@ -33,6 +33,7 @@ pub mod error;
 pub mod failures;
 pub mod families;
 pub mod grants;
+pub mod groups;
 pub mod interactions;
 pub mod keys;
 pub mod lock;
@@ -67,6 +68,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         failures::STATEMENTS,
         families::STATEMENTS,
         grants::STATEMENTS,
+        groups::STATEMENTS,
         interactions::STATEMENTS,
         keys::STATEMENTS,
         migrate::STATEMENTS,

@@ -20,12 +20,15 @@ statements! {
     INSERT = Both("INSERT INTO users (id, sub, username, canonical_username, enabled, admin, group_names, claims, password_hash,
                                       password_changed_at, created_at, updated_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
-    UPDATE = Both("UPDATE users SET username = $2, canonical_username = $3, admin = $4, group_names = $5, claims = $6, updated_at = $7
-                   WHERE id = $1");
+    UPDATE = Both("UPDATE users SET username = $2, canonical_username = $3, enabled = $4, admin = $5, group_names = $6, claims = $7,
+                          updated_at = $8
+                   WHERE id = $1 AND updated_at = $9");
     // The first statement of everything that ends a person's sessions: it takes the row's lock.
     SET_ENABLED = Both("UPDATE users SET enabled = $2, updated_at = $3 WHERE id = $1");
     SET_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 WHERE id = $1");
     TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
+    // Consents, sessions, grants and what hangs on them go with it, by foreign keys.
+    DELETE = Both("DELETE FROM users WHERE id = $1");
     REHASH = Both("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2");
 
     END_SESSIONS = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL");
@@ -119,21 +122,49 @@ pub async fn list(db: &Db, limit: u32, after: Option<Uuid>) -> Result<Vec<User>,
     db.all(LIST, args![after.unwrap_or(Uuid::nil()), limit]).await?.iter().map(user).collect()
 }
 
-/// Writes username, `admin`, groups and claims; `false` if the person is gone. Enabling and passwords have their own ways.
+/// Writes all of a person but the password, if nobody has changed them since `before` was read; `false` if somebody has, or they are
+/// gone. Disabling ends what [`set_enabled`] ends.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if the username is taken.
-pub async fn update(db: &Db, user: &User, event: &AuditEvent) -> Result<bool, StoreError> {
+pub async fn update(db: &Db, before: &User, user: &User, event: &AuditEvent) -> Result<bool, StoreError> {
+    let (id, now, disabled) = (user.id, event.at, before.enabled && !user.enabled);
     let values = args![
         user.id,
         &user.username,
         canonical(&user.username),
+        user.enabled,
         user.admin,
         to_json(&user.groups)?,
         to_json(&user.claims)?,
-        user.updated_at
+        user.updated_at,
+        before.updated_at
     ];
-    audited(db, "user.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+    audited(db, "user.update", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(UPDATE, values).await?;
+            if changed > 0 && disabled {
+                end_everything(tx, id, now, "user disabled").await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Removes a person with everything that was ever issued for them. `false` if they are gone already.
+pub async fn remove(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "user.remove", Some(event), move |tx| {
+        Box::pin(async move {
+            if tx.execute(TOUCH, args![id, now]).await? == 0 {
+                return Ok(0);
+            }
+            // First what has no foreign key, and the locks in their order.
+            end_everything(tx, id, now, "user removed").await?;
+            tx.execute(DELETE, args![id]).await
+        })
+    })
+    .await
 }
 
 /// Lets a person sign in, or not. Disabling ends, in the same transaction, the sessions, grants and refresh families, and consumes the

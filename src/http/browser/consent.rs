@@ -76,7 +76,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
         form: Form { action: paths::CONSENT, interaction: Some(open.id.expose()), csrf: token.expose() },
         client: &client,
         person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
-        groups: scope_words::groups(cx.lang(), &scopes, &catalogue),
+        groups: scope_words::groups_for(cx.lang(), &scopes, &open.client, &catalogue),
     };
     let mut response = pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri));
     if let Some(fresh) = fresh {

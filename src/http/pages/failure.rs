@@ -76,6 +76,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::InteractionRequired { .. }
         | Reason::AccessDenied
         | Reason::SignInFailed { .. }
+        | Reason::ClaimsTooLarge { .. }
         | Reason::UnsupportedGrantType { .. }
         | Reason::UnauthorizedGrantType { .. }
         | Reason::CodeUnknown

@@ -1,5 +1,6 @@
 //! Scopes in words for the consent page, grouped by the API that they belong to.
 
+use crate::oauth::client::Client;
 use crate::oauth::resource::{Catalogue, Resource};
 
 use super::client_seen::is_deceptive;
@@ -64,6 +65,24 @@ fn group(lang: Lang, scopes: &[String], resources: &[Resource]) -> Vec<ScopeGrou
     std::iter::once(own).chain(others).filter(|group| !group.scopes.is_empty()).collect()
 }
 
+/// The same, and what the client is told beside its scopes: which groups and roles the person has here.
+pub fn groups_for(lang: Lang, scopes: &[String], client: &Client, catalogue: &Catalogue) -> Vec<ScopeGroup> {
+    let mut groups = groups(lang, scopes, catalogue);
+    if client.metadata.claims.is_empty() {
+        return groups;
+    }
+    let words = lang.texts().consent_memberships;
+    let line = ScopeLine { scope: "claims".to_owned(), title: words.title.to_owned(), description: words.description.to_owned() };
+    match groups.first_mut().filter(|group| group.identifier.is_none()) {
+        Some(own) => own.scopes.push(line),
+        None => {
+            let title = lang.texts().consent_this_service.to_owned();
+            groups.insert(0, ScopeGroup { title, identifier: None, scopes: vec![line] });
+        }
+    }
+    groups
+}
+
 /// Our own words for the scopes that the specifications or this server define.
 fn in_words(lang: Lang, scope: &str) -> Option<ScopeWords> {
     let texts = lang.texts();
@@ -103,6 +122,7 @@ mod tests {
             access_token_signing_alg: Alg::RS256,
             access_token_format: TokenFormat::Jwt,
             introspection_clients: vec![],
+            claims: Default::default(),
         };
         let asked: Vec<String> = ["openid", "orders:write", "odd", "orders:read"].map(String::from).to_vec();
         let groups = group(Lang::En, &asked, &[orders]);

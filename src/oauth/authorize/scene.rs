@@ -55,6 +55,7 @@ fn api(identifier: &str, scope: &str) -> Resource {
         access_token_signing_alg: crate::jose::Alg::RS256,
         access_token_format: TokenFormat::Jwt,
         introspection_clients: Vec::new(),
+        claims: Default::default(),
     }
 }
 

@@ -65,6 +65,7 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     scopes(&mut metadata, policy)?;
     authentication(&metadata)?;
     refresh(&metadata)?;
+    metadata.claims.check().or_else(|message| refuse("claims", message))?;
     privileges(&metadata, policy)?;
     Ok(metadata)
 }
@@ -258,6 +259,9 @@ fn privileges(metadata: &ClientMetadata, policy: &Policy) -> Result<(), Metadata
     }
     if metadata.introspection == Introspection::Any {
         return refuse("introspection", "is set by the command line and the admin API alone");
+    }
+    if !metadata.claims.is_empty() {
+        return refuse("claims", "is set by the command line and the admin API alone");
     }
     if !metadata.require_pkce {
         return refuse("require_pkce", "is turned off by the command line and the admin API alone");

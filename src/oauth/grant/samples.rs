@@ -76,6 +76,7 @@ pub fn resource(identifier: &str, scopes: &[&str]) -> Resource {
         access_token_signing_alg: Default::default(),
         access_token_format: Default::default(),
         introspection_clients: Vec::new(),
+        claims: Default::default(),
     }
 }
 

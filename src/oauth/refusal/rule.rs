@@ -111,6 +111,9 @@ impl Reason {
             Self::ResourcesDisagree { .. } => {
                 rule("resources-disagree", "one access token has one algorithm and one format", "RFC 8707 section 2.2")
             }
+            Self::ClaimsTooLarge { .. } => {
+                rule("claims-too-large", "a token fits into one header of the servers that read it", "RFC 9110 section 5.4")
+            }
             Self::PromptInvalid { .. } => {
                 rule("prompt-invalid", "prompt has known values, and none stands alone", "OpenID Connect Core section 3.1.2.1")
             }

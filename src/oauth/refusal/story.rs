@@ -270,6 +270,12 @@ impl Reason {
             )
             .expected("resources with the same signing algorithm and token format")
             .received(resources.join(", ")),
+            Self::ClaimsTooLarge { audience, claims, bytes } => Story::new(
+                format!("The person is in so many groups that a token for {} would be too large for common servers to read.", audience.join(", ")),
+                "Name the groups or roles that it needs, such as \"claims\": {\"groups\": {\"from\": \"groups\", \"only\": [\"orders-*\"]}}, with `chancery resource update` or `chancery client update`; userinfo has no such limit.",
+            )
+            .expected(format!("at most {} bytes in {}", crate::oidc::groups::LARGEST, claims.join(", ")))
+            .received(format!("{bytes} bytes")),
             Self::PromptInvalid { received } => {
                 Story::new("The prompt parameter is not understood.", "Send none alone, or a list of login, consent and select_account.")
                     .expected("none, or some of login, consent, select_account")

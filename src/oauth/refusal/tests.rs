@@ -46,6 +46,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::ResourceMalformed { received: s() },
         Reason::ResourceNotAllowed { resource: s(), allowed: ks() },
         Reason::ResourcesDisagree { resources: ks(), about: "their token format".to_owned() },
+        Reason::ClaimsTooLarge { audience: ks(), claims: ks(), bytes: 5000 },
         Reason::PromptInvalid { received: s() },
         Reason::RequestObjectUnsupported,
         Reason::RequestUriUnsupported,

@@ -172,6 +172,10 @@ impl Reason {
                 "invalid_target",
                 format!("One access token cannot serve these resources together, they differ in {}. Ask for one with the resource parameter.", shown(about)),
             ),
+            Self::ClaimsTooLarge { .. } => bad(
+                "invalid_request",
+                "What the token would say about the person is too large. The operator can make it smaller.".to_owned(),
+            ),
             Self::PromptInvalid { received } => bad(
                 "invalid_request",
                 format!("The prompt must be none alone, or some of login, consent, select_account. Received: {}", shown(received)),

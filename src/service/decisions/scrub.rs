@@ -59,6 +59,9 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
             Reason::ResourceNotAllowed { resource: cut(resource), allowed: shorten(allowed) }
         }
         Reason::ResourcesDisagree { resources, about } => Reason::ResourcesDisagree { resources: shorten(resources), about },
+        Reason::ClaimsTooLarge { audience, claims, bytes } => {
+            Reason::ClaimsTooLarge { audience: shorten(audience), claims: shorten(claims), bytes }
+        }
         Reason::ConsentRequired { missing } => Reason::ConsentRequired { missing: shorten(missing) },
         Reason::InsufficientScope { needed, received } => Reason::InsufficientScope { needed, received: shorten(received) },
         Reason::TokenWrongAudience { expected, received } => Reason::TokenWrongAudience { expected, received: shorten(received) },

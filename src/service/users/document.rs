@@ -39,6 +39,8 @@ const LONGEST_CLAIM: usize = 1024;
 const LONGEST_NAME: usize = 255;
 /// The most groups of one person.
 const MOST_GROUPS: usize = 1000;
+/// The most bytes of all their identifiers together.
+const MOST_GROUP_BYTES: usize = 48 * 1024;
 
 /// A user's file, read and checked. What is `None` was not said.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +122,12 @@ pub(super) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Resul
         members.remove(name);
     }
     patch.refuse("password", "is set by its own command")?;
+    // A new address is not verified because the old one was: whoever changes one says so about the other, or it is not.
+    for (address, verified) in [("email", "email_verified"), ("phone_number", "phone_number_verified")] {
+        if patch.changes(address, members.get(address)) && !patch.names(verified) {
+            members.remove(verified);
+        }
+    }
     patch.merge_into(&mut members);
     let read = UserDocument::read(Document::of(members))?;
     Ok(User {
@@ -144,6 +152,9 @@ fn check_username(username: &str) -> Result<(), DocumentError> {
 fn check_groups(groups: &[String]) -> Result<(), DocumentError> {
     if groups.len() > MOST_GROUPS {
         return Err(DocumentError::member("groups", format!("must be at most {MOST_GROUPS}")));
+    }
+    if groups.iter().map(|group| group.len() + 8).sum::<usize>() > MOST_GROUP_BYTES {
+        return Err(DocumentError::member("groups", format!("must have at most {MOST_GROUP_BYTES} bytes together")));
     }
     for (at, group) in groups.iter().enumerate() {
         check_text("groups", group, LONGEST_NAME)?;
@@ -175,6 +186,10 @@ fn check_claims(claims: &Claims) -> Result<(), DocumentError> {
     ];
     for (name, value) in lines.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))) {
         check_text(name, value, LONGEST_CLAIM)?;
+        // What a script writes for "nothing" (OpenID Connect Core §5.3.2: leave it out).
+        if value == "null" {
+            return Err(DocumentError::member(name, "must not be the word null; leave it out instead"));
+        }
     }
     for (name, value) in [("profile", &claims.profile), ("picture", &claims.picture), ("website", &claims.website)] {
         if value.as_ref().is_some_and(|value| !is_web_url(value)) {
@@ -213,12 +228,22 @@ fn is_email(text: &str) -> bool {
     text.len() <= 254 && plain(local) && plain(domain)
 }
 
+/// The year 0000 stands for one that is not told, and has a 29 February as 2000 has.
 fn is_birthdate(text: &str) -> bool {
-    let digits = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
-    let within = |part: &str, most: u8| digits(part, 2) && part.parse::<u8>().is_ok_and(|number| (1..=most).contains(&number));
+    let number = |part: &str, length: usize| {
+        let digits = part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| part.parse::<u16>().ok()).flatten()
+    };
     match text.split('-').collect::<Vec<_>>().as_slice() {
-        [year] => digits(year, 4) && *year != "0000",
-        [year, month, day] => digits(year, 4) && within(month, 12) && within(day, 31),
+        [year] => number(year, 4).is_some_and(|year| year > 0),
+        [year, month, day] => {
+            let date = || {
+                let year = i32::from(number(year, 4)?);
+                let month = time::Month::try_from(u8::try_from(number(month, 2)?).ok()?).ok()?;
+                time::Date::from_calendar_date(year, month, u8::try_from(number(day, 2)?).ok()?).ok()
+            };
+            date().is_some()
+        }
         _ => false,
     }
 }
@@ -275,6 +300,9 @@ mod tests {
             ("email_verified", r#""true""#),
             ("birthdate", r#""1.1.2000""#),
             ("birthdate", r#""2000-13-01""#),
+            ("birthdate", r#""2001-02-29""#),
+            ("birthdate", r#""0000""#),
+            ("family_name", r#""null""#),
             ("picture", r#""javascript:alert(1)""#),
             ("name", r#""  ""#),
             ("address", "{}"),
@@ -305,6 +333,10 @@ mod tests {
         assert_eq!(after.claims.address.as_ref().unwrap().region, None);
         assert_eq!(after.claims.address.as_ref().unwrap().country.as_deref(), Some("DE"));
         assert!(after.admin && after.enabled && after.groups == ["staff"]);
+        // The new address was verified by nobody.
+        assert_eq!((user.claims.email_verified, after.claims.email_verified), (Some(true), None));
+        assert_eq!(patch(r#"{"email":"b@example.com","email_verified":true}"#).unwrap().claims.email_verified, Some(true));
+        assert_eq!(patch(r#"{"email":"alice@example.com"}"#).unwrap().claims.email_verified, Some(true), "the same address");
         // What was shown may be sent back as it was.
         let same = patched(&user, Document::parse(show(&user).to_string().as_bytes()).unwrap(), user.updated_at).unwrap();
         assert_eq!(same, user);

@@ -272,6 +272,32 @@ async fn a_resource_is_added_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_group_is_added_changed_and_removed_and_people_with_it() {
+    for shell in Shell::both().await {
+        let file = shell.file("group.json", r#"{"identifier": "staff", "name": "Staff", "roles": ["clerk"]}"#);
+        let added = shell.json(&["group", "add", "--file", &file]);
+        assert_eq!((&added["identifier"], &added["roles"]), (&json!("staff"), &json!(["clerk"])));
+        assert!(shell.fails(&["group", "add", "--file", &file]).contains("already"));
+        shell.run(&["user", "add", "--username", "alice", "--group", "staff"]);
+        let patch = shell.file("patch.json", r#"{"groups": ["staff", "night"], "nickname": "Al"}"#);
+        assert_eq!(shell.json(&["user", "update", "alice", "--file", &patch])["groups"], json!(["staff", "night"]));
+        assert!(shell.run(&["group", "members", "night"]).contains("alice"));
+        let patch = shell.file("roles.json", r#"{"roles": ["clerk", "guard"]}"#);
+        assert_eq!(shell.json(&["group", "update", "staff", "--file", &patch])["roles"], json!(["clerk", "guard"]));
+        assert!(shell.run(&["group", "list"]).contains("clerk guard"));
+        assert_eq!(shell.json(&["group", "show", "staff"])["name"], "Staff");
+        shell.run(&["group", "remove", "staff"]);
+        assert_eq!(shell.json(&["user", "show", "alice"])["groups"], json!(["night"]));
+        assert!(shell.fails(&["group", "remove", "staff"]).contains("no group"));
+        assert!(shell.fails(&["group", "show", "staff"]).contains("no group"));
+        let wrong = shell.file("wrong.json", r#"{"nicknme": "Al"}"#);
+        assert!(shell.fails(&["user", "update", "alice", "--file", &wrong]).contains("nickname"));
+        shell.run(&["user", "remove", "alice"]);
+        assert!(shell.fails(&["user", "show", "alice"]).contains("no user"));
+    }
+}
+
+#[tokio::test]
 async fn keys_are_listed_rotated_and_rewrapped() {
     for mut shell in Shell::both().await {
         let listed = shell.json(&["key", "list"]);

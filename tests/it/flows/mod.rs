@@ -94,6 +94,7 @@ mod consent;
 mod decisions;
 mod discovery;
 mod edge;
+mod groups;
 mod health;
 mod introspect_revoke;
 mod keys;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery::oauth::refusal::Story;
+use chancery::oidc::user::User;
 use chancery::secret::Secret;
 use chancery::service::operator::Operator;
-use chancery::service::{clients, decisions, document::Document, resources, users};
+use chancery::service::{clients, decisions, document::Document, groups, resources, users};
 use chancery::storage::audit;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -100,6 +101,33 @@ impl Server {
         let resource = resources::parse(document.to_string().as_bytes()).unwrap();
         resources::add(&self.operator(), resource).await.unwrap_or_else(|error| panic!("{error}"));
         self.app.registry.clear();
+    }
+
+    pub async fn group(&self, document: Value) {
+        let group = groups::parse(document.to_string().as_bytes()).unwrap();
+        groups::add(&self.operator(), group).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn update_group(&self, identifier: &str, patch: Value) {
+        let patch = Document::parse(patch.to_string().as_bytes()).unwrap();
+        groups::update(&self.operator(), identifier, patch).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn remove_group(&self, identifier: &str) {
+        groups::remove(&self.operator(), identifier).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn add_user(&self, document: &str) -> User {
+        users::add(&self.operator(), users::UserDocument::parse(document.as_bytes()).unwrap(), None).await.unwrap()
+    }
+
+    pub async fn update_user(&self, person: &Person, patch: Value) {
+        let patch = Document::parse(patch.to_string().as_bytes()).unwrap();
+        users::update(&self.operator(), &person.username, patch).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn remove_user(&self, person: &Person) {
+        users::remove(&self.operator(), &person.username).await.unwrap();
     }
 
     pub async fn disable_user(&self, person: &Person) {

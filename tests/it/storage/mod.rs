@@ -57,6 +57,7 @@ mod blocking;
 mod database;
 mod decisions;
 mod fixtures;
+mod groups;
 mod keys;
 mod owners;
 mod races;

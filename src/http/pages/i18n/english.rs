@@ -75,6 +75,10 @@ pub static TEXTS: Texts = Texts {
         title: "Change the settings of this sign-in service",
         description: "Create, change and remove users, apps and keys, in your name.",
     },
+    consent_memberships: ScopeWords {
+        title: "See your groups and roles",
+        description: "Those that your administrator shares with this app.",
+    },
 
     logout_title: "Sign out?",
     logout_lead: "You will be signed out of this browser, and apps that rely on this sign-in will ask for it again.",

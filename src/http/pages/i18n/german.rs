@@ -62,6 +62,10 @@ pub static TEXTS: Texts = Texts {
         title: "Die Einstellungen dieses Anmeldedienstes ändern",
         description: "Benutzer, Apps und Schlüssel anlegen, ändern und entfernen, in Ihrem Namen.",
     },
+    consent_memberships: ScopeWords {
+        title: "Ihre Gruppen und Rollen sehen",
+        description: "Jene, die Ihre Verwaltung dieser App zeigt.",
+    },
 
     logout_title: "Abmelden?",
     logout_lead: "Sie werden in diesem Browser abgemeldet. Apps, die diese Anmeldung nutzen, fragen dann wieder danach.",

@@ -156,6 +156,7 @@ pub struct Texts {
     pub scope_offline_access: ScopeWords,
     pub scope_admin_read: ScopeWords,
     pub scope_admin_write: ScopeWords,
+    pub consent_memberships: ScopeWords,
 
     // Log out.
     pub logout_title: &'static str,
