@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::ClientCommand;
 use super::error::CliError;
@@ -65,14 +65,8 @@ async fn warn_of_unknown_scopes(office: &Office, client: &Client) -> Result<(), 
 
 /// The client, and its secret if one was made: it is told now and never again.
 fn print_once(told: &WithSecret, what: &str, out: Out) -> Result<(), CliError> {
-    let mut value = clients::show(&told.client);
-    if let (Some(secret), Value::Object(members)) = (&told.secret, &mut value) {
-        members.insert("client_secret".to_owned(), json!(secret.expose()));
-        // RFC 7591 §3.2.1: 0 means that it does not expire.
-        members.insert("client_secret_expires_at".to_owned(), json!(0));
-    }
     if out.json {
-        return out.json(&value);
+        return out.json(&clients::tell(told));
     }
     done(&told.client, what, out)?;
     match &told.secret {

@@ -1,4 +1,4 @@
-//! How a refusal leaves the server: as RFC 6749 §5.2 JSON, as a page, or with a redirect that its handler built; and always as a
+//! How a refusal leaves the server: as RFC 6749 §5.2 JSON, as an RFC 9457 problem of the admin API, as a page, or with a redirect that its handler built; and always as a
 //! decision record and a metric under the request's trace id.
 //!
 //! Handlers return [`OAuthError`] or [`PageError`], or mark a response of their own with [`refused`]. The layers around all routes
@@ -12,11 +12,14 @@ use http::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, AUTHORIZATION, CONTENT_LENGTH
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::body::Body as _;
 
+use crate::http::admin;
 use crate::http::extract::remote_addr::RemoteAddr;
 use crate::http::layers::Edge;
 use crate::http::layers::trace_id::TraceId;
 use crate::oauth::refusal::{Challenge, Reason};
 use crate::service::decisions::Decision;
+use crate::service::document::DocumentError;
+use crate::service::operator::OperationError;
 
 /// What went wrong, before it is known how to say it.
 #[derive(Debug, Clone)]
@@ -25,6 +28,18 @@ pub struct Trouble {
     pub reason: Reason,
     /// For troubles of HTTP itself: a status that says more than the reason's own.
     pub status: Option<StatusCode>,
+}
+
+impl From<OperationError> for Trouble {
+    fn from(error: OperationError) -> Self {
+        Reason::from(error).into()
+    }
+}
+
+impl From<DocumentError> for Trouble {
+    fn from(error: DocumentError) -> Self {
+        OperationError::from(error).into()
+    }
 }
 
 impl From<Reason> for Trouble {
@@ -199,6 +214,11 @@ impl About {
         }
     }
 
+    /// Does the route belong to the admin API?
+    fn is_admin_api(&self) -> bool {
+        self.route().contains(admin::BASE)
+    }
+
     /// The pattern of the route, never what was typed.
     pub fn route(&self) -> &str {
         self.route.as_ref().map_or("unmatched", MatchedPath::as_str)
@@ -216,7 +236,11 @@ pub fn finish(mut response: Response, about: &About, edge: &Edge) -> Response {
     };
     let answer = match (refused.face, about.wants_page) {
         (Face::Done, _) => response,
-        (Face::Json, _) | (Face::Either, false) => carry_over(response, json(&refused.trouble, about, edge)),
+        // RFC 9457, for the layers' own troubles too.
+        (Face::Json | Face::Either | Face::Page, _) if about.is_admin_api() => {
+            carry_over(response, program(&refused.trouble, about, edge, problem))
+        }
+        (Face::Json, _) | (Face::Either, false) => carry_over(response, program(&refused.trouble, about, edge, oauth)),
         (Face::Page, _) | (Face::Either, true) => carry_over(response, page(&refused.trouble, about, edge)),
     };
     record(refused, answer, about, edge)
@@ -236,11 +260,24 @@ fn nothing_here(response: &Response, about: &About) -> Option<Refused> {
     Some(Refused::new(reason.into(), Face::Either))
 }
 
-fn json(trouble: &Trouble, about: &About, edge: &Edge) -> Response {
+/// RFC 6749 §5.2.
+fn oauth(reason: &Reason, _: StatusCode, _: &About) -> Response {
+    let wire = reason.wire();
+    axum::Json(serde_json::json!({ "error": wire.error, "error_description": wire.description })).into_response()
+}
+
+/// RFC 9457.
+fn problem(reason: &Reason, status: StatusCode, about: &About) -> Response {
+    let body = admin::problem::document(reason, status, &about.trace_id.to_string());
+    ([(CONTENT_TYPE, admin::problem::MEDIA_TYPE)], body.to_string()).into_response()
+}
+
+/// A refusal for a program, with its status and headers.
+fn program(trouble: &Trouble, about: &About, edge: &Edge, render: fn(&Reason, StatusCode, &About) -> Response) -> Response {
     let wire = trouble.reason.wire();
-    let body = serde_json::json!({ "error": wire.error, "error_description": wire.description });
-    let mut response = axum::Json(body).into_response();
-    *response.status_mut() = status(trouble, wire.status);
+    let status = status(trouble, wire.status);
+    let mut response = render(&trouble.reason, status, about);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     // RFC 6749 §5.2: the Basic challenge is for those who tried the Authorization header. Libraries in the field take a challenge for
     // the whole answer and hide `invalid_client` behind it from those who sent their secret in the body.

@@ -1,6 +1,7 @@
 //! The HTTP edge: listeners, layers, extractors, handlers. Everything here turns bytes into calls of `service` and back; no rule of
 //! a protocol is decided here.
 
+pub mod admin;
 pub mod browser;
 pub mod error;
 pub mod extract;

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode};
 
 use crate::app::App;
+use crate::http::admin;
 use crate::http::browser::{self, paths};
 use crate::http::health::{self, Readiness};
 use crate::http::layers::{self, Edge, cors};
@@ -53,7 +54,7 @@ fn public(app: &Arc<App>) -> Router {
         .route(&at(Endpoint::Userinfo), get(userinfo::get).post(userinfo::post))
         .route(&at(Endpoint::Revoke), post(revoke::post));
 
-    // For servers alone, and for people.
+    // For servers alone, and for people. The admin API brings its own table.
     let mut own = Router::new()
         .route(&at(Endpoint::Introspect), post(introspect::post))
         .route(&at(Endpoint::Authorize), get(browser::authorize::get).post(browser::authorize::post).head(not_for_head))
@@ -78,6 +79,7 @@ fn public(app: &Arc<App>) -> Router {
     let is_registered = async move |origin: String| asked.registry.is_origin(&origin).await.unwrap_or(false);
     cors::open(open.with_state(Arc::clone(app)))
         .merge(cors::registered(api.with_state(Arc::clone(app)), is_registered))
+        .merge(admin::router(app))
         .merge(own.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
 }
 

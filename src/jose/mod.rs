@@ -17,6 +17,7 @@ mod rfc_vectors;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use jwk::{PublicJwk, PublicKey};
@@ -27,7 +28,7 @@ pub use strict_json::{JsonError, object};
 pub use verify::{Typ, Verified};
 
 /// A signature algorithm that this server makes keys for (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Alg {
     #[default]
     RS256,

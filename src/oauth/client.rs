@@ -2,6 +2,7 @@
 
 mod validate;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::redirect_uri;
@@ -44,7 +45,7 @@ pub struct ClientSecret {
 }
 
 /// RFC 7591 §2 members, OpenID Connect Registration §2 members, and ours. The JSON of `chancery client add` and the admin API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientMetadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,7 +110,7 @@ pub struct ClientMetadata {
 }
 
 /// RFC 6749 grants that a client may register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
     AuthorizationCode,
@@ -118,7 +119,7 @@ pub enum GrantType {
 }
 
 /// How a client proves itself at the token endpoint (RFC 7591 §2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
     #[default]
@@ -128,7 +129,7 @@ pub enum AuthMethod {
 }
 
 /// OpenID Connect Registration §2.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApplicationType {
     #[default]
@@ -137,7 +138,7 @@ pub enum ApplicationType {
 }
 
 /// A bundle of stricter rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// FAPI 2.0 Security Profile.
@@ -145,7 +146,7 @@ pub enum Profile {
 }
 
 /// What happens to a refresh token when it is used (design 4.2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshRotation {
     /// Rotates, and survives lost answers and simultaneous tabs.
@@ -158,7 +159,7 @@ pub enum RefreshRotation {
 }
 
 /// Whose tokens a client may introspect (design 4.4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Introspection {
     /// Its own, and those of resources that name it.

@@ -2,6 +2,7 @@
 //! one named file with its section number. A test fails if this folder names the database driver, the web framework or the runtime.
 
 pub mod access_token;
+pub mod admin;
 pub mod authorize;
 pub mod bearer;
 pub mod client;

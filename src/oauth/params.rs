@@ -101,6 +101,11 @@ impl Params {
         self.get(name).ok_or_else(|| Reason::MissingParameter { name: name.to_owned() })
     }
 
+    /// The names of all that was sent, with a value or without.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// All values of a repeatable parameter, in their order.
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str()).collect()

@@ -248,6 +248,16 @@ pub enum Reason {
     MethodNotAllowed { method: String, allowed: String },
     /// The admin API was called without the right.
     AdminForbidden { needed: String },
+    /// No user, client, … has this id.
+    AdminNotFound { kind: String, id: String },
+    /// The body is not of the type that the operation reads.
+    WrongMediaType { expected: String, received: Option<String> },
+    /// A document is not acceptable: the member at fault, or the whole.
+    DocumentRefused { member: Option<String>, detail: String },
+    /// Something else has the name, or the state of things forbids the change.
+    AdminConflict { detail: String },
+    /// RFC 9110 §13.1: what the caller asked to be the case is not.
+    PreconditionFailed { expected: String, present: String },
 }
 
 /// Why somebody has to sign in (openid.md C).

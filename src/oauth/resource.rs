@@ -1,5 +1,6 @@
 //! Resources (APIs): RFC 8707 identifiers, the scopes that belong to each, and the audience rules of design 4.4.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -15,7 +16,7 @@ pub const ADMIN_READ: &str = "admin:read";
 pub const ADMIN_WRITE: &str = "admin:write";
 
 /// An API that access tokens are made for. The JSON of `chancery resource add` and the admin API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resource {
     /// Absolute URI without fragment (RFC 8707 §2): the `aud` of its tokens.
@@ -39,7 +40,7 @@ pub struct Resource {
 }
 
 /// A scope of one resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceScope {
     pub name: String,
@@ -49,7 +50,7 @@ pub struct ResourceScope {
 }
 
 /// What an access token looks like to those who carry it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenFormat {
     /// RFC 9068.

@@ -22,7 +22,8 @@ pub enum Actor {
 }
 
 impl Actor {
-    fn words(&self) -> String {
+    /// As the audit log writes it.
+    pub fn words(&self) -> String {
         match self {
             Self::User(id) => format!("user:{id}"),
             Self::Client(client_id) => format!("client:{client_id}"),

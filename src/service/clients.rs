@@ -7,17 +7,23 @@ use std::time::Duration;
 use crate::entropy;
 use crate::oauth::client::{Client, ClientSecret, Policy, validate};
 use crate::secret::Secret;
-use crate::service::document::Document;
+use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
+use crate::service::revision::Precondition;
+use crate::storage::StoreError;
 use crate::storage::clients as store;
 use crate::storage::owners::Guard;
 
-pub use document::{ClientDocument, show};
+pub use document::{
+    ClientDocument, ClientFile, ShownClient, ShownSecret, ToldClient, ToldSecret, show, show_secret, tell, tell_secret,
+};
 
 /// Characters of a client id: 142 bits, so that no two are alike.
 const CLIENT_ID: usize = 24;
 /// Characters of a client secret: 256 bits, so that a plain digest of it is enough (design 6).
 const CLIENT_SECRET: usize = 43;
+/// How often a change is decided anew after somebody else was faster.
+const ATTEMPTS: usize = 8;
 /// A secret that was rotated out stays valid no longer than this.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
 
@@ -37,18 +43,59 @@ pub async fn add(operator: &Operator<'_>, document: ClientDocument) -> Result<Wi
     add_as(operator, client_id, document).await
 }
 
-/// Keeps a client of this id as the document says: adds it, changes it, or leaves it as it is.
+/// Keeps a client of this id as the document says: adds it, changes it, or leaves it as it is. It stays off if somebody turned it off.
 ///
 /// # Errors
 /// When the metadata is not acceptable.
 pub async fn keep(operator: &Operator<'_>, client_id: &str, document: ClientDocument) -> Result<WithSecret, OperationError> {
-    let Some(before) = store::find(operator.db, client_id).await? else {
-        return add_as(operator, client_id.to_owned(), document).await;
+    let read = |_: Option<&Client>| Ok(document.clone());
+    kept(operator, client_id, &read, &Precondition::None).await.map(|(kept, _)| kept)
+}
+
+/// Replaces the client of this id by the document, or adds it. What the document leaves out gets its default, `enabled` included. Also
+/// answers whether it was added.
+///
+/// # Errors
+/// When the id or the metadata is not acceptable, or the precondition does not hold.
+pub async fn put(
+    operator: &Operator<'_>,
+    client_id: &str,
+    document: Document,
+    precondition: &Precondition,
+) -> Result<(WithSecret, bool), OperationError> {
+    check_id(client_id)?;
+    let read = |before: Option<&Client>| match before {
+        Some(before) => ClientDocument::replacing(before, document.clone()),
+        None => ClientDocument::naming(client_id, document.clone()),
     };
-    if before.metadata == validate(document.metadata.clone(), &policy(operator))? {
-        return Ok(WithSecret { client: before, secret: None });
+    kept(operator, client_id, &read, precondition).await
+}
+
+async fn kept(
+    operator: &Operator<'_>,
+    client_id: &str,
+    read: &(dyn Fn(Option<&Client>) -> Result<ClientDocument, DocumentError> + Sync),
+    precondition: &Precondition,
+) -> Result<(WithSecret, bool), OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = store::find(operator.db, client_id).await?;
+        if before.is_some() {
+            Guard::client(client_id).ask(operator.db).await?;
+        }
+        precondition.check(before.as_ref().map(show).as_ref())?;
+        let document = read(before.as_ref())?;
+        let Some(before) = before else {
+            match add_as(operator, client_id.to_owned(), document).await {
+                // Somebody else has added it meanwhile.
+                Err(OperationError::Store(StoreError::Conflict(_))) => continue,
+                added => return Ok((added?, true)),
+            }
+        };
+        if let Some(kept) = change(operator, before, document).await? {
+            return Ok((kept, false));
+        }
     }
-    change(operator, before, document).await
+    Err(contended(client_id))
 }
 
 async fn add_as(operator: &Operator<'_>, client_id: String, document: ClientDocument) -> Result<WithSecret, OperationError> {
@@ -63,7 +110,7 @@ async fn add_as(operator: &Operator<'_>, client_id: String, document: ClientDocu
         created_at: operator.now,
         updated_at: operator.now,
     };
-    let secret = (!client.is_public()).then(|| make_secret(operator));
+    let secret = (!client.is_public()).then(|| make_secret(operator, &[]));
     client.secrets.extend(secret.as_ref().map(|(_, stored)| stored.clone()));
     let event = operator.event("client.add", &client.client_id, None, Some(show(&client)));
     store::insert(operator.db, &client, &event).await?;
@@ -91,14 +138,33 @@ pub async fn list(operator: &Operator<'_>, limit: u32, after: Option<&str>) -> R
 /// # Errors
 /// When there is no such client, or the merged metadata is not acceptable.
 pub async fn update(operator: &Operator<'_>, client_id: &str, patch: Document) -> Result<WithSecret, OperationError> {
-    let before = find(operator, client_id).await?;
-    Guard::client(client_id).ask(operator.db).await?;
-    let read = document::patched(&before, patch)?;
-    change(operator, before, read).await
+    update_if(operator, client_id, patch, &Precondition::None).await
 }
 
-async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<WithSecret, OperationError> {
-    let client_id = before.client_id.as_str();
+/// [`update`], where the client has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn update_if(
+    operator: &Operator<'_>,
+    client_id: &str,
+    patch: Document,
+    precondition: &Precondition,
+) -> Result<WithSecret, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = find(operator, client_id).await?;
+        Guard::client(client_id).ask(operator.db).await?;
+        precondition.check(Some(&show(&before)))?;
+        let read = document::patched(&before, patch.clone())?;
+        if let Some(changed) = change(operator, before, read).await? {
+            return Ok(changed);
+        }
+    }
+    Err(contended(client_id))
+}
+
+/// The client as the document says; `None` if somebody else has changed it since it was read.
+async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<Option<WithSecret>, OperationError> {
     let metadata = validate(read.metadata, &policy(operator))?;
     // A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told,
     // asks again.
@@ -106,25 +172,30 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
         || metadata.token_endpoint_auth_method != before.metadata.token_endpoint_auth_method
         || metadata.client_name != before.metadata.client_name
         || metadata.claims != before.metadata.claims;
-    let after = Client {
+    let mut after = Client {
         metadata,
         enabled: read.enabled.unwrap_or(before.enabled),
         metadata_version: before.metadata_version + i64::from(moved),
-        updated_at: operator.now,
+        // Later than before even if clocks are not: it is what the next change is compared with.
+        updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))),
         ..before.clone()
     };
-    let event = operator.event("client.update", client_id, Some(show(&before)), Some(show(&after)));
-    if !store::update(operator.db, &after, before.metadata_version, &event).await? {
-        return Err(OperationError::Conflict(format!("the client {client_id:?} was changed by somebody else just now; try again")));
+    let authenticates = after.is_public() || after.secrets.iter().any(|secret| secret.is_live(operator.now));
+    let secret = (!authenticates).then(|| make_secret(operator, &before.secrets));
+    let turned = after.enabled != before.enabled;
+    if after.metadata == before.metadata && !turned && secret.is_none() {
+        return Ok(Some(WithSecret { client: before, secret: None }));
     }
-    if after.enabled != before.enabled {
-        set_enabled(operator, client_id, after.enabled).await?;
-    }
-    let has_secret = after.secrets.iter().any(|secret| secret.is_live(operator.now));
-    if after.is_public() || has_secret {
-        return Ok(WithSecret { client: after, secret: None });
-    }
-    rotate_secret(operator, client_id, Duration::ZERO).await
+    after.secrets.splice(0..0, secret.as_ref().map(|(_, stored)| stored.clone()));
+    let action = match after.enabled {
+        true if turned && after.metadata == before.metadata => "client.enable",
+        false if turned && after.metadata == before.metadata => "client.disable",
+        _ => "client.update",
+    };
+    let event = operator.event(action, &before.client_id, Some(show(&before)), Some(show(&after)));
+    let stored = secret.as_ref().map(|(_, stored)| stored);
+    let changed = store::update(operator.db, &after, before.updated_at, stored, &event).await?;
+    Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
 }
 
 /// Refuses everything that the client asks for, and ends what it was issued.
@@ -159,12 +230,76 @@ async fn set_enabled(operator: &Operator<'_>, client_id: &str, enabled: bool) ->
 /// # Errors
 /// When there is no such client.
 pub async fn remove(operator: &Operator<'_>, client_id: &str) -> Result<Client, OperationError> {
-    let before = find(operator, client_id).await?;
-    let event = operator.event("client.remove", client_id, Some(show(&before)), None);
-    if !store::remove(operator.db, client_id, operator.now, &event).await? {
-        return Err(not_found(client_id));
+    remove_if(operator, client_id, &Precondition::None).await
+}
+
+/// [`remove`], where the client has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn remove_if(operator: &Operator<'_>, client_id: &str, precondition: &Precondition) -> Result<Client, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = find(operator, client_id).await?;
+        precondition.check(Some(&show(&before)))?;
+        let event = operator.event("client.remove", client_id, Some(show(&before)), None);
+        let removed = match precondition {
+            Precondition::None => store::remove(operator.db, client_id, operator.now, &event).await?,
+            _ => store::remove_seen(operator.db, client_id, before.updated_at, operator.now, &event).await?,
+        };
+        if removed {
+            return Ok(before);
+        }
     }
-    Ok(before)
+    Err(contended(client_id))
+}
+
+/// Adds a second secret beside the one that lives.
+///
+/// # Errors
+/// When there is no such client, it does not authenticate, or it has two live secrets.
+pub async fn add_secret(operator: &Operator<'_>, client_id: &str) -> Result<(ClientSecret, Secret<String>), OperationError> {
+    let before = authenticating(operator, client_id).await?;
+    let (secret, stored) = make_secret(operator, &before.secrets);
+    let event = operator.event("client.add_secret", client_id, None, Some(show_secret(&stored)));
+    if store::add_secret(operator.db, client_id, &stored, operator.now, &event).await? {
+        return Ok((stored, secret));
+    }
+    Err(match find(operator, &before.client_id).await {
+        Ok(_) => OperationError::Conflict(format!("the client {client_id:?} has two live secrets; end one of them first")),
+        Err(error) => error,
+    })
+}
+
+/// Ends one secret at once.
+///
+/// # Errors
+/// When there is no such live secret, or it is the only one.
+pub async fn end_secret(operator: &Operator<'_>, client_id: &str, secret_id: &str) -> Result<(), OperationError> {
+    let before = find(operator, client_id).await?;
+    let none = || OperationError::NotFound { kind: "live secret", id: secret_id.to_owned() };
+    let lives = |secret: &&ClientSecret| secret.id.to_string() == secret_id && secret.is_live(operator.now);
+    let secret = before.secrets.iter().find(lives).ok_or_else(none)?;
+    let event = operator.event("client.end_secret", client_id, Some(show_secret(secret)), None);
+    if store::end_secret(operator.db, client_id, secret.id, operator.now, &event).await? {
+        return Ok(());
+    }
+    Err(match find(operator, client_id).await?.secrets.iter().find(lives) {
+        Some(_) => OperationError::Conflict(format!(
+            "it is the only live secret of the client {client_id:?}; add another one first, or disable the client"
+        )),
+        None => none(),
+    })
+}
+
+/// Ends all secrets but the newest: the rotation is over.
+///
+/// # Errors
+/// When there is no such client.
+pub async fn end_older_secrets(operator: &Operator<'_>, client_id: &str) -> Result<(), OperationError> {
+    find(operator, client_id).await?;
+    let event = operator.event("client.end_older_secrets", client_id, None, None);
+    store::end_older_secrets(operator.db, client_id, operator.now, &event).await?;
+    Ok(())
 }
 
 /// Makes another secret. The newest of those that live stays valid for `grace`, so that rotation needs no outage; older ones end now:
@@ -173,13 +308,8 @@ pub async fn remove(operator: &Operator<'_>, client_id: &str) -> Result<Client, 
 /// # Errors
 /// When there is no such client, or it does not authenticate.
 pub async fn rotate_secret(operator: &Operator<'_>, client_id: &str, grace: Duration) -> Result<WithSecret, OperationError> {
-    let before = find(operator, client_id).await?;
-    if before.is_public() {
-        return Err(OperationError::Conflict(format!(
-            "the client {client_id:?} has token_endpoint_auth_method none, and no secret"
-        )));
-    }
-    let (secret, stored) = make_secret(operator);
+    let before = authenticating(operator, client_id).await?;
+    let (secret, stored) = make_secret(operator, &before.secrets);
     let until = operator.now.plus(grace.min(LONGEST_GRACE));
     let event = operator.event("client.rotate_secret", client_id, None, None);
     if !store::rotate_secret(operator.db, client_id, &stored, until, operator.now, &event).await? {
@@ -188,10 +318,37 @@ pub async fn rotate_secret(operator: &Operator<'_>, client_id: &str, grace: Dura
     Ok(WithSecret { client: find(operator, client_id).await?, secret: Some(secret) })
 }
 
-fn make_secret(operator: &Operator<'_>) -> (Secret<String>, ClientSecret) {
+/// The client, which has to be one that authenticates.
+async fn authenticating(operator: &Operator<'_>, client_id: &str) -> Result<Client, OperationError> {
+    let client = find(operator, client_id).await?;
+    if client.is_public() {
+        return Err(OperationError::Conflict(format!(
+            "the client {client_id:?} has token_endpoint_auth_method none, and no secret"
+        )));
+    }
+    Ok(client)
+}
+
+/// An id that an operator chose: of characters that need no encoding anywhere.
+fn check_id(client_id: &str) -> Result<(), DocumentError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if (1..=255).contains(&client_id.len()) && client_id.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(DocumentError::member("client_id", "must have 1 to 255 characters of A-Z a-z 0-9 - . _ ~"))
+}
+
+fn contended(client_id: &str) -> OperationError {
+    OperationError::Conflict(format!("the client {client_id:?} is being changed by others all the time; try again"))
+}
+
+/// A secret that is newer than those of the client, even if clocks stand still: the newest is what a rotation keeps.
+fn make_secret(operator: &Operator<'_>, others: &[ClientSecret]) -> (Secret<String>, ClientSecret) {
     let secret = Secret::new(entropy::alphanumeric(operator.entropy, CLIENT_SECRET));
     let id = entropy::row_id(operator.entropy, operator.now);
-    let stored = ClientSecret { id, digest: secret.digest(), created_at: operator.now, expires_at: None };
+    let after = others.iter().map(|other| other.created_at.plus(Duration::from_micros(1))).max();
+    let created_at = after.map_or(operator.now, |after| after.max(operator.now));
+    let stored = ClientSecret { id, digest: secret.digest(), created_at, expires_at: None };
     (secret, stored)
 }
 

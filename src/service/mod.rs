@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod address;
+pub mod admin;
 pub mod audit;
 pub mod authorize;
 pub mod bearer;
@@ -24,6 +25,7 @@ pub mod passwords;
 pub mod quota;
 pub mod registry;
 pub mod resources;
+pub mod revision;
 pub mod revoke;
 pub mod scans;
 pub mod throttle;

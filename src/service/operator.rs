@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::entropy::{self, Entropy};
 use crate::oauth::client::MetadataError;
+use crate::oauth::refusal::Reason;
 use crate::service::document::DocumentError;
 use crate::service::passwords::{PasswordError, Passwords, PolicyError};
 use crate::storage::audit::AuditEvent;
@@ -40,6 +41,9 @@ pub enum OperationError {
     /// A password breaks the policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// It is not in the state that the caller asked for.
+    #[error("it is not as it was: expected {expected}, there is {present}")]
+    Precondition { expected: String, present: String },
     /// Something else has this name already, or was changed meanwhile.
     #[error("{0}")]
     Conflict(String),
@@ -66,6 +70,23 @@ impl From<StoreError> for OperationError {
 impl From<MetadataError> for OperationError {
     fn from(error: MetadataError) -> Self {
         Self::Invalid(error.into())
+    }
+}
+
+impl From<OperationError> for Reason {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::NotFound { kind, id } => Self::AdminNotFound { kind: kind.to_owned(), id },
+            OperationError::Invalid(error) => Self::DocumentRefused { member: error.member, detail: error.message },
+            OperationError::Policy(error) => {
+                Self::DocumentRefused { member: Some("password".to_owned()), detail: error.to_string() }
+            }
+            OperationError::Precondition { expected, present } => Self::PreconditionFailed { expected, present },
+            OperationError::Conflict(detail) | OperationError::Owned(detail) => Self::AdminConflict { detail },
+            OperationError::Password(PasswordError::Overloaded { retry_after }) => Self::Overloaded { retry_after },
+            OperationError::Password(error @ PasswordError::Failed(_)) => Self::Internal { detail: error.to_string() },
+            OperationError::Store(error) => error.into(),
+        }
     }
 }
 

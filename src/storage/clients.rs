@@ -28,10 +28,16 @@ statements! {
                  LEFT JOIN client_secrets s ON s.client_id = c.client_id ORDER BY c.client_id, s.created_at DESC, s.id DESC"));
     INSERT = Both("INSERT INTO clients (client_id, metadata, metadata_version, enabled, tokens_not_before, created_at, updated_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7)");
-    UPDATE = Both("UPDATE clients SET metadata = $2, metadata_version = $3, updated_at = $4 WHERE client_id = $1 AND metadata_version = $5");
-    SET_ENABLED = Both("UPDATE clients SET enabled = $2, updated_at = $3 WHERE client_id = $1");
-    END_TOKENS = Both("UPDATE clients SET tokens_not_before = $2, updated_at = $2 WHERE client_id = $1");
-    TOUCH = Both("UPDATE clients SET updated_at = $2 WHERE client_id = $1");
+    // updated_at moves with every change, even twice in one microsecond: who knows it knows the state.
+    UPDATE = Both("UPDATE clients SET metadata = $2, metadata_version = $3, enabled = $4, updated_at = $5
+                   WHERE client_id = $1 AND updated_at = $6");
+    SET_ENABLED = Both("UPDATE clients SET enabled = $2, updated_at = CASE WHEN $3 > updated_at THEN $3 ELSE updated_at + 1 END
+                        WHERE client_id = $1");
+    SHUT = Both("UPDATE clients SET enabled = $2, updated_at = CASE WHEN $3 > updated_at THEN $3 ELSE updated_at + 1 END
+                 WHERE client_id = $1 AND (CAST($4 AS BIGINT) IS NULL OR updated_at = $4)");
+    END_TOKENS = Both("UPDATE clients SET tokens_not_before = $2, updated_at = CASE WHEN $2 > updated_at THEN $2 ELSE updated_at + 1 END
+                       WHERE client_id = $1");
+    TOUCH = Both("UPDATE clients SET updated_at = CASE WHEN $2 > updated_at THEN $2 ELSE updated_at + 1 END WHERE client_id = $1");
     DELETE = Both("DELETE FROM clients WHERE client_id = $1");
     FORGET_CONSENTS = Both("DELETE FROM consents WHERE client_id = $1");
     // Ordered by id, so that two units of work never hold each other's next row.
@@ -95,13 +101,26 @@ pub async fn list(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<Client
     group(&db.all(LIST, args![after.unwrap_or_default(), limit]).await?)
 }
 
-/// Writes `client.metadata` and `client.metadata_version` if the version is still `expected`; `false` if it is not, or the client is
-/// gone.
-pub async fn update(db: &Db, client: &Client, expected: i64, event: &AuditEvent) -> Result<bool, StoreError> {
+/// Writes a client's metadata, version and switch, and a secret that the change needs, if nobody changed it since `expected`, its
+/// `updated_at` as read; `false` if somebody did, or it is gone. `client.updated_at` has to be later than `expected`.
+pub async fn update(
+    db: &Db,
+    client: &Client,
+    expected: Timestamp,
+    secret: Option<&ClientSecret>,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
     let metadata = to_json(&client.metadata)?;
-    let values = args![&client.client_id, metadata, client.metadata_version, client.updated_at, expected];
+    let values = args![&client.client_id, metadata, client.metadata_version, client.enabled, client.updated_at, expected];
+    let (client_id, secret) = (client.client_id.clone(), secret.cloned());
     guarded(db, "client.update", Guard::client(&client.client_id), Some(event), move |tx| {
-        Box::pin(async move { tx.execute(UPDATE, values).await })
+        Box::pin(async move {
+            let changed = tx.execute(UPDATE, values).await?;
+            if let Some(secret) = secret.filter(|_| changed > 0) {
+                insert_secret(tx, &client_id, &secret).await?;
+            }
+            Ok(changed)
+        })
     })
     .await
 }
@@ -140,11 +159,31 @@ pub async fn remove_by(
     now: Timestamp,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let guard = Guard::client(client_id).by(file);
-    let values = args![client_id, false, now];
-    let suspended = guarded(db, "client.suspend", guard.clone(), None, move |tx| {
-        Box::pin(async move { tx.execute(SET_ENABLED, values).await })
-    });
+    take_away(db, Guard::client(client_id).by(file), client_id, None, now, event).await
+}
+
+/// As [`remove`]; `false` also if somebody changed it since `expected`, its `updated_at` as read.
+pub async fn remove_seen(
+    db: &Db,
+    client_id: &str,
+    expected: Timestamp,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    take_away(db, Guard::client(client_id), client_id, Some(expected), now, event).await
+}
+
+async fn take_away(
+    db: &Db,
+    guard: Guard,
+    client_id: &str,
+    expected: Option<Timestamp>,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let values = args![client_id, false, now, expected];
+    let suspended =
+        guarded(db, "client.suspend", guard.clone(), None, move |tx| Box::pin(async move { tx.execute(SHUT, values).await }));
     if !suspended.await? {
         return Ok(false);
     }
@@ -203,6 +242,36 @@ pub async fn expire_secret(
     let values = args![client_id, secret_id, at];
     guarded(db, "client.expire_secret", Guard::secrets(client_id), Some(event), move |tx| {
         Box::pin(async move { tx.execute(EXPIRE_SECRET, values).await })
+    })
+    .await
+}
+
+/// Ends one secret now, unless it is the only one that lives; `false` if it is, or if there is no such live secret.
+pub async fn end_secret(db: &Db, client_id: &str, secret_id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let guard = Guard::secrets(client_id);
+    let client_id = client_id.to_owned();
+    guarded(db, "client.end_secret", guard, Some(event), move |tx| {
+        Box::pin(async move {
+            // The client's row is the lock: of two that end one secret each, one is refused.
+            tx.execute(TOUCH, args![&client_id, now]).await?;
+            let live: i64 = tx.optional(LIVE_SECRETS, args![&client_id, now]).await?.map_or(Ok(0), |row| row.get("live"))?;
+            if live < 2 {
+                return Ok(0);
+            }
+            tx.execute(EXPIRE_SECRET, args![&client_id, secret_id, now]).await
+        })
+    })
+    .await
+}
+
+/// Ends all secrets but the newest now; `false` if there is no other.
+pub async fn end_older_secrets(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![client_id, now];
+    guarded(db, "client.end_older_secrets", Guard::secrets(client_id), Some(event), move |tx| {
+        Box::pin(async move {
+            tx.execute(TOUCH, values.clone()).await?;
+            tx.execute(EXPIRE_ALL_BUT_NEWEST, values).await
+        })
     })
     .await
 }

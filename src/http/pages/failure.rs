@@ -53,6 +53,12 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::CsrfMismatch | Reason::CrossSiteForm { .. } => plain(|t| t.foreign_form),
         Reason::SignInThrottled { .. } | Reason::Overloaded { .. } | Reason::TooManyOpenRequests { .. } => plain(|t| t.busy),
         Reason::AdminForbidden { .. } => plain(|t| t.forbidden),
+        // No page leads to the admin API.
+        Reason::AdminNotFound { .. }
+        | Reason::WrongMediaType { .. }
+        | Reason::DocumentRefused { .. }
+        | Reason::AdminConflict { .. }
+        | Reason::PreconditionFailed { .. } => plain(|t| t.app_request),
 
         Reason::PostLogoutRedirectUriMismatch { received, .. } => with(|t| t.logout_redirect, "post_logout_redirect_uri", received),
         Reason::PostLogoutRedirectUriWithoutHint => at(|t| t.logout_redirect, "post_logout_redirect_uri"),

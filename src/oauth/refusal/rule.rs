@@ -274,6 +274,15 @@ impl Reason {
             Self::Internal { .. } => rule("internal", "the server works", "RFC 6749 section 4.1.2.1, server_error"),
             Self::NotFound { .. } => rule("not-found", "the address exists", "RFC 9110 section 15.5.5"),
             Self::MethodNotAllowed { .. } => rule("method-not-allowed", "the method fits the endpoint", "RFC 9110 section 15.5.6"),
+            Self::AdminNotFound { .. } => rule("admin-not-found", "what is named exists", "RFC 9110 section 15.5.5"),
+            Self::WrongMediaType { .. } => rule("wrong-media-type", "documents are JSON", "RFC 9110 section 15.5.16"),
+            Self::DocumentRefused { .. } => {
+                rule("document-refused", "documents are checked as a whole", "Chancery security requirements R-31 and R-72")
+            }
+            Self::AdminConflict { .. } => rule("admin-conflict", "the change fits what is there", "RFC 9110 section 15.5.10"),
+            Self::PreconditionFailed { .. } => {
+                rule("precondition-failed", "it is still as the caller saw it", "RFC 9110 section 13.1")
+            }
             Self::AdminForbidden { .. } => {
                 rule("admin-forbidden", "administration needs the right", "Chancery security requirement R-70")
             }

@@ -618,6 +618,36 @@ impl Reason {
             Self::MethodNotAllowed { method, allowed } => {
                 Story::new("The endpoint does not know this HTTP method.", format!("Use {allowed}.")).expected(allowed.clone()).received(method.clone())
             }
+            Self::AdminNotFound { kind, id } => Story::new(
+                format!("A caller of the admin API named a {kind} that does not exist."),
+                "List what there is. Typical causes: it was removed meanwhile, another environment's id, or an id that is not percent-encoded in the path.",
+            )
+            .expected(format!("the id of a {kind}"))
+            .received(id.clone()),
+            Self::WrongMediaType { expected, received } => Story::new(
+                "The body is not of the type that this operation of the admin API reads.",
+                format!("Send the header Content-Type: {expected}."),
+            )
+            .expected(expected.clone())
+            .received(received.clone().unwrap_or_else(|| "no Content-Type".to_owned())),
+            Self::DocumentRefused { member, detail } => Story::new(
+                match member {
+                    Some(member) => format!("A document sent to the admin API was refused because of {member}: {detail}."),
+                    None => format!("A document sent to the admin API was refused: {detail}."),
+                },
+                "Correct the document. /admin/api/openapi.json says what each may hold; nothing was changed.",
+            )
+            .difference(detail.clone()),
+            Self::AdminConflict { detail } => Story::new(
+                format!("A change through the admin API does not fit what is there: {detail}."),
+                "Read what there is and decide anew; nothing was changed.",
+            ),
+            Self::PreconditionFailed { expected, present } => Story::new(
+                "The caller of the admin API wanted to change what it had seen, and it has changed since.",
+                "Read it once more and repeat the change on what is there now; nothing was changed.",
+            )
+            .expected(expected.clone())
+            .received(present.clone()),
             Self::AdminForbidden { needed } => Story::new(
                 format!("The caller of the admin API lacks {needed}."),
                 format!("Give the client the scope {needed} with `chancery client update`, and let it ask for it."),

@@ -108,6 +108,11 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::NotFound { path: s() },
         Reason::MethodNotAllowed { method: s(), allowed: s() },
         Reason::AdminForbidden { needed: s() },
+        Reason::AdminNotFound { kind: "client".to_owned(), id: s() },
+        Reason::WrongMediaType { expected: "application/json".to_owned(), received: Some(s()) },
+        Reason::DocumentRefused { member: Some(s()), detail: s() },
+        Reason::AdminConflict { detail: s() },
+        Reason::PreconditionFailed { expected: s(), present: s() },
     ]
 }
 

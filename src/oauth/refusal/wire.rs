@@ -317,6 +317,20 @@ impl Reason {
             Self::MethodNotAllowed { allowed, .. } => {
                 Wire { status: 405, ..bad("invalid_request", format!("This address answers to {} alone.", shown(allowed))) }
             }
+            Self::AdminNotFound { kind, id } => not_found(&format!("There is no {} {}.", shown(kind), shown(id))),
+            Self::WrongMediaType { expected, received } => {
+                let received = received.as_deref().map_or_else(|| "none".to_owned(), shown);
+                Wire { status: 415, ..bad("invalid_request", format!("The Content-Type must be {expected}. Received: {received}")) }
+            }
+            Self::DocumentRefused { member: Some(member), detail } => {
+                Wire { status: 422, ..bad("invalid_request", format!("{}: {}", shown(member), sanitise(detail, 500))) }
+            }
+            Self::DocumentRefused { member: None, detail } => bad("invalid_request", format!("The document is {}.", sanitise(detail, 500))),
+            Self::AdminConflict { detail } => Wire { status: 409, ..bad("invalid_request", sanitise(detail, 500)) },
+            Self::PreconditionFailed { expected, present } => Wire {
+                status: 412,
+                ..bad("invalid_request", format!("It is not as it was. Expected: {}. There is: {}.", shown(expected), shown(present)))
+            },
             Self::AdminForbidden { needed } => insufficient_scope(format!("This needs the scope {}.", shown(needed)), Some(needed.clone())),
         }
     }

@@ -1,8 +1,13 @@
 //! A client's JSON: RFC 7591 metadata and our own members; beside them what the server sets.
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::oauth::client::{Client, ClientMetadata};
+use super::WithSecret;
+use crate::clock::Timestamp;
+use crate::oauth::client::{Client, ClientMetadata, ClientSecret};
+use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
 
 /// What the server says about a client and nobody else.
@@ -29,6 +34,26 @@ impl ClientDocument {
         Self::read(document)
     }
 
+    /// The document for a client of this id that is not there yet; it may name the id.
+    pub(super) fn naming(client_id: &str, mut document: Document) -> Result<Self, DocumentError> {
+        document.repeat("client_id", &Value::String(client_id.to_owned()))?;
+        for name in SET_BY_SERVER {
+            document.refuse(name, "is set by the server")?;
+        }
+        Self::read(document)
+    }
+
+    /// The document that replaces a client's: what the server sets may be sent back as it was shown. Without `enabled` it is on, as
+    /// everything else that is left out has its default.
+    pub(super) fn replacing(client: &Client, mut document: Document) -> Result<Self, DocumentError> {
+        let Value::Object(members) = show(client) else { return Err(DocumentError::whole("not an object")) };
+        for name in SET_BY_SERVER {
+            document.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
+        }
+        let read = Self::read(document)?;
+        Ok(Self { enabled: Some(read.enabled.unwrap_or(true)), ..read })
+    }
+
     fn read(mut document: Document) -> Result<Self, DocumentError> {
         let enabled = document.take("enabled")?;
         let known = members();
@@ -37,32 +62,115 @@ impl ClientDocument {
     }
 }
 
+/// A client's file: what may be sent.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape of a document, which is read member by member")]
+pub struct ClientFile {
+    /// `false` refuses everything that the client asks for.
+    enabled: Option<bool>,
+    #[serde(flatten)]
+    metadata: ClientMetadata,
+}
+
 /// A client as operators see it: its secrets by their times alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "Client")]
+pub struct ShownClient {
+    client_id: String,
+    /// Seconds since 1970 (RFC 7591 section 3.2.1).
+    client_id_issued_at: i64,
+    /// `false` refuses everything that the client asks for.
+    enabled: bool,
+    #[serde(flatten)]
+    metadata: ClientMetadata,
+    secrets: Vec<ShownSecret>,
+    /// Tokens of the client_credentials grant that were issued before are inactive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_not_before: Option<String>,
+    updated_at: String,
+}
+
+/// One of a client's secrets, by its times alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ShownSecret {
+    id: String,
+    created_at: String,
+    /// `null`: until it is ended.
+    #[schemars(required)]
+    expires_at: Option<String>,
+}
+
+/// A client with the secret that is told this once, where one was made.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ToldClient {
+    #[serde(flatten)]
+    client: ShownClient,
+    /// Told this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    /// 0: it does not expire (RFC 7591 section 3.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<u64>,
+}
+
+/// A new secret, told this once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ToldSecret {
+    client_id: String,
+    #[serde(flatten)]
+    secret: ShownSecret,
+    /// Told this once.
+    client_secret: String,
+}
+
+/// A client as JSON, as operators see it.
 pub fn show(client: &Client) -> Value {
-    let mut members = Map::new();
-    members.insert("client_id".to_owned(), json!(client.client_id));
-    members.insert("client_id_issued_at".to_owned(), json!(client.created_at.seconds()));
-    members.insert("enabled".to_owned(), json!(client.enabled));
-    if let Ok(Value::Object(metadata)) = serde_json::to_value(&client.metadata) {
-        members.extend(metadata);
+    json(&shown(client))
+}
+
+/// A secret by its times alone.
+pub fn show_secret(secret: &ClientSecret) -> Value {
+    json(&shown_secret(secret))
+}
+
+/// The client, and its secret if one was made: it is told now and never again.
+pub fn tell(told: &WithSecret) -> Value {
+    let client_secret = told.secret.as_ref().map(|secret| secret.expose().clone());
+    json(&ToldClient { client: shown(&told.client), client_secret_expires_at: client_secret.as_ref().map(|_| 0), client_secret })
+}
+
+/// A secret that was made beside another.
+pub fn tell_secret(client_id: &str, stored: &ClientSecret, secret: &Secret<String>) -> Value {
+    json(&ToldSecret { client_id: client_id.to_owned(), secret: shown_secret(stored), client_secret: secret.expose().clone() })
+}
+
+fn shown(client: &Client) -> ShownClient {
+    ShownClient {
+        client_id: client.client_id.clone(),
+        client_id_issued_at: client.created_at.seconds(),
+        enabled: client.enabled,
+        metadata: client.metadata.clone(),
+        secrets: client.secrets.iter().map(shown_secret).collect(),
+        tokens_not_before: client.tokens_not_before.map(Timestamp::rfc3339),
+        updated_at: client.updated_at.rfc3339(),
     }
-    let secrets: Vec<Value> = client
-        .secrets
-        .iter()
-        .map(|secret| {
-            json!({
-                "id": secret.id.to_string(),
-                "created_at": secret.created_at.rfc3339(),
-                "expires_at": secret.expires_at.map(|at| at.rfc3339()),
-            })
-        })
-        .collect();
-    members.insert("secrets".to_owned(), Value::Array(secrets));
-    if let Some(at) = client.tokens_not_before {
-        members.insert("tokens_not_before".to_owned(), json!(at.rfc3339()));
+}
+
+fn shown_secret(secret: &ClientSecret) -> ShownSecret {
+    ShownSecret {
+        id: secret.id.to_string(),
+        created_at: secret.created_at.rfc3339(),
+        expires_at: secret.expires_at.map(Timestamp::rfc3339),
     }
-    members.insert("updated_at".to_owned(), json!(client.updated_at.rfc3339()));
-    Value::Object(members)
+}
+
+fn json(shown: &impl Serialize) -> Value {
+    serde_json::to_value(shown).unwrap_or(Value::Null)
 }
 
 /// What a client's file says after a merge patch.

@@ -44,6 +44,17 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         Reason::WrongIssuer { expected, received } => Reason::WrongIssuer { expected, received: cut(received) },
         Reason::MethodNotAllowed { method, allowed } => Reason::MethodNotAllowed { method: cut(method), allowed },
 
+        Reason::AdminNotFound { kind, id } => Reason::AdminNotFound { kind, id: cut(id) },
+        Reason::WrongMediaType { expected, received } => Reason::WrongMediaType { expected, received: received.map(cut) },
+        Reason::DocumentRefused { member, detail } => {
+            // The detail may repeat what was sent.
+            let secret = member.as_deref().is_some_and(params::is_secret);
+            let detail = if secret { "(not kept)".to_owned() } else { cut(detail) };
+            Reason::DocumentRefused { member: member.map(cut), detail }
+        }
+        Reason::AdminConflict { detail } => Reason::AdminConflict { detail: cut(detail) },
+        Reason::PreconditionFailed { expected, present } => Reason::PreconditionFailed { expected: cut(expected), present },
+
         // Lists of registered values that may be long.
         Reason::RedirectUriMissing { client_id, registered } => {
             Reason::RedirectUriMissing { client_id, registered: shorten(registered) }

@@ -1,7 +1,7 @@
 //! What the server does, from outside: a file for each part of the specifications, each test on both databases, each with its attacks.
 //!
-//! Which test attacks which row of the security requirements (R-58 to R-74 belong to endpoints that are not here yet: outbound fetches,
-//! registration, device and exchange grants, DPoP, the admin API).
+//! Which test attacks which row of the security requirements (R-58 to R-69 belong to endpoints that are not here yet: outbound fetches,
+//! registration, device and exchange grants, DPoP).
 //!
 //! | row | attacked by |
 //! |---|---|
@@ -59,6 +59,11 @@
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
+//! | R-70 | `admin::every_operation_needs_its_right`, `golden::the_admin_operations_are_these`, `admin::what_has_no_row_is_refused` |
+//! | R-71 | `admin::only_a_token_made_for_the_admin_api_counts`, `admin::a_token_counts_while_everything_behind_it_stands` |
+//! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs` |
+//! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved` |
+//! | R-74 | `admin::every_change_is_in_the_audit_log` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite` |
@@ -81,6 +86,7 @@
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 
 mod account;
+mod admin;
 mod attacks_pages;
 mod attacks_server;
 mod attacks_tokens;

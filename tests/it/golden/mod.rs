@@ -89,3 +89,13 @@ fn the_other_languages_are_pinned() {
         assert!(line.starts_with('#') || line.contains("=="), "{line}");
     }
 }
+
+/// security.md R-70: every operation of the admin API with the right that it needs. A new one shows up here, and wants a row in
+/// `flows/admin/rows.rs`.
+#[test]
+fn the_admin_operations_are_these() {
+    let lines: Vec<String> = chancery::http::admin::table::operations()
+        .map(|operation| format!("{} {} {} {}", operation.right.scope(), operation.verb.as_str(), operation.path, operation.id))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}

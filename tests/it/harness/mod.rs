@@ -3,6 +3,7 @@
 //!
 //! The issuer is an https URL as in production; the browser and the clients reach it over plain sockets, as a TLS proxy would.
 
+pub mod admin;
 pub mod browser;
 pub mod cast;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod site;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use admin::Admin;
 pub use browser::{Browser, Page};
 pub use cast::{dump, half_hash};
 pub use client::{Answer, Client, basic_header, jwt};

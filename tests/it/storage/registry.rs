@@ -49,11 +49,12 @@ on_both! {
     async fn of_two_updates_from_the_same_version_one_is_refused(kind) {
         let world = World::new(kind).await;
         let mut changed = world.client.clone();
-        changed.metadata_version = 2;
+        let seen = changed.updated_at;
+        changed.updated_at = at(1);
         changed.metadata.client_name = Some("One".to_owned());
-        assert!(clients::update(&world.store.db, &changed, 1, &event("client.update")).await.unwrap());
+        assert!(clients::update(&world.store.db, &changed, seen, None, &event("client.update")).await.unwrap());
         changed.metadata.client_name = Some("Two".to_owned());
-        assert!(!clients::update(&world.store.db, &changed, 1, &event("client.update")).await.unwrap());
+        assert!(!clients::update(&world.store.db, &changed, seen, None, &event("client.update")).await.unwrap());
         let found = clients::find(&world.store.db, "app").await.unwrap().unwrap();
         assert_eq!(found.metadata.client_name.as_deref(), Some("One"));
     }

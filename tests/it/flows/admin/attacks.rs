@@ -1,0 +1,254 @@
+//! Who should not get in, and what should not be taken in.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::rows::client_file;
+use crate::harness::{Server, on_both};
+
+on_both![
+    only_a_token_made_for_the_admin_api_counts,
+    a_token_counts_while_everything_behind_it_stands,
+    unknown_and_reserved_members_are_refused_by_name,
+    the_form_of_a_request_is_read_strictly,
+    cursors_cannot_be_made_up_or_moved,
+    every_change_is_in_the_audit_log,
+];
+
+/// R-71: the audience is the admin API and nothing else, and the token comes in the header.
+async fn only_a_token_made_for_the_admin_api_counts(server: Server) {
+    let machine = server.admin_client("admin:write").await;
+    let token = server.admin_token(&machine).await;
+    let admin = server.stranger().with_token(&token);
+    admin.get("/clients").await.ok();
+    let (_, alice, app) = server.actors().await;
+    let tokens = alice.tokens(&app, "openid").await;
+    for (rule, token) in [
+        ("token-wrong-audience", tokens.str("access_token")),
+        ("token-malformed", tokens.str("id_token")),
+        ("token-malformed", "abc".to_owned()),
+        ("token-malformed", "a.b.c".to_owned()),
+    ] {
+        let answer = admin.with_token(&token).get("/clients").await;
+        assert_eq!(answer.status, 401, "{rule} {}", answer.text);
+        assert!(answer.json()["type"].as_str().unwrap().starts_with("urn:chancery:problem:token-"), "{}", answer.text);
+    }
+    // A refresh token, a secret, a cookie, a form field and a query parameter are no ways in.
+    let stranger = server.stranger();
+    stranger
+        .call_with("GET", "/clients", None, &[("cookie", &format!("access_token={token}; __Host-session={token}"))])
+        .await
+        .problem(401, "token-missing");
+    stranger.get(&format!("/clients?access_token={token}")).await.problem(400, "credentials-in-query");
+    stranger
+        .raw("POST", "/clients", Some(("application/x-www-form-urlencoded", format!("access_token={token}"))), &[])
+        .await
+        .problem(401, "token-missing");
+    stranger
+        .call_with(
+            "GET",
+            "/clients",
+            None,
+            &[("authorization", &crate::harness::basic_header(&machine.client_id, machine.secret.as_ref().unwrap()))],
+        )
+        .await
+        .problem(401, "token-missing");
+    // R-86: no page of another site reads it.
+    let answer = admin.call_with("GET", "/clients", None, &[("origin", "https://app.test")]).await.ok();
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    // A person who is no administrator gets no token with these scopes, whatever the client is registered for.
+    let office = server.client(json!({ "scope": "openid admin:write" })).await;
+    let tokens = alice.tokens(&office, "openid admin:write").await;
+    admin.with_token(&tokens.str("access_token")).get("/clients").await.problem(401, "token-wrong-audience");
+}
+
+/// R-49: each request looks the token up.
+async fn a_token_counts_while_everything_behind_it_stands(server: Server) {
+    let fresh = async || {
+        let machine = server.admin_client("admin:write").await;
+        let token = server.admin_token(&machine).await;
+        let admin = server.stranger().with_token(&token);
+        admin.get("/clients").await.ok();
+        (machine, token, admin)
+    };
+    let (machine, token, admin) = fresh().await;
+    machine.revoke(&token).await.ok();
+    admin.get("/clients").await.problem(401, "token-revoked");
+
+    let (machine, _, admin) = fresh().await;
+    server.disable_client(&machine).await;
+    admin.get("/clients").await.problem(401, "token-revoked");
+
+    // The scope was taken away after the token was made.
+    let (machine, _, admin) = fresh().await;
+    server.update_client(&machine, json!({ "scope": "admin:read" })).await;
+    admin.get("/clients").await.ok();
+    let refused = admin.post("/clients", client_file()).await.problem(403, "admin-forbidden");
+    assert!(refused.header("www-authenticate").contains("scope=\"admin:write\""), "{:?}", refused.headers);
+    let story = server.explain(&refused.trace_id()).await;
+    assert_eq!(story.expected.as_deref(), Some("admin:write"));
+    server.update_client(&machine, json!({ "scope": "openid" })).await;
+    admin.get("/clients").await.problem(403, "admin-forbidden");
+
+    let (_, _, admin) = fresh().await;
+    server.wait(Duration::from_secs(601));
+    admin.get("/clients").await.problem(401, "token-expired");
+}
+
+/// R-72, R-31.
+async fn unknown_and_reserved_members_are_refused_by_name(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let with = |name: &str, value: Value| {
+        let mut document = client_file();
+        document[name] = value;
+        document
+    };
+    let made = admin.post("/clients", client_file()).await;
+    let path = format!("/clients/{}", made.str("client_id"));
+    for (name, value) in [
+        ("redirect_uri", json!("https://shop.example/cb")),
+        ("client_id", json!("mine")),
+        ("client_secret", json!("mine")),
+        ("secrets", json!([])),
+        ("tokens_not_before", json!("2020-01-01T00:00:00Z")),
+        ("redirect_uris", json!(["javascript:alert(1)"])),
+        ("redirect_uris", json!("https://shop.example/cb")),
+        ("grant_types", json!(["password"])),
+        ("token_endpoint_auth_method", json!("none_at_all")),
+        ("enabled", json!("yes")),
+        ("logo_uri", json!("http://shop.example/logo.png")),
+        ("constructor", json!({ "prototype": {} })),
+    ] {
+        let pointer = format!("/{name}");
+        admin.post("/clients", with(name, value.clone())).await.problem(422, "document-refused").about("pointer", &pointer);
+        admin.put("/clients/chosen", with(name, value.clone())).await.problem(422, "document-refused").about("pointer", &pointer);
+        // Null and the id itself are no changes; everything else is checked as create would.
+        admin.patch(&path, json!({ name: value })).await.problem(422, "document-refused").about("pointer", &pointer);
+    }
+    // R-31: each member is fine, the merged whole is not. (Of one rule and client, so many in a minute are recorded in full.)
+    server.wait(Duration::from_secs(120));
+    let refused = admin
+        .patch(&path, json!({ "token_endpoint_auth_method": "none", "require_pkce": false }))
+        .await
+        .problem(422, "document-refused");
+    let story = server.explain(&refused.trace_id()).await;
+    assert!(story.happened.contains("require_pkce"), "{}", story.happened);
+    assert_eq!(admin.get(&path).await.json()["token_endpoint_auth_method"], "client_secret_basic");
+    assert_eq!(admin.get("/clients/chosen").await.status, 404);
+}
+
+/// R-20, R-75, X-5.
+async fn the_form_of_a_request_is_read_strictly(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let post = async |kind: &str, body: &str| admin.raw("POST", "/clients", Some((kind, body.to_owned())), &[]).await;
+    post("text/plain", "{}").await.problem(415, "wrong-media-type").about("header", "content-type");
+    post("application/x-www-form-urlencoded", "client_name=x").await.problem(415, "wrong-media-type");
+    post("application/merge-patch+json", "{}").await.problem(415, "wrong-media-type");
+    for broken in ["", "[]", "null", "{", "{\"client_name\":\"a\",\"client_name\":\"b\"}", "{} {}", "\"x\"", "{\"a\":1}\u{0}"] {
+        post("application/json", broken).await.problem(400, "document-refused");
+    }
+    post("application/json", &"[".repeat(60_000)).await.problem(400, "document-refused");
+    let long = json!({ "client_name": "a".repeat(70_000) }).to_string();
+    post("application/json; charset=utf-8", &long).await.problem(413, "body-too-large");
+    admin.raw("DELETE", "/clients/x", Some(("application/json", "{}".to_owned())), &[]).await.problem(400, "document-refused");
+    for (path, name) in [
+        ("/clients?limit=0", "limit"),
+        ("/clients?limit=201", "limit"),
+        ("/clients?limit=x", "limit"),
+        ("/clients?limit=-1", "limit"),
+        ("/clients?offset=1", "offset"),
+        ("/clients?cursor=x", "cursor"),
+    ] {
+        admin.get(path).await.problem(400, "malformed-parameter").about("parameter", name);
+    }
+    admin.get("/clients?limit=1&limit=2").await.problem(400, "duplicate-parameter");
+    admin.get("/clients/x?limit=1").await.problem(400, "malformed-parameter").about("parameter", "limit");
+    for id in ["%00", "a%0Ab", "%ff", "%7f"] {
+        admin.get(&format!("/clients/{id}")).await.problem(400, "malformed-parameter");
+        admin.put(&format!("/clients/{id}"), client_file()).await.problem(400, "malformed-parameter");
+    }
+    admin.get(&format!("/clients/{}", "a".repeat(3000))).await.problem(400, "parameter-too-long");
+    for id in ["a%20b", "a%2Fb", "%C3%A4", "a%3Fb"] {
+        admin.put(&format!("/clients/{id}"), client_file()).await.problem(422, "document-refused").about("pointer", "/client_id");
+        admin.get(&format!("/clients/{id}")).await.problem(404, "admin-not-found");
+    }
+    let path = "/clients/x/secrets";
+    admin.call_with("POST", path, None, &[("if-match", "*")]).await.problem(400, "malformed-parameter").about("header", "if-match");
+    for tag in ["x", "\"a\", *", "\"a"] {
+        admin
+            .call_with("DELETE", "/clients/x", None, &[("if-match", tag)])
+            .await
+            .problem(400, "malformed-parameter")
+            .about("header", "if-match");
+    }
+}
+
+/// R-73.
+async fn cursors_cannot_be_made_up_or_moved(server: Server) {
+    let admin = server.admin("admin:write").await;
+    for _ in 0..4 {
+        assert_eq!(admin.post("/clients", client_file()).await.status, 201);
+    }
+    let (mut seen, mut path) = (Vec::new(), "/clients?limit=2".to_owned());
+    loop {
+        let page = admin.get(&path).await.ok().json();
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().map(|item| item["client_id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/clients?limit=2&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let mut sorted = seen.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((sorted.len(), &sorted), (5, &seen), "each once, in order, and the caller itself");
+
+    let cursor = admin.get("/clients?limit=1").await.ok().str("next_cursor");
+    assert!(!cursor.contains(&seen[0]));
+    let mut bytes = cursor.clone().into_bytes();
+    for at in [0, 8, bytes.len() / 2, bytes.len() - 2] {
+        let kept = bytes[at];
+        bytes[at] = if kept == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(bytes.clone()).unwrap();
+        bytes[at] = kept;
+        admin.get(&format!("/clients?cursor={changed}")).await.problem(400, "malformed-parameter").about("parameter", "cursor");
+    }
+    // To another list, and from something else that this server seals.
+    admin.get(&format!("/clients/{}/secrets?cursor={cursor}", seen[0])).await.problem(400, "malformed-parameter");
+    let jti = crate::harness::jwt(admin.token.as_ref().unwrap()).1["jti"].as_str().unwrap().to_owned();
+    admin.get(&format!("/clients?cursor={jti}")).await.problem(400, "malformed-parameter");
+}
+
+/// R-74: who did what to what, before and after, in which request, and never a secret.
+async fn every_change_is_in_the_audit_log(server: Server) {
+    let machine = server.admin_client("admin:write").await;
+    let admin = server.stranger().with_token(&server.admin_token(&machine).await);
+    let made = admin.post("/clients", client_file()).await;
+    let (client_id, secret) = (made.str("client_id"), made.str("client_secret"));
+    let path = format!("/clients/{client_id}");
+    let changed = admin.patch(&path, json!({ "client_name": "Other" })).await.ok();
+    let second = admin.call("POST", &format!("{path}/secrets"), None).await;
+    admin.call("DELETE", &format!("{path}/secrets"), None).await;
+    admin.patch(&path, json!({ "enabled": false })).await.ok();
+    // What changes nothing is no change.
+    admin.patch(&path, json!({ "enabled": false })).await.ok();
+    admin.delete(&path).await;
+    let events = chancery::storage::audit::list_for_target(&server.app.db, &client_id, 100).await.unwrap();
+    let mut actions: Vec<&str> = events.iter().map(|event| event.action.as_str()).collect();
+    actions.sort_unstable();
+    let expected =
+        ["client.add", "client.add_secret", "client.disable", "client.end_older_secrets", "client.remove", "client.update"];
+    assert_eq!(actions, expected);
+    for event in &events {
+        assert_eq!(event.actor, format!("client:{}", machine.client_id), "{}", event.action);
+        assert_eq!(event.trace_id.as_ref().map(String::len), Some(32), "{}", event.action);
+        let text = format!("{:?} {:?}", event.was, event.is_now);
+        assert!(!text.contains(&secret) && !text.contains(&second.str("client_secret")), "{text}");
+    }
+    let update = events.iter().find(|event| event.action == "client.update").unwrap();
+    assert_eq!(update.trace_id.as_deref(), Some(changed.trace_id().as_str()));
+    assert!(update.was.as_ref().unwrap().contains("Shop") && update.is_now.as_ref().unwrap().contains("Other"));
+}
