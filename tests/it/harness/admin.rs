@@ -118,10 +118,3 @@ impl Answer {
         self
     }
 }
-
-/// A text as a segment of a path.
-pub fn segment(text: &str) -> String {
-    text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}

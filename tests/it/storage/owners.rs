@@ -40,7 +40,7 @@ on_both! {
         give(db, Object::client("app"), true).await;
         give(db, Object::resource("https://orders.example.com"), false).await;
         let e = event("refused");
-        refused(clients::update(db, &world.client, 1, &e)).await;
+        refused(clients::update(db, &world.client, world.client.updated_at, None, &e)).await;
         refused(clients::set_enabled(db, "app", false, at(1), &e)).await;
         refused(clients::end_tokens(db, "app", at(1), &e)).await;
         refused(clients::remove(db, "app", at(1), &e)).await;
@@ -96,7 +96,7 @@ on_both! {
                 })).await.unwrap()
             });
             by_hand.updated_at = at(77);
-            let changed = clients::update(&replica, &by_hand, 1, &event("by hand")).await;
+            let changed = clients::update(&replica, &by_hand, world.client.updated_at, None, &event("by hand")).await;
             let seen = take.await.unwrap();
             match changed {
                 Ok(changed) => assert!(changed && seen == at(77), "a change that the file did not see"),
