@@ -57,7 +57,7 @@ async fn answer(
     now: Timestamp,
 ) -> Result<Tokens, Reason> {
     let client = authenticate(app, headers, params, client_id, now).await?;
-    let request = TokenRequest::parse(params)?;
+    let request = TokenRequest::parse(params, &client)?;
     let name = request.grant_type().as_str();
     let tokens = match request {
         TokenRequest::AuthorizationCode(request) => code(app, &request, &client, now).await,

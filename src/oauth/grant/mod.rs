@@ -28,17 +28,20 @@ pub enum TokenRequest {
 }
 
 impl TokenRequest {
-    /// Reads `grant_type` and what belongs to it.
+    /// Reads `grant_type` and, if the client may use that grant at all, what belongs to it.
     ///
     /// # Errors
-    /// `MissingParameter`, `UnsupportedGrantType` (RFC 6749 §5.2; password and implicit are never offered), and those of the grant.
-    pub fn parse(params: &Params) -> Result<Self, Reason> {
+    /// `MissingParameter`, `UnauthorizedGrantType`, `UnsupportedGrantType` (RFC 6749 §5.2; password and implicit are never offered), and those of the grant.
+    pub fn parse(params: &Params, client: &Client) -> Result<Self, Reason> {
         let grant_type = params.require("grant_type")?;
-        match GrantType::ALL.into_iter().find(|known| known.as_str() == grant_type) {
-            Some(GrantType::AuthorizationCode) => authorization_code::Request::parse(params).map(Self::AuthorizationCode),
-            Some(GrantType::RefreshToken) => refresh_token::Request::parse(params).map(Self::RefreshToken),
-            Some(GrantType::ClientCredentials) => client_credentials::Request::parse(params).map(Self::ClientCredentials),
-            None => Err(Reason::UnsupportedGrantType { received: grant_type.chars().take(100).collect() }),
+        let known = GrantType::ALL.into_iter().find(|known| known.as_str() == grant_type);
+        let grant = known.ok_or_else(|| Reason::UnsupportedGrantType { received: grant_type.chars().take(100).collect() })?;
+        // Before the artefact is looked at: whose code or token it is concerns nobody who may not use the grant.
+        allowed(client, grant)?;
+        match grant {
+            GrantType::AuthorizationCode => authorization_code::Request::parse(params).map(Self::AuthorizationCode),
+            GrantType::RefreshToken => refresh_token::Request::parse(params).map(Self::RefreshToken),
+            GrantType::ClientCredentials => client_credentials::Request::parse(params).map(Self::ClientCredentials),
         }
     }
 

@@ -123,6 +123,7 @@ async fn who_may_not_is_told_so(server: Server) {
     client.token(&[("grant_type", "client_credentials")]).await.refused(400, "unauthorized_client");
     let machine = server.machine(json!({})).await;
     machine.redeem("x", &"v".repeat(43)).await.refused(400, "unauthorized_client");
+    machine.refresh("x").await.refused(400, "unauthorized_client");
     let public = server.public_client(json!({})).await;
     public.token(&[("grant_type", "client_credentials")]).await.refused(400, "unauthorized_client");
 }
