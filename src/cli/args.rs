@@ -62,6 +62,10 @@ pub enum Command {
         /// The trace id from the error page or the Chancery-Trace-Id header
         trace_id: String,
     },
+    /// Show what applying a set-up file (TOML) would change
+    Plan(PlanArgs),
+    /// Make clients and resources what a set-up file (TOML) says; all of it or nothing
+    Apply(ApplyArgs),
     /// Ask the running server whether it is ready; for container health checks
     Healthcheck,
 }
@@ -321,6 +325,33 @@ pub struct Identifier {
     pub identifier: String,
 }
 
+/// `chancery plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub apply: ApplyArgs,
+    /// Exit with 2 if something would change, with 0 if nothing would
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `chancery apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The set-up file; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Take over what exists and belongs to no file
+    #[arg(long)]
+    pub adopt: bool,
+    /// Remove what the file owned and does not name any more
+    #[arg(long)]
+    pub prune: bool,
+    /// Give up what the file owned and does not name any more, as it is
+    #[arg(long, conflicts_with = "prune")]
+    pub release: bool,
+}
+
 /// `chancery key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
@@ -405,6 +436,8 @@ mod tests {
             "chancery key list",
             "chancery key rotate --purpose refresh --compromised",
             "chancery key rewrap",
+            "chancery plan apps.toml --json --detailed-exitcode",
+            "chancery apply apps.toml --adopt --prune",
             "chancery explain 0123456789abcdef0123456789abcdef",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -413,9 +446,14 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_is_not_offered() {
-        for line in
-            ["chancery doctor", "chancery plan x", "chancery apply x", "chancery", "chancery user add", "chancery serve --colour"]
-        {
+        for line in [
+            "chancery doctor",
+            "chancery apply",
+            "chancery apply x --prune --release",
+            "chancery",
+            "chancery user add",
+            "chancery serve --colour",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

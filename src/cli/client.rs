@@ -8,12 +8,14 @@ use super::args::ClientCommand;
 use super::error::CliError;
 use super::input;
 use super::office::Office;
-use super::output::{Out, Table, yes_no};
+use super::output::{Out, Table, cell, yes_no};
 use crate::config::parse_duration;
 use crate::oauth::client::Client;
 use crate::oauth::resource::Catalogue;
 use crate::service::clients::{self, ClientDocument, LONGEST_GRACE, WithSecret};
 use crate::service::document::Document;
+use crate::service::setup;
+use crate::storage::owners::Kind;
 use crate::storage::resources;
 
 pub async fn run(file: Option<PathBuf>, command: ClientCommand, out: Out) -> Result<(), CliError> {
@@ -27,9 +29,13 @@ pub async fn run(file: Option<PathBuf>, command: ClientCommand, out: Out) -> Res
             warn_of_unknown_scopes(&office, &added.client).await?;
             print_once(&added, "registered", out)
         }
-        ClientCommand::List(args) => list(&clients::list(&operator, args.limit, args.after.as_deref()).await?, out),
+        ClientCommand::List(args) => {
+            let all = clients::list(&operator, args.limit, args.after.as_deref()).await?;
+            list(&marked(&office, all.iter().map(clients::show).collect()).await?, out)
+        }
         ClientCommand::Show(client) => {
             let client = clients::show(&clients::find(&operator, &client.client_id).await?);
+            let client = marked(&office, vec![client]).await?.pop().unwrap_or_default();
             out.show(&client, || Table::members(&client))
         }
         ClientCommand::Update { client, file } => {
@@ -85,19 +91,22 @@ fn done(client: &Client, what: &str, out: Out) -> Result<(), CliError> {
     out.say(&format!("Client {name:?} {what}."))
 }
 
-fn list(all: &[Client], out: Out) -> Result<(), CliError> {
-    let value = Value::Array(all.iter().map(clients::show).collect());
-    out.show(&value, || {
-        let mut table = Table::new(["CLIENT_ID", "NAME", "ENABLED", "AUTHENTICATION", "GRANTS", "REDIRECTS"]);
+async fn marked(office: &Office, shown: Vec<Value>) -> Result<Vec<Value>, CliError> {
+    Ok(setup::marked(&office.db, Kind::Client, "client_id", shown).await?)
+}
+
+fn list(all: &[Value], out: Out) -> Result<(), CliError> {
+    out.show(&Value::from(all), || {
+        let mut table = Table::new(["CLIENT_ID", "NAME", "ENABLED", "AUTHENTICATION", "GRANTS", "REDIRECTS", "OWNER"]);
         for client in all {
-            let grants: Vec<&str> = client.metadata.grant_types.iter().map(|grant| grant.as_str()).collect();
             table.row([
-                client.client_id.clone(),
-                client.metadata.client_name.clone().unwrap_or_else(|| "-".to_owned()),
-                yes_no(client.enabled),
-                client.metadata.token_endpoint_auth_method.as_str().to_owned(),
-                grants.join(" "),
-                client.metadata.redirect_uris.join(" "),
+                cell(&client["client_id"]),
+                cell(&client["client_name"]),
+                yes_no(client["enabled"] == true),
+                cell(&client["token_endpoint_auth_method"]),
+                cell(&client["grant_types"]),
+                cell(&client["redirect_uris"]),
+                cell(&client["owner"]),
             ]);
         }
         table

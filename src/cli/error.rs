@@ -45,5 +45,6 @@ says_itself!(
     crate::service::master_key::MasterKeyError,
     crate::service::operator::OperationError,
     crate::service::passwords::PasswordError,
+    crate::service::setup::SetupError,
     crate::storage::StoreError,
 );

@@ -18,6 +18,7 @@ mod output;
 mod quickstart;
 mod resource;
 mod serve;
+mod setup;
 mod user;
 
 use std::process::ExitCode;
@@ -30,22 +31,26 @@ use output::Out;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // With 1, as every error: 2 means "changes" to those who ask `plan` for it.
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        drop(error.print());
+        std::process::exit(i32::from(error.use_stderr()));
+    });
     no_core_dumps();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("chancery").build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::new(format!("the runtime does not start: {error}"))),
     };
     match runtime.block_on(run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error),
     }
 }
 
-async fn run(cli: Cli) -> Result<(), CliError> {
+async fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let out = Out { json: cli.json };
     let file = cli.config;
-    match cli.command {
+    let done = match cli.command {
         Command::Serve(args) => serve::run(file, args).await,
         Command::Quickstart(args) => quickstart::run(file, args).await,
         Command::Migrate => migrate::run(file, out).await,
@@ -56,8 +61,11 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Resource { command } => resource::run(file, command, out).await,
         Command::Key { command } => key::run(file, command, out).await,
         Command::Explain { trace_id } => explain::run(file, &trace_id, out).await,
+        Command::Plan(args) => return setup::plan(file, args, out).await,
+        Command::Apply(args) => setup::apply(file, args, out).await,
         Command::Healthcheck => healthcheck::run(file, out).await,
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn fail(error: &CliError) -> ExitCode {

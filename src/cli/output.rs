@@ -92,7 +92,7 @@ impl Table {
 }
 
 /// A JSON value as one cell: lists of strings separated by blanks.
-fn cell(value: &Value) -> String {
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

@@ -8,10 +8,11 @@ use super::args::ResourceCommand;
 use super::error::CliError;
 use super::input;
 use super::office::Office;
-use super::output::{Out, Table};
+use super::output::{Out, Table, cell};
 use crate::oauth::resource::Resource;
 use crate::service::document::Document;
-use crate::service::resources;
+use crate::service::{resources, setup};
+use crate::storage::owners::Kind;
 
 pub async fn run(file: Option<PathBuf>, command: ResourceCommand, out: Out) -> Result<(), CliError> {
     let office = Office::open(file).await?;
@@ -22,9 +23,13 @@ pub async fn run(file: Option<PathBuf>, command: ResourceCommand, out: Out) -> R
                 .map_err(|error| CliError::new(format!("{}: {error}", file.file.display())))?;
             done(&resources::add(&operator, resource).await?, "added", out)
         }
-        ResourceCommand::List => list(&resources::list(&operator).await?, out),
+        ResourceCommand::List => {
+            let all = resources::list(&operator).await?;
+            list(&marked(&office, all.iter().map(resources::show).collect()).await?, out)
+        }
         ResourceCommand::Show(resource) => {
             let resource = resources::show(&resources::find(&operator, &resource.identifier).await?);
+            let resource = marked(&office, vec![resource]).await?.pop().unwrap_or_default();
             out.show(&resource, || Table::members(&resource))
         }
         ResourceCommand::Update { resource, file } => {
@@ -43,18 +48,22 @@ fn done(resource: &Resource, what: &str, out: Out) -> Result<(), CliError> {
     out.say(&format!("Resource {:?} {what}.", resource.identifier))
 }
 
-fn list(all: &[Resource], out: Out) -> Result<(), CliError> {
-    let value = Value::Array(all.iter().map(resources::show).collect());
-    out.show(&value, || {
-        let mut table = Table::new(["IDENTIFIER", "NAME", "SCOPES", "ALG", "LIFETIME"]);
+async fn marked(office: &Office, shown: Vec<Value>) -> Result<Vec<Value>, CliError> {
+    Ok(setup::marked(&office.db, Kind::Resource, "identifier", shown).await?)
+}
+
+fn list(all: &[Value], out: Out) -> Result<(), CliError> {
+    out.show(&Value::from(all), || {
+        let mut table = Table::new(["IDENTIFIER", "NAME", "SCOPES", "ALG", "LIFETIME", "OWNER"]);
         for resource in all {
-            let scopes: Vec<&str> = resource.scopes.iter().map(|scope| scope.name.as_str()).collect();
+            let scopes = resource["scopes"].as_array().into_iter().flatten().filter_map(|scope| scope["name"].as_str());
             table.row([
-                resource.identifier.clone(),
-                resource.name.clone(),
-                scopes.join(" "),
-                resource.access_token_signing_alg.as_str().to_owned(),
-                resource.access_token_lifetime.map_or_else(|| "default".to_owned(), |seconds| format!("{seconds} s")),
+                cell(&resource["identifier"]),
+                cell(&resource["name"]),
+                scopes.collect::<Vec<_>>().join(" "),
+                cell(&resource["access_token_signing_alg"]),
+                resource["access_token_lifetime"].as_u64().map_or_else(|| "default".to_owned(), |seconds| format!("{seconds} s")),
+                cell(&resource["owner"]),
             ]);
         }
         table

@@ -5,7 +5,7 @@ mod document;
 use std::time::Duration;
 
 use crate::entropy;
-use crate::oauth::client::{Client, ClientSecret, Policy, validate};
+use crate::oauth::client::{Client, ClientMetadata, ClientSecret, Policy, validate};
 use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
@@ -166,12 +166,7 @@ pub async fn update_if(
 /// The client as the document says; `None` if somebody else has changed it since it was read.
 async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<Option<WithSecret>, OperationError> {
     let metadata = validate(read.metadata, &policy(operator))?;
-    // A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told,
-    // asks again.
-    let moved = metadata.redirect_uris != before.metadata.redirect_uris
-        || metadata.token_endpoint_auth_method != before.metadata.token_endpoint_auth_method
-        || metadata.client_name != before.metadata.client_name
-        || metadata.claims != before.metadata.claims;
+    let moved = asks_again(&before.metadata, &metadata);
     let mut after = Client {
         metadata,
         enabled: read.enabled.unwrap_or(before.enabled),
@@ -196,6 +191,15 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
     let stored = secret.as_ref().map(|(_, stored)| stored);
     let changed = store::update(operator.db, &after, before.updated_at, stored, &event).await?;
     Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
+}
+
+/// A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told, asks
+/// again.
+pub(super) fn asks_again(before: &ClientMetadata, after: &ClientMetadata) -> bool {
+    after.redirect_uris != before.redirect_uris
+        || after.token_endpoint_auth_method != before.token_endpoint_auth_method
+        || after.client_name != before.client_name
+        || after.claims != before.claims
 }
 
 /// Refuses everything that the client asks for, and ends what it was issued.
@@ -330,7 +334,7 @@ async fn authenticating(operator: &Operator<'_>, client_id: &str) -> Result<Clie
 }
 
 /// An id that an operator chose: of characters that need no encoding anywhere.
-fn check_id(client_id: &str) -> Result<(), DocumentError> {
+pub(super) fn check_id(client_id: &str) -> Result<(), DocumentError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if (1..=255).contains(&client_id.len()) && client_id.bytes().all(plain) {
         return Ok(());
@@ -352,7 +356,8 @@ fn make_secret(operator: &Operator<'_>, others: &[ClientSecret]) -> (Secret<Stri
     (secret, stored)
 }
 
-fn policy(operator: &Operator<'_>) -> Policy {
+/// What the command line may register.
+pub fn policy(operator: &Operator<'_>) -> Policy {
     Policy { redirect_schemes: operator.config.registration.redirect_schemes.clone(), operator: true }
 }
 

@@ -28,6 +28,7 @@ pub mod resources;
 pub mod revision;
 pub mod revoke;
 pub mod scans;
+pub mod setup;
 pub mod throttle;
 pub mod token;
 pub mod userinfo;

@@ -25,7 +25,15 @@ const MEMBERS: [&str; 8] = [
 /// # Errors
 /// The first member that cannot be read.
 pub fn parse(text: &[u8]) -> Result<Resource, DocumentError> {
-    Document::parse(text)?.rest(&MEMBERS)
+    read(Document::parse(text)?)
+}
+
+/// From members that have been read strictly already.
+///
+/// # Errors
+/// The first member that cannot be read.
+pub fn read(document: Document) -> Result<Resource, DocumentError> {
+    document.rest(&MEMBERS)
 }
 
 /// Adds an API.

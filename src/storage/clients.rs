@@ -9,6 +9,7 @@ use crate::storage::audit::{self, AuditEvent};
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::owners::{Guard, guarded};
+use crate::storage::setup::ChangedClient;
 use crate::storage::text::{from_json, to_json};
 
 /// Grants ended in one unit of work when a client is removed.
@@ -66,24 +67,52 @@ pub async fn insert(db: &Db, client: &Client, event: &AuditEvent) -> Result<(), 
     let (client, event) = (client.clone(), event.clone());
     db.transaction("client.insert", move |tx| {
         Box::pin(async move {
-            let metadata = to_json(&client.metadata)?;
-            let values = args![
-                &client.client_id,
-                metadata,
-                client.metadata_version,
-                client.enabled,
-                client.tokens_not_before,
-                client.created_at,
-                client.updated_at
-            ];
-            tx.execute(INSERT, values).await?;
-            for secret in &client.secrets {
-                insert_secret(tx, &client.client_id, secret).await?;
-            }
+            insert_tx(tx, &client).await?;
             audit::insert_tx(tx, &event).await
         })
     })
     .await
+}
+
+/// See [`insert`].
+pub(super) async fn insert_tx(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
+    let metadata = to_json(&client.metadata)?;
+    let values = args![
+        &client.client_id,
+        metadata,
+        client.metadata_version,
+        client.enabled,
+        client.tokens_not_before,
+        client.created_at,
+        client.updated_at
+    ];
+    tx.execute(INSERT, values).await?;
+    for secret in &client.secrets {
+        insert_secret(tx, &client.client_id, secret).await?;
+    }
+    Ok(())
+}
+
+/// Writes a client's metadata, whether it is on, and its secrets, behind the lock of its row.
+pub(super) async fn change_tx(tx: &mut Tx, change: &ChangedClient, now: Timestamp) -> Result<(), StoreError> {
+    let client = &change.client;
+    let metadata = to_json(&client.metadata)?;
+    let values = args![&client.client_id, metadata, client.metadata_version, client.enabled, client.updated_at, change.expected];
+    if tx.execute(UPDATE, values).await? == 0 {
+        return Err(StoreError::Conflict(format!("the client {:?}", client.client_id)));
+    }
+    for id in &change.ended_secrets {
+        tx.execute(EXPIRE_SECRET, args![&client.client_id, *id, now]).await?;
+    }
+    for secret in &change.new_secrets {
+        insert_secret(tx, &client.client_id, secret).await?;
+    }
+    Ok(())
+}
+
+/// Turns a client off that is about to be removed.
+pub(super) async fn suspend_tx(tx: &mut Tx, client_id: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(SET_ENABLED, args![client_id, false, now]).await.map(drop)
 }
 
 /// The client with all its secrets that were not swept yet, newest first.

@@ -43,6 +43,7 @@ pub mod owners;
 pub mod resources;
 pub mod revoked_tokens;
 pub mod sessions;
+pub mod setup;
 pub mod sweep;
 mod text;
 pub mod users;
@@ -76,6 +77,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
         sessions::STATEMENTS,
+        setup::STATEMENTS,
         sweep::STATEMENTS,
         users::STATEMENTS,
     ]

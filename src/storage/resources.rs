@@ -38,7 +38,7 @@ pub async fn insert(db: &Db, resource: &Resource, now: Timestamp, event: &AuditE
     let resource = resource.clone();
     audited(db, "resource.insert", Some(event), move |tx| {
         Box::pin(async move {
-            tx.execute(INSERT, args![&resource.identifier, to_json(&resource)?, now]).await?;
+            insert_without_scopes_tx(tx, &resource, now).await?;
             insert_scopes(tx, &resource).await?;
             Ok(1)
         })
@@ -66,6 +66,27 @@ pub async fn update(db: &Db, resource: &Resource, now: Timestamp, event: &AuditE
     .await
 }
 
+/// See [`all`].
+pub(super) async fn all_tx(tx: &mut Tx) -> Result<Vec<Resource>, StoreError> {
+    tx.all(ALL, args![]).await?.iter().map(read).collect()
+}
+
+/// Its scopes are to follow by [`insert_scopes`].
+pub(super) async fn insert_without_scopes_tx(tx: &mut Tx, resource: &Resource, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(INSERT, args![&resource.identifier, to_json(resource)?, now]).await.map(drop)
+}
+
+/// Its scopes are to follow by [`insert_scopes`].
+pub(super) async fn update_without_scopes_tx(tx: &mut Tx, resource: &Resource, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(UPDATE, args![&resource.identifier, to_json(resource)?, now]).await?;
+    tx.execute(DELETE_SCOPES, args![&resource.identifier]).await.map(drop)
+}
+
+/// See [`remove`].
+pub(super) async fn remove_tx(tx: &mut Tx, identifier: &str) -> Result<(), StoreError> {
+    tx.execute(DELETE, args![identifier]).await.map(drop)
+}
+
 /// Removes a resource and its scopes; `false` if there is none.
 pub async fn remove(db: &Db, identifier: &str, event: &AuditEvent) -> Result<bool, StoreError> {
     let values = args![identifier];
@@ -75,7 +96,11 @@ pub async fn remove(db: &Db, identifier: &str, event: &AuditEvent) -> Result<boo
     .await
 }
 
-async fn insert_scopes(tx: &mut Tx, resource: &Resource) -> Result<(), StoreError> {
+/// Gives a resource its scopes.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if one belongs to another resource.
+pub(super) async fn insert_scopes(tx: &mut Tx, resource: &Resource) -> Result<(), StoreError> {
     for scope in &resource.scopes {
         tx.execute(INSERT_SCOPE, args![&scope.name, &resource.identifier]).await?;
     }

@@ -27,7 +27,14 @@ impl ClientDocument {
     /// # Errors
     /// The first member that cannot be read.
     pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
-        let document = Document::parse(text)?;
+        Self::of(Document::parse(text)?)
+    }
+
+    /// From members that have been read strictly already, those that the server sets left out.
+    ///
+    /// # Errors
+    /// The first member that cannot be read.
+    pub fn of(document: Document) -> Result<Self, DocumentError> {
         for name in SET_BY_SERVER {
             document.refuse(name, "is set by the server")?;
         }

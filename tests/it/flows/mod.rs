@@ -35,8 +35,8 @@
 //! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-29 | client assertions are not offered; `client_auth::one_method_per_request` sees one refused |
 //! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
-//! | R-31 | `registration::an_update_is_checked_as_a_whole` |
-//! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out` |
+//! | R-31 | `registration::an_update_is_checked_as_a_whole`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines` |
+//! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out`, `setup::secrets_are_rotated_by_the_file_and_told_by_nothing` |
 //! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing` |
 //! | R-34 to R-37 | `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `attacks_tokens::a_signature_of_ours_is_not_enough`, the unit tests of `src/jose` |
 //! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page`, `attacks_tokens::a_signature_of_ours_is_not_enough` |
@@ -115,4 +115,5 @@ mod registration;
 mod runbooks;
 mod serve;
 mod server;
+mod setup;
 mod userinfo;
