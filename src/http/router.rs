@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::app::App;
 use crate::http::admin;
-use crate::http::browser::{self, paths};
+use crate::http::browser::{self, account, paths};
 use crate::http::health::{self, Readiness};
 use crate::http::layers::{self, Edge, cors};
 use crate::http::oauth::{introspect, metadata, revoke, token, userinfo};
@@ -62,8 +62,11 @@ fn public(app: &Arc<App>) -> Router {
         .route(&page(paths::LOGIN), get(browser::login::get).post(browser::login::post))
         .route(&page(paths::SELECT_ACCOUNT), get(browser::select_account::get).post(browser::select_account::post))
         .route(&page(paths::CONSENT), get(browser::consent::get).post(browser::consent::post))
-        .route(&page(paths::ACCOUNT), get(browser::account::get).post(browser::account::post))
-        .route(&page(paths::ACCOUNT_CONFIRM), get(browser::account::confirm::get).post(browser::account::confirm::post))
+        .route(&page(paths::ACCOUNT), get(account::get).post(account::post))
+        .route(&page(paths::ACCOUNT_PROFILE), get(account::profile::get).post(account::profile::post))
+        .route(&page(paths::ACCOUNT_PASSWORD), get(account::password::get).post(account::password::post))
+        .route(paths::CHANGE_PASSWORD, get(account::password::well_known))
+        .route(&page(paths::ACCOUNT_CONFIRM), get(account::confirm::get).post(account::confirm::post))
         .route(&page(&format!("{}/{{file}}", paths::ASSETS)), get(asset))
         .route("/favicon.ico", get(favicon))
         .route("/robots.txt", get(robots));

@@ -19,7 +19,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// Parameters whose value must not be shown, logged or recorded (security.md R-84).
-const SECRETS: [&str; 14] = [
+const SECRETS: [&str; 16] = [
     "access_token",
     "actor_token",
     "assertion",
@@ -29,6 +29,8 @@ const SECRETS: [&str; 14] = [
     "code_verifier",
     "device_code",
     "id_token_hint",
+    "new_password",
+    "new_password_again",
     "password",
     "refresh_token",
     "request",
@@ -37,13 +39,15 @@ const SECRETS: [&str; 14] = [
 ];
 
 /// Credentials that have no place in a URL (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
-const CREDENTIALS: [&str; 10] = [
+const CREDENTIALS: [&str; 12] = [
     "access_token",
     "actor_token",
     "assertion",
     "client_assertion",
     "client_secret",
     "code_verifier",
+    "new_password",
+    "new_password_again",
     "password",
     "refresh_token",
     "subject_token",

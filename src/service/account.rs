@@ -1,5 +1,8 @@
 //! What people do with their own account: see where they are signed in and which apps have access, and end it.
 
+pub mod password;
+pub mod profile;
+
 use std::collections::BTreeMap;
 
 use crate::app::App;

@@ -32,6 +32,11 @@ impl Actor {
     }
 }
 
+/// The event with what was before and what is now. Neither may hold a secret.
+pub fn with_change(event: AuditEvent, was: &serde_json::Value, is_now: &serde_json::Value) -> AuditEvent {
+    AuditEvent { was: Some(was.to_string()), is_now: Some(is_now.to_string()), ..event }
+}
+
 /// An event, to be written in the transaction that it describes.
 pub fn event(app: &App, now: Timestamp, actor: &Actor, action: &'static str, target: &str) -> AuditEvent {
     AuditEvent {

@@ -43,7 +43,7 @@ pub struct SignedIn {
 /// [`Reason::SignInFailed`], [`Reason::SignInThrottled`], [`Reason::Overloaded`], or the database is away.
 pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
     let username = users::canonical(&attempt.username);
-    let subjects = subjects(&username, attempt.address);
+    let subjects = subjects(&username, &attempt.address.to_string());
     // Before any hashing: a guess that is refused must cost nothing.
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
 
@@ -73,7 +73,7 @@ pub async fn confirm(
     now: Timestamp,
 ) -> Result<Secret<String>, Reason> {
     let username = users::canonical(&user.username);
-    let subjects = subjects(&username, address);
+    let subjects = subjects(&username, &address.to_string());
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
     let session = Session { device: browser.device.clone(), address: Some(address.to_string()), ..session.clone() };
     for _ in 0..ATTEMPTS {
@@ -92,12 +92,13 @@ pub async fn confirm(
     Err(Reason::SessionEnded)
 }
 
-fn subjects(username: &str, address: Prefix) -> [Subject; 3] {
-    [Subject::Account(username.to_owned()), Subject::Address(address.to_string()), Subject::Everybody]
+/// Whom a try is counted for: the account by its canonical name, the address by its prefix, and everybody.
+pub(super) fn subjects(username: &str, address: &str) -> [Subject; 3] {
+    [Subject::Account(username.to_owned()), Subject::Address(address.to_owned()), Subject::Everybody]
 }
 
 /// The person with this name, if this is their password, and the hash that says so.
-async fn check_password(
+pub(super) async fn check_password(
     app: &App,
     username: &str,
     password: &Secret<String>,

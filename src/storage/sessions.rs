@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Digest;
+use crate::storage::Args;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
-use crate::storage::db::{Db, Row};
+use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
 use crate::storage::text::{from_json, to_json};
@@ -25,6 +26,17 @@ macro_rules! columns {
          s.created_at AS s_created_at, s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at,
          s.confirmed_at AS s_confirmed_at, s.device AS s_device, s.address AS s_address"
     };
+}
+
+/// One session of a person takes the place of another, see [`users::change_password`](super::users::change_password).
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Row id of the session that must still live.
+    pub from: Uuid,
+    pub to: Session,
+    /// Digest of the new session's cookie.
+    pub cookie: Digest,
+    pub now: Timestamp,
 }
 
 statements! {
@@ -49,6 +61,7 @@ statements! {
     // The cookie from before the confirmation is worth nothing any more (security.md R-50).
     CONFIRM = Both("UPDATE sessions SET cookie = $4, confirmed_at = $3, last_used_at = $3, device = $5, address = $6
                     WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3");
+    CONFIRMED_AT = Both("UPDATE sessions SET confirmed_at = $2 WHERE id = $1");
     TOUCH = Both("UPDATE sessions SET last_used_at = $2, address = COALESCE($4, address)
                   WHERE id = $1 AND ended_at IS NULL AND last_used_at <= $3");
     FIND_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.sid = $2"));
@@ -92,20 +105,7 @@ async fn begin_if(
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
     let user_id = session.user_id;
-    let values = args![
-        session.id,
-        cookie,
-        &session.sid,
-        session.user_id,
-        session.auth_time,
-        session.acr.clone(),
-        to_json(&session.amr)?,
-        session.created_at,
-        session.last_used_at,
-        session.expires_at,
-        session.device.clone(),
-        session.address.clone()
-    ];
+    let values = values(session, cookie)?;
     audited(db, "session.begin", Some(event), move |tx| {
         Box::pin(async move {
             let user = match password_hash {
@@ -119,6 +119,29 @@ async fn begin_if(
         })
     })
     .await
+}
+
+/// Adds a session as part of a unit of work that holds the person's lock.
+pub async fn insert_tx(tx: &mut Tx, session: &Session, cookie: &Digest) -> Result<(), StoreError> {
+    tx.execute(BEGIN, values(session, cookie)?).await?;
+    tx.execute(CONFIRMED_AT, args![session.id, session.confirmed_at]).await.map(drop)
+}
+
+fn values(session: &Session, cookie: &Digest) -> Result<Args, StoreError> {
+    Ok(args![
+        session.id,
+        cookie,
+        &session.sid,
+        session.user_id,
+        session.auth_time,
+        session.acr.clone(),
+        to_json(&session.amr)?,
+        session.created_at,
+        session.last_used_at,
+        session.expires_at,
+        session.device.clone(),
+        session.address.clone()
+    ])
 }
 
 /// The session behind a cookie, ended or not, and its person.

@@ -10,6 +10,7 @@ use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
+use crate::storage::sessions;
 use crate::storage::text::to_json;
 
 statements! {
@@ -26,6 +27,11 @@ statements! {
     // The first statement of everything that ends a person's sessions: it takes the row's lock.
     SET_ENABLED = Both("UPDATE users SET enabled = $2, updated_at = $3 WHERE id = $1");
     SET_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 WHERE id = $1");
+    // And only if the password that was checked is still theirs, and the session in which they change it still lives.
+    CHANGE_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3
+                            WHERE id = $1 AND enabled = 1 AND password_hash = $4 AND EXISTS
+                            (SELECT 1 FROM sessions s WHERE s.id = $5 AND s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $3)");
+    EDIT_CLAIMS = Both("UPDATE users SET claims = $2, updated_at = $3 WHERE id = $1 AND enabled = 1 AND updated_at = $4");
     TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
     // Consents, sessions, grants and what hangs on them go with it, by foreign keys.
     DELETE = Both("DELETE FROM users WHERE id = $1");
@@ -195,6 +201,36 @@ pub async fn set_password(db: &Db, id: Uuid, hash: &str, now: Timestamp, event: 
         })
     })
     .await
+}
+
+/// The person's own change of their password: everything that was signed in with the old one ends, and the session from which it was
+/// changed goes on as another one. `false` if the password is another one by now, the person is disabled, or that session has ended.
+pub async fn change_password(
+    db: &Db,
+    change: sessions::Change,
+    before: &str,
+    hash: &str,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let (before, hash) = (before.to_owned(), hash.to_owned());
+    audited(db, "user.change_password", Some(event), move |tx| {
+        Box::pin(async move {
+            let sessions::Change { from, to, cookie, now } = change;
+            let changed = tx.execute(CHANGE_PASSWORD, args![to.user_id, hash, now, before, from]).await?;
+            if changed > 0 {
+                end_everything(tx, to.user_id, now, "password changed").await?;
+                sessions::insert_tx(tx, &to, &cookie).await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Writes the claims of `after` and nothing else. `false` if the person is disabled, gone, or was changed since `before` was read.
+pub async fn edit_claims(db: &Db, before: &User, after: &User, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![before.id, to_json(&after.claims)?, after.updated_at, before.updated_at];
+    audited(db, "user.edit_claims", Some(event), move |tx| Box::pin(async move { tx.execute(EDIT_CLAIMS, values).await })).await
 }
 
 /// Ends everything that a person is signed in to. `false` if the person is gone.

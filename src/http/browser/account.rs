@@ -4,6 +4,8 @@
 //! [`signed_in`], or with [`confirmed`] where somebody who finds an unlocked screen must not get on; every form with [`answered`].
 
 pub mod confirm;
+pub mod password;
+pub mod profile;
 
 use std::time::Duration;
 
@@ -22,10 +24,13 @@ use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
+use crate::secret::Secret;
 use crate::service::{account, browser, logout};
 use crate::storage::sessions;
 
 const PURPOSE: &str = "account";
+const PROFILE: &str = "profile";
+const PASSWORD: &str = "password";
 
 /// For how long after signing in or confirming that it is them a person sees what is sensitive.
 const CONFIRMED_FOR: Duration = Duration::from_secs(5 * 60);
@@ -36,15 +41,19 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Overview,
+    Profile,
+    Password,
 }
 
 impl Section {
-    const ALL: [Self; 1] = [Self::Overview];
+    const ALL: [Self; 3] = [Self::Overview, Self::Profile, Self::Password];
 
     /// What addresses call it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Overview => "account",
+            Self::Profile => "profile",
+            Self::Password => "password",
         }
     }
 
@@ -52,6 +61,8 @@ impl Section {
     pub const fn path(self) -> &'static str {
         match self {
             Self::Overview => paths::ACCOUNT,
+            Self::Profile => paths::ACCOUNT_PROFILE,
+            Self::Password => paths::ACCOUNT_PASSWORD,
         }
     }
 
@@ -92,6 +103,7 @@ impl Instead {
     pub fn respond(self, cx: &Context) -> Response {
         match self {
             Self::SignIn(Section::Overview) => cx.see_other(&cx.path(paths::LOGIN)),
+            Self::SignIn(section) => cx.see_other(&format!("{}?to={}", cx.path(paths::LOGIN), section.word())),
             Self::Confirm(section) => cx.see_other(&format!("{}?to={}", cx.path(paths::ACCOUNT_CONFIRM), section.word())),
             Self::Again(section) => cx.see_other(&cx.path(section.path())),
             Self::Refused(reason) => cx.refuse(reason, None),
@@ -147,22 +159,13 @@ fn proved_within(cx: &Context, person: SignedIn, section: Section, limit: Durati
 }
 
 /// The token for a form of these pages, and the browser's new binding if it must be set: see [`page`].
-pub fn form_token(
-    cx: &Context,
-    person: &SignedIn,
-    purpose: &str,
-) -> (crate::secret::Secret<String>, Option<crate::secret::Secret<String>>) {
+pub fn form_token(cx: &Context, person: &SignedIn, purpose: &str) -> (Secret<String>, Option<Secret<String>>) {
     let (binding, fresh) = cx.binding();
     (csrf::token(&cx.app.keys.data(), &binding, purpose, &person.session.id.to_string()), fresh)
 }
 
 /// A page of the account.
-pub fn page(
-    cx: &Context,
-    status: StatusCode,
-    view: &impl askama::Template,
-    fresh: Option<&crate::secret::Secret<String>>,
-) -> Response {
+pub fn page(cx: &Context, status: StatusCode, view: &impl askama::Template, fresh: Option<&Secret<String>>) -> Response {
     let mut response = pages::respond(status, view, &Policy::strict());
     if let Some(fresh) = fresh {
         cx.set_cookie(&mut response, Name::Browser, fresh);

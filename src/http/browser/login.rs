@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
+use super::account::Section;
 use super::{Context, authorize, paths};
 use crate::http::error;
 use crate::http::extract::PageForm;
@@ -64,7 +65,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
             open.state.selected = true;
             authorize::respond(&cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await
         }
-        None => cx.see_other(&cx.path(paths::ACCOUNT)),
+        None => cx.see_other(&cx.path(asked_for(&cx).path())),
     };
     cx.set_cookie(&mut response, Name::Session, &signed_in.cookie);
     response
@@ -100,15 +101,24 @@ pub fn with_retry_after(mut response: Response, failure: Option<LoginFailure>) -
     response
 }
 
+/// The page of the account that brought the person here, if none of an app's did.
+fn asked_for(cx: &Context) -> Section {
+    cx.query().map_or(Section::Overview, |query| Section::named_in(&query))
+}
+
 /// The same page for every failure: only being throttled shows, since that says nothing about the account.
 fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<LoginFailure>) -> Response {
     let (binding, fresh) = cx.binding();
+    let action = match asked_for(cx) {
+        Section::Overview => paths::LOGIN.to_owned(),
+        section => format!("{}?to={}", paths::LOGIN, section.word()),
+    };
     let interaction = open.map(|open| open.id.expose().as_str());
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, "");
     let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
     let view = LoginView {
         frame: cx.frame(),
-        form: Form { action: paths::LOGIN, interaction, csrf: token.expose() },
+        form: Form { action: &action, interaction, csrf: token.expose() },
         client: client.as_ref(),
         username,
         notice: None,

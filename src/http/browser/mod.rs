@@ -18,6 +18,10 @@ pub mod paths {
     pub const SELECT_ACCOUNT: &str = "/select-account";
     pub const CONSENT: &str = "/consent";
     pub const ACCOUNT: &str = "/account";
+    pub const ACCOUNT_PROFILE: &str = "/account/profile";
+    pub const ACCOUNT_PASSWORD: &str = "/account/password";
+    /// At the origin's root.
+    pub const CHANGE_PASSWORD: &str = "/.well-known/change-password";
     pub const ACCOUNT_CONFIRM: &str = "/account/confirm";
     pub const DEMO: &str = "/demo";
     /// Below it every asset has its name with a hash of its content.

@@ -2,7 +2,9 @@
 
 use scraper::{Html, Selector};
 
-use super::account::{AccountView, AppRow, ConfirmView, Done, ProfileRow, SessionRow};
+use super::account::{
+    AccountView, AppRow, ConfirmView, Done, PasswordFailure, PasswordView, ProfileField, ProfileRow, ProfileView, SessionRow,
+};
 use super::*;
 use crate::clock::Timestamp;
 use crate::http::pages::client_seen::HttpsLink;
@@ -10,6 +12,9 @@ use crate::http::pages::scope_words::ScopeLine;
 use crate::oauth::grant::samples;
 use crate::oauth::resource::Catalogue;
 use crate::oidc::user::User;
+use crate::service::account::password::NotTaken;
+use crate::service::account::profile::{Field, Problem};
+use crate::service::passwords::PolicyError;
 
 const EVIL: &str = "\"><script>alert(1)</script>";
 
@@ -99,6 +104,15 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     let account = |profile: &[ProfileRow], sessions: &[SessionRow], apps: &[AppRow], done| {
         AccountView { frame, form: form("/account"), person, done, profile, sessions, apps }.render().unwrap()
     };
+    let form_fields: Vec<ProfileField> = Field::ALL
+        .into_iter()
+        .map(|field| {
+            let problem = (field == Field::Website).then_some(Problem::NotHttps);
+            ProfileField::of(lang, field, format!("{}{stranger}", field.of(&user.claims).unwrap_or_default()), problem)
+        })
+        .collect();
+    let password =
+        |failure| PasswordView { frame, form: form("/account/password"), username: &alice, shortest: 8, failure }.render().unwrap();
     let confirm = |failure| {
         ConfirmView { frame, form: form("/account/confirm"), person, username: &alice, to: "account", failure }.render().unwrap()
     };
@@ -144,6 +158,10 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ),
         ("account", account(&profile, &sessions, &apps, Some(Done::Withdrawn))),
         ("account-empty", account(&profile[..1], &sessions[..1], &[], None)),
+        ("profile", ProfileView { frame, form: form("/account/profile"), fields: &form_fields }.render().unwrap()),
+        ("password", password(None)),
+        ("password-short", password(Some(PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::TooShort(8)))))),
+        ("password-wrong", password(Some(PasswordFailure::Current(LoginFailure::NoMatch)))),
         ("confirm", confirm(None)),
         ("confirm-failed", confirm(Some(LoginFailure::NoMatch))),
         (
@@ -221,6 +239,10 @@ fn the_names_that_scripts_and_password_managers_rely_on_are_there() {
     assert_eq!(count(&login, "main form input[name=username][autocomplete=username]"), 1);
     assert_eq!(count(&login, "main form input[name=password][type=password][autocomplete=current-password]"), 1);
     assert_eq!(count(&login, "main form input[name=csrf]"), 1);
+    let change = page("password");
+    assert_eq!(count(&change, "main form input[name=password][type=password][autocomplete=current-password]"), 1);
+    assert_eq!(count(&change, "main form input[name=new_password][type=password][autocomplete=new-password]"), 1);
+    assert_eq!(count(&page("confirm"), "main form input[name=password][autocomplete=current-password]"), 1);
     for name in ["consent", "logout"] {
         assert_eq!(count(&page(name), "main form button[name=decision][value=allow]"), 1, "{name}");
         assert_eq!(count(&page(name), "main form button[name=decision][value=deny]"), 1, "{name}");

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chancery::storage::{audit, users};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Browser, Page, Person, Request, Server, jwt, on_both};
+use crate::harness::{Answer, Browser, Page, Person, Request, Server, Setup, jwt, on_both, rounds};
 
 on_both![
     sessions_are_listed_and_ended_one_by_one,
@@ -17,6 +18,15 @@ on_both![
     a_page_of_an_ended_or_expired_session_does_nothing,
     confirming_renews_the_cookie_and_tells_clients_nothing,
     confirming_is_slowed_down_and_fails_like_a_sign_in,
+    a_profile_is_edited_and_apps_are_told,
+    nobody_makes_more_of_themselves,
+    what_an_operator_changes_stays_changed,
+    a_new_password_ends_everything_and_goes_on_here,
+    a_password_that_breaks_the_rules_is_not_taken,
+    a_wrong_current_password_counts_like_a_sign_in,
+    of_two_changes_of_a_password_one_counts,
+    nothing_survives_an_end_that_was_acknowledged,
+    password_managers_find_the_way,
 ];
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0";
@@ -234,7 +244,7 @@ async fn a_page_of_an_ended_or_expired_session_does_nothing(server: Server) {
     client.refresh(&tokens.str("refresh_token")).await.ok();
 }
 
-fn auth_time(tokens: &crate::harness::Answer) -> i64 {
+fn auth_time(tokens: &Answer) -> i64 {
     jwt(&tokens.str("id_token")).1["auth_time"].as_i64().unwrap()
 }
 
@@ -296,4 +306,278 @@ async fn confirming_is_slowed_down_and_fails_like_a_sign_in(server: Server) {
     assert_eq!(alice.browser.submit(&login, &[("username", &alice.username), ("password", &alice.password)]).await.status, 429);
     server.wait(Duration::from_secs(16 * 60));
     assert_eq!(alice.browser.submit(&page, &[("password", &alice.password)]).await.status, 303);
+}
+
+async fn a_profile_is_edited_and_apps_are_told(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    account(&alice).await;
+    let tokens = alice.tokens(&client, "openid profile").await;
+    let page = alice.browser.get("/account/profile").await;
+    assert!(page.form().fields.contains(&("name".to_owned(), "alice Example".to_owned())), "{}", page.body);
+    let typed = [("name", " <b>Alice</b> Ádams "), ("nickname", "Al"), ("locale", "de-AT"), ("zoneinfo", "Europe/Vienna")];
+    let done = alice.browser.submit(&page, &[&typed[..], &[("website", "https://alice.example/?a=1&b=2")]].concat()).await;
+    assert_eq!((done.status, done.location().unwrap().path()), (303, "/account"));
+    let page = alice.browser.follow(&done).await;
+    assert!(page.text("[role=status]").unwrap().contains("saved"), "{}", page.body);
+    assert!(page.text("#profile").unwrap().contains("<b>Alice</b> Ádams") && !page.body.contains("<b>"), "{}", page.body);
+    let told = server.userinfo(&tokens.str("access_token")).await.ok().json();
+    assert_eq!(
+        (told["name"].as_str(), told["locale"].as_str(), told["zoneinfo"].as_str(), told["website"].as_str()),
+        (Some("<b>Alice</b> Ádams"), Some("de-AT"), Some("Europe/Vienna"), Some("https://alice.example/?a=1&b=2"))
+    );
+    // An empty field is taken away; a field that was not sent stays.
+    let page = alice.browser.get("/account/profile").await;
+    let fields = page.form().fields.into_iter().filter(|field| field.0 == "csrf").chain([("nickname".to_owned(), String::new())]);
+    let ours = [("origin", "https://id.test"), ("sec-fetch-site", "same-origin")];
+    let done = alice.browser.send(Method::POST, "/account/profile", Some(fields.collect()), &ours).await;
+    assert_eq!(done.status, 303);
+    let told = server.userinfo(&tokens.str("access_token")).await.ok().json();
+    assert!(told.get("nickname").is_none() && told["locale"] == "de-AT", "{told}");
+    // What is wrong is said beside its field, and nothing of the form is taken.
+    for (field, value) in [
+        ("website", "http://alice.example"),
+        ("picture", "javascript:alert(1)"),
+        ("picture", "\"><script>alert(1)</script>"),
+        ("locale", "German"),
+        ("zoneinfo", "+01:00"),
+    ] {
+        let shown = alice.browser.submit(&page, &[(field, value), ("name", "Mallory")]).await;
+        assert_eq!(shown.status, 200, "{value}");
+        assert!(shown.text(&format!("#{field}-problem")).is_some(), "{value}: {}", shown.body);
+        assert!(!shown.body.contains("<script>alert"), "{}", shown.body);
+    }
+    assert_eq!(server.userinfo(&tokens.str("access_token")).await.ok().json()["name"], "<b>Alice</b> Ádams");
+    let events = audit::list(&server.app.db, 1000, None).await.unwrap();
+    let event = events.iter().find(|event| event.action == "user.edit_profile").unwrap();
+    assert!(event.actor.starts_with("user:") && event.was.as_deref().unwrap().contains("alice Example"), "{event:?}");
+}
+
+/// R-72: what others rely on is no field of this form, whatever is sent.
+async fn nobody_makes_more_of_themselves(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    account(&alice).await;
+    let page = alice.browser.get("/account/profile").await;
+    let before = users::find_by_sub(&server.app.db, &alice.sub).await.unwrap().unwrap();
+    let more = [
+        ("username", "root"),
+        ("admin", "true"),
+        ("groups", "admins"),
+        ("roles", "admin"),
+        ("enabled", "true"),
+        ("email", "root@example.com"),
+        ("email_verified", "true"),
+        ("phone_number", "+1"),
+        ("phone_number_verified", "true"),
+        ("preferred_username", "root"),
+        ("sub", "root"),
+        ("updated_at", "1"),
+        ("nickname", "Al"),
+    ];
+    assert_eq!(alice.browser.submit(&page, &more).await.status, 303);
+    let mut after = users::find_by_sub(&server.app.db, &alice.sub).await.unwrap().unwrap();
+    assert_eq!(after.claims.nickname.take().as_deref(), Some("Al"));
+    after.updated_at = before.updated_at;
+    assert_eq!(after, before);
+}
+
+/// Between reading and writing an operator took something away: the person's own change does not bring it back.
+async fn what_an_operator_changes_stays_changed(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let read = users::find_by_sub(&server.app.db, &alice.sub).await.unwrap().unwrap();
+    let mut mine = read.clone();
+    mine.claims.nickname = Some("Al".to_owned());
+    mine.updated_at = server.app.clock.now().plus(Duration::from_secs(2));
+    server.wait(Duration::from_secs(1));
+    server.update_user(&alice, json!({ "email": "new@example.com" })).await;
+    let event = audit::list(&server.app.db, 1, None).await.unwrap().remove(0);
+    let event = audit::AuditEvent { id: uuid::Uuid::now_v7(), action: "user.edit_profile".to_owned(), ..event };
+    assert!(!users::edit_claims(&server.app.db, &read, &mine, &event).await.unwrap());
+    // The page reads once more and changes its own field alone.
+    account(&alice).await;
+    let page = alice.browser.get("/account/profile").await;
+    server.update_user(&alice, json!({ "email": "newer@example.com" })).await;
+    assert_eq!(alice.browser.submit(&page, &[("nickname", "Al")]).await.status, 303);
+    let after = users::find_by_sub(&server.app.db, &alice.sub).await.unwrap().unwrap();
+    assert_eq!((after.claims.email.as_deref(), after.claims.nickname.as_deref()), (Some("newer@example.com"), Some("Al")));
+}
+
+const NEW: &str = "another long passphrase";
+
+async fn change(person: &Person, current: &str, new: &str, again: &str) -> Page {
+    let page = person.browser.get("/account/password").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    person.browser.submit(&page, &[("password", current), ("new_password", new), ("new_password_again", again)]).await
+}
+
+/// R-46, R-50: all sessions, refresh families and codes die in that transaction; this browser goes on under another cookie.
+async fn a_new_password_ends_everything_and_goes_on_here(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
+    let first = desk.tokens(&client, "openid").await;
+    let ended = [
+        first.clone(),
+        desk.tokens_for_long(&client).await,
+        phone.tokens(&client, "openid").await,
+        phone.tokens_for_long(&client).await,
+    ];
+    let unused = phone.visit(&client, "openid").await;
+    let old = desk.browser.cookies()[SESSION].clone();
+    server.wait(Duration::from_secs(60));
+    let done = change(&desk, &alice.password, NEW, NEW).await;
+    assert_eq!((done.status, done.location().unwrap().path()), (303, "/account"));
+    let page = desk.browser.follow(&done).await;
+    assert!(page.text("[role=status]").unwrap().contains("password is changed"), "{}", page.body);
+    assert_eq!(values(&page, "end_session").len(), 1);
+    assert!(!is_signed_in(&phone).await);
+    let thief = Browser::new(server.site());
+    thief.set_cookie(SESSION, &old);
+    assert_eq!(thief.get("/account").await.status, 303, "the cookie from before is dead");
+    for tokens in &ended {
+        client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+        assert!(!client.is_active(&tokens.str("access_token")).await);
+    }
+    client.redeem(unused.code(), &unused.verifier).await.refused(400, "invalid_grant");
+    // Consents stand; the sign-in is the one from before.
+    let back = desk.arrive(&Request::of(&client).with("prompt", "none")).await;
+    let tokens = client.redeem(back.code(), &back.verifier).await.ok();
+    assert_eq!(auth_time(&tokens), auth_time(&first));
+    assert_ne!(jwt(&tokens.str("id_token")).1["sid"], jwt(&first.str("id_token")).1["sid"]);
+    let login = phone.browser.get("/login").await;
+    let failed = phone.browser.submit(&login, &[("username", &alice.username), ("password", &alice.password)]).await;
+    assert!(failed.is_login() && failed.status == 200, "{}", failed.body);
+    let signed_in = phone.browser.submit(&login, &[("username", &alice.username), ("password", NEW)]).await;
+    assert_eq!(signed_in.status, 303);
+    assert!(server.audit().await.contains(&"user.change_password".to_owned()));
+}
+
+async fn a_password_that_breaks_the_rules_is_not_taken(server: Server) {
+    let (_, alice, _) = server.actors().await;
+    account(&alice).await;
+    let current = alice.password.clone();
+    let long = "x".repeat(129);
+    for (new, again, says) in [
+        ("short", "short", "at least 8"),
+        (long.as_str(), long.as_str(), "at most 128"),
+        (current.as_str(), current.as_str(), "have already"),
+        (NEW, "another long passphrasf", "differ"),
+        ("", "", "at least 8"),
+    ] {
+        let page = change(&alice, &current, new, again).await;
+        assert_eq!(page.status, 200, "{says}");
+        assert!(page.text("#failure").unwrap().contains(says), "{says}: {}", page.body);
+        assert!(!page.body.contains(NEW) && !page.body.contains(&current), "nothing that was typed comes back");
+        // The same is said whatever the current one is.
+        assert!(change(&alice, "wrong wrong", new, again).await.text("#failure").unwrap().contains(says) || new == current);
+    }
+    assert_eq!(change(&alice, &current, NEW, NEW).await.status, 303);
+}
+
+/// R-54, R-55.
+async fn a_wrong_current_password_counts_like_a_sign_in(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    account(&alice).await;
+    let mut bodies = Vec::new();
+    for current in ["wrong wrong", "", &"ü".repeat(600)] {
+        let failed = change(&alice, current, NEW, NEW).await;
+        assert_eq!(failed.status, 200);
+        assert!(failed.headers.get("set-cookie").is_none());
+        let csrf = failed.form().fields.into_iter().find(|field| field.0 == "csrf").unwrap().1;
+        bodies.push(failed.body.replace(&csrf, ""));
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]) && bodies[0].contains("not right"), "{bodies:?}");
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(change(&alice, "guess", NEW, NEW).await.status);
+    }
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    assert_eq!(change(&alice, &alice.password, NEW, NEW).await.status, 429);
+    server.wait(Duration::from_secs(16 * 60));
+    assert_eq!(change(&alice, &alice.password, NEW, NEW).await.status, 303);
+}
+
+/// From two browsers at once: one of them changes it, and is the only one that stays signed in.
+async fn of_two_changes_of_a_password_one_counts(server: Server) {
+    for _ in 0..rounds(3, 20) {
+        let alice = server.person("alice").await;
+        let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
+        account(&desk).await;
+        account(&phone).await;
+        let (one, two) = tokio::join!(
+            change(&desk, &alice.password, NEW, NEW),
+            change(&phone, &alice.password, "a third passphrase", "a third passphrase")
+        );
+        let counted: Vec<_> =
+            [&one, &two].iter().map(|page| page.location().is_some_and(|to| to.as_str().contains("password-changed"))).collect();
+        assert_eq!(counted.iter().filter(|counted| **counted).count(), 1, "{} {}", one.status, two.status);
+        let (winner, loser) = if counted[0] { (&desk, &phone) } else { (&phone, &desk) };
+        assert!(is_signed_in(winner).await && !is_signed_in(loser).await);
+    }
+}
+
+/// R-43, R-46: refreshes and code exchanges that race with an end on the account page leave nothing behind.
+async fn nothing_survives_an_end_that_was_acknowledged(server: Server) {
+    for round in 0..rounds(6, 60) {
+        let (server, alice, client) = server.actors().await;
+        let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
+        let tokens = phone.tokens(&client, "openid").await;
+        let unused = phone.visit(&client, "openid").await;
+        let page = account(&desk).await;
+        let phones = values(&page, "end_session").remove(1);
+        let end = async {
+            let done = match round % 4 {
+                0 => desk.browser.submit(&page, &[("end_session", &phones)]).await,
+                1 => desk.browser.submit(&page, &[("withdraw", &client.client_id)]).await,
+                2 => desk.browser.submit(&page, &[("sign_out", "elsewhere")]).await,
+                _ => change(&desk, &alice.password, NEW, NEW).await,
+            };
+            assert_eq!(done.status, 303, "{}", done.body);
+        };
+        let refresh = async {
+            let mut token = tokens.str("refresh_token");
+            let mut seen = vec![tokens.str("access_token")];
+            for _ in 0..4 {
+                let answer = client.refresh(&token).await;
+                if answer.status == 200 {
+                    token = answer.str("refresh_token");
+                    seen.push(answer.str("access_token"));
+                }
+            }
+            (token, seen)
+        };
+        let exchange = client.redeem(unused.code(), &unused.verifier);
+        let ((), (token, mut seen), exchanged) = tokio::join!(end, refresh, exchange);
+        client.refresh(&token).await.refused(400, "invalid_grant");
+        if exchanged.status == 200 {
+            seen.push(exchanged.str("access_token"));
+            client.refresh(&exchanged.str("refresh_token")).await.refused(400, "invalid_grant");
+        }
+        for access_token in seen {
+            assert!(!client.is_active(&access_token).await, "round {round}");
+        }
+    }
+}
+
+async fn password_managers_find_the_way(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let page = alice.browser.get("/.well-known/change-password").await;
+    assert_eq!((page.status, page.location().unwrap().as_str()), (303, "https://id.test/account/password"));
+    let mut page = alice.browser.follow(&page).await;
+    while page.location().is_some() {
+        page = alice.browser.follow(&page).await;
+    }
+    assert!(page.url.path() == "/login", "{}", page.url);
+    // A failed try does not forget where it was going.
+    let page = alice.browser.submit(&page, &[("username", &alice.username), ("password", "wrong")]).await;
+    let page = alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await;
+    assert_eq!(page.location().unwrap().as_str(), "https://id.test/account/password");
+    assert!(alice.browser.follow(&page).await.text("[name=new_password]").is_some());
+    // At the origin's root, wherever the issuer is; and nowhere else does it lead.
+    let below = Setup::on(server.backend).issuer("https://id.test/auth").start().await;
+    let answer = below.get("https://id.test/.well-known/change-password").await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/auth/account/password"));
+    for to in ["https://evil.test", "//evil.test", "/logout"] {
+        let login = alice.browser.get(format!("/login?to={to}")).await;
+        let page = alice.browser.submit(&login, &[("username", &alice.username), ("password", &alice.password)]).await;
+        assert_eq!(page.location().unwrap().as_str(), "https://id.test/account", "{to}");
+    }
 }

@@ -5,6 +5,9 @@ use askama::Template;
 use crate::http::pages::client_seen::initial;
 use crate::http::pages::i18n::Lang;
 use crate::oidc::user::User;
+use crate::service::account::password::NotTaken;
+use crate::service::account::profile::{Field, Problem};
+use crate::service::passwords::PolicyError;
 
 use super::{Form, Frame, LoginFailure, Person};
 
@@ -30,6 +33,8 @@ impl AccountView<'_> {
             Done::Withdrawn => texts.done_withdrawn,
             Done::SessionEnded => texts.done_session_ended,
             Done::SignedOutElsewhere => texts.done_signed_out_elsewhere,
+            Done::ProfileChanged => texts.done_profile_changed,
+            Done::PasswordChanged => texts.done_password_changed,
         })
     }
 
@@ -45,10 +50,13 @@ pub enum Done {
     Withdrawn,
     SessionEnded,
     SignedOutElsewhere,
+    ProfileChanged,
+    PasswordChanged,
 }
 
 impl Done {
-    const ALL: [Self; 3] = [Self::Withdrawn, Self::SessionEnded, Self::SignedOutElsewhere];
+    const ALL: [Self; 5] =
+        [Self::Withdrawn, Self::SessionEnded, Self::SignedOutElsewhere, Self::ProfileChanged, Self::PasswordChanged];
 
     /// As it stands in the address.
     pub const fn word(self) -> &'static str {
@@ -56,6 +64,8 @@ impl Done {
             Self::Withdrawn => "withdrawn",
             Self::SessionEnded => "session-ended",
             Self::SignedOutElsewhere => "signed-out-elsewhere",
+            Self::ProfileChanged => "profile-changed",
+            Self::PasswordChanged => "password-changed",
         }
     }
 
@@ -106,6 +116,101 @@ impl ProfileRow {
         rows.into_iter()
             .filter_map(|(label, value, note)| Some(Self { label, value: value.filter(|value| !value.trim().is_empty())?, note }))
             .collect()
+    }
+}
+
+/// The profile's form: a field for each of [`Field`], under the claim's name.
+#[derive(Template)]
+#[template(path = "account/profile.html")]
+pub struct ProfileView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub fields: &'a [ProfileField],
+}
+
+/// A field of the profile's form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileField {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub value: String,
+    /// What browsers fill in: WHATWG HTML, autofill field names.
+    pub autocomplete: &'static str,
+    pub hint: Option<&'static str>,
+    pub longest: usize,
+    /// Why it was not taken.
+    pub problem: Option<&'static str>,
+}
+
+impl ProfileField {
+    /// The field with what stands in it.
+    pub fn of(lang: Lang, field: Field, value: String, problem: Option<Problem>) -> Self {
+        let texts = &lang.texts().account;
+        let (label, autocomplete, hint) = match field {
+            Field::Name => (texts.name, "name", None),
+            Field::GivenName => (texts.given_name, "given-name", None),
+            Field::FamilyName => (texts.family_name, "family-name", None),
+            Field::Nickname => (texts.nickname, "nickname", None),
+            Field::Locale => (texts.locale, "language", Some(texts.language_hint)),
+            Field::Zoneinfo => (texts.zoneinfo, "off", Some(texts.time_zone_hint)),
+            Field::Website => (texts.website, "url", Some(texts.link_hint)),
+            Field::Picture => (texts.picture, "photo", Some(texts.link_hint)),
+        };
+        let problem = problem.map(|problem| match problem {
+            Problem::TooLong => texts.too_long,
+            Problem::NotHttps => texts.not_https,
+            Problem::NotALanguage => texts.not_a_language,
+            Problem::NotATimeZone => texts.not_a_time_zone,
+        });
+        Self { name: field.claim(), label, value, autocomplete, hint, longest: field.longest(), problem }
+    }
+}
+
+/// Another password: sends `password` (the current one), `new_password` and `new_password_again`.
+#[derive(Template)]
+#[template(path = "account/password.html")]
+pub struct PasswordView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// For password managers.
+    pub username: &'a str,
+    /// The fewest characters of a new password.
+    pub shortest: u32,
+    pub failure: Option<PasswordFailure>,
+}
+
+/// Why the password is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordFailure {
+    /// It is about the current one.
+    Current(LoginFailure),
+    NotTaken(NotTaken),
+    NotRepeated,
+}
+
+impl PasswordView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        let account = &texts.account;
+        self.failure.map(|failure| match failure {
+            PasswordFailure::Current(failure) => failure.text(texts, account.wrong_current_password),
+            PasswordFailure::NotRepeated => account.password_not_repeated.to_owned(),
+            PasswordFailure::NotTaken(NotTaken::Same) => account.password_same.to_owned(),
+            PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::TooShort(shortest))) => {
+                format!("{}{shortest}{}", account.password_too_short.0, account.password_too_short.1)
+            }
+            PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::TooLong)) => account.password_too_long.to_owned(),
+            PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::Control)) => account.password_control.to_owned(),
+        })
+    }
+
+    /// Which of the fields the message is about.
+    fn is_about_current(&self) -> bool {
+        matches!(self.failure, Some(PasswordFailure::Current(_)))
+    }
+
+    fn is_about_new(&self) -> bool {
+        matches!(self.failure, Some(PasswordFailure::NotTaken(_) | PasswordFailure::NotRepeated))
     }
 }
 

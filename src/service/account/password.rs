@@ -1,0 +1,90 @@
+//! Changing one's own password: the one from before once more, and then everything that was signed in with it ends (security.md R-46).
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::oauth::refusal::Reason;
+use crate::oidc::session::Session;
+use crate::oidc::user::User;
+use crate::secret::Secret;
+use crate::service::audit::{self, Actor};
+use crate::service::browser::Browser;
+use crate::service::login::{check_password, subjects};
+use crate::service::passwords::{PasswordError, PolicyError};
+use crate::storage::sessions::Change;
+use crate::storage::users;
+
+/// How often a password is checked before the write must find the account unchanged.
+const ATTEMPTS: usize = 2;
+
+/// What was typed.
+pub struct Passwords {
+    pub current: Secret<String>,
+    pub new: Secret<String>,
+}
+
+/// Why a new password is not taken, whatever the current one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    Policy(PolicyError),
+    /// It is the one from before.
+    Same,
+}
+
+/// Whether a new password could be taken. Says nothing about the current one.
+///
+/// # Errors
+/// Why not.
+pub fn check(app: &App, typed: &Passwords) -> Result<(), NotTaken> {
+    app.passwords.check_policy(typed.new.expose()).map_err(NotTaken::Policy)?;
+    if typed.new.expose() == typed.current.expose() { Err(NotTaken::Same) } else { Ok(()) }
+}
+
+/// Gives the person another password. In one transaction all their sessions, grants, refresh families, codes and open sign-ins end, and
+/// this browser goes on in a session of its own under the new cookie that is the answer.
+///
+/// # Errors
+/// As [`crate::service::login::confirm`].
+pub async fn change(
+    app: &App,
+    session: &Session,
+    user: &User,
+    typed: Passwords,
+    browser: &Browser,
+    now: Timestamp,
+) -> Result<Secret<String>, Reason> {
+    let username = users::canonical(&user.username);
+    let address = browser.address.map(|prefix| prefix.to_string());
+    let subjects = subjects(&username, address.as_deref().unwrap_or_default());
+    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
+    for _ in 0..ATTEMPTS {
+        let (found, before) = check_password(app, &username, &typed.current, &subjects, now).await?;
+        if found.id != user.id {
+            break;
+        }
+        let hash = app.passwords.hash(typed.new.clone()).await.map_err(|error| match error {
+            PasswordError::Overloaded { retry_after } => Reason::Overloaded { retry_after },
+            PasswordError::Failed(detail) => Reason::Internal { detail },
+        })?;
+        let entropy = app.entropy.as_ref();
+        let cookie = entropy::token(entropy);
+        // The sign-in is the one from before, with its time and means: the person confirmed it, and did not sign in anew.
+        let fresh = Session {
+            id: entropy::row_id(entropy, now),
+            sid: entropy::token(entropy).expose().clone(),
+            created_at: now,
+            last_used_at: now,
+            ended_at: None,
+            confirmed_at: Some(now),
+            device: browser.device.clone(),
+            address: address.clone(),
+            ..session.clone()
+        };
+        let event = audit::event(app, now, &Actor::User(user.id), "user.change_password", &user.id.to_string());
+        let change = Change { from: session.id, to: fresh, cookie: cookie.digest(), now };
+        if users::change_password(&app.db, change, &before, &hash, &event).await? {
+            return Ok(cookie);
+        }
+    }
+    Err(Reason::SessionEnded)
+}
