@@ -162,9 +162,16 @@ pub fn key_life(config: &Config) -> KeyLife {
 
 fn discovery_document(issuer: &str) -> Prepared {
     let document = discovery::document(issuer, &Offered { algs: &Alg::ALL, ui_locales: &UI_LOCALES });
-    let body = Bytes::from(document.to_string());
-    let etag = format!("\"{}\"", hex(&Digest::of(&body).as_bytes().iter().take(16).copied().collect::<Vec<_>>()));
-    Prepared { body, etag }
+    Prepared::of(document.to_string())
+}
+
+impl Prepared {
+    /// This text, tagged by what it says.
+    pub fn of(text: String) -> Self {
+        let body = Bytes::from(text);
+        let etag = format!("\"{}\"", hex(&Digest::of(&body).as_bytes().iter().take(16).copied().collect::<Vec<_>>()));
+        Self { body, etag }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -90,6 +90,11 @@ impl Document {
         self.members.get(name).is_some_and(|value| value != known.unwrap_or(&Value::Null))
     }
 
+    /// Puts a member in, in the place of what was said.
+    pub fn put(&mut self, name: &str, value: Value) {
+        self.members.insert(name.to_owned(), value);
+    }
+
     /// Refuses a member that is never sent.
     ///
     /// # Errors

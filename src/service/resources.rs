@@ -2,13 +2,17 @@
 
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::oauth::resource::{Catalogue, Resource, validate};
 use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
+use crate::service::revision::Precondition;
 use crate::storage::StoreError;
 use crate::storage::owners::Guard;
 use crate::storage::resources as store;
 
+/// How often a change is decided anew after somebody else was faster.
+const ATTEMPTS: usize = 8;
 /// What a resource's file may hold (contract.md).
 const MEMBERS: [&str; 8] = [
     "identifier",
@@ -55,7 +59,11 @@ pub async fn add(operator: &Operator<'_>, resource: Resource) -> Result<Resource
 /// # Errors
 /// When there is none.
 pub async fn find(operator: &Operator<'_>, identifier: &str) -> Result<Resource, OperationError> {
-    store::find(operator.db, identifier)
+    find_seen(operator, identifier).await.map(|(resource, _)| resource)
+}
+
+async fn find_seen(operator: &Operator<'_>, identifier: &str) -> Result<(Resource, Timestamp), OperationError> {
+    store::find_seen(operator.db, identifier)
         .await?
         .ok_or_else(|| OperationError::NotFound { kind: "resource", id: identifier.to_owned() })
 }
@@ -68,18 +76,84 @@ pub async fn list(operator: &Operator<'_>) -> Result<Vec<Resource>, OperationErr
     Ok(store::all(operator.db).await?)
 }
 
+/// Replaces the API with this identifier by the document, or adds it. What the document leaves out gets its default. Also answers whether it
+/// was added.
+///
+/// # Errors
+/// When the document is not acceptable, another API has one of the scopes, or the precondition does not hold.
+pub async fn put(
+    operator: &Operator<'_>,
+    identifier: &str,
+    mut document: Document,
+    precondition: &Precondition,
+) -> Result<(Resource, bool), OperationError> {
+    document.repeat("identifier", &Value::String(identifier.to_owned()))?;
+    document.put("identifier", Value::String(identifier.to_owned()));
+    for _ in 0..ATTEMPTS {
+        let before = store::find_seen(operator.db, identifier).await?;
+        if before.is_some() {
+            Guard::resource(identifier).ask(operator.db).await?;
+        }
+        precondition.check(before.as_ref().map(|(before, _)| show(before)).as_ref())?;
+        let read = document.clone().rest(&MEMBERS)?;
+        if let Some(seen) = before {
+            if let Some(kept) = change(operator, seen, read).await? {
+                return Ok((kept, false));
+            }
+            continue;
+        }
+        match add(operator, read).await {
+            // Somebody else has added it meanwhile, or has one of the scopes: the next round tells which.
+            Err(OperationError::Conflict(_)) => {}
+            added => return Ok((added?, true)),
+        }
+    }
+    Err(contended(identifier))
+}
+
 /// Changes what a document names and leaves the rest (RFC 7396).
 ///
 /// # Errors
 /// When there is no such API, the document is not acceptable, or another API has one of the scopes.
 pub async fn update(operator: &Operator<'_>, identifier: &str, patch: Document) -> Result<Resource, OperationError> {
-    let before = find(operator, identifier).await?;
-    Guard::resource(identifier).ask(operator.db).await?;
-    let after = validate(patched(&before, patch)?, &catalogue(operator).await?)?;
-    let event = operator.event("resource.update", identifier, Some(show(&before)), Some(show(&after)));
-    match store::update(operator.db, &after, operator.now, &event).await {
-        Ok(true) => Ok(after),
-        Ok(false) => Err(OperationError::NotFound { kind: "resource", id: identifier.to_owned() }),
+    update_if(operator, identifier, patch, &Precondition::None).await
+}
+
+/// [`update`], where the API has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn update_if(
+    operator: &Operator<'_>,
+    identifier: &str,
+    patch: Document,
+    precondition: &Precondition,
+) -> Result<Resource, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let seen = find_seen(operator, identifier).await?;
+        Guard::resource(identifier).ask(operator.db).await?;
+        precondition.check(Some(&show(&seen.0)))?;
+        let read = patched(&seen.0, patch.clone())?;
+        if let Some(changed) = change(operator, seen, read).await? {
+            return Ok(changed);
+        }
+    }
+    Err(contended(identifier))
+}
+
+/// The API as it was read, which is `before`; `None` if somebody else has changed it since.
+async fn change(
+    operator: &Operator<'_>,
+    (before, seen): (Resource, Timestamp),
+    read: Resource,
+) -> Result<Option<Resource>, OperationError> {
+    let after = validate(read, &catalogue(operator).await?)?;
+    if after == before {
+        return Ok(Some(before));
+    }
+    let event = operator.event("resource.update", &before.identifier, Some(show(&before)), Some(show(&after)));
+    match store::update_seen(operator.db, &after, seen, operator.now, &event).await {
+        Ok(changed) => Ok(changed.then_some(after)),
         Err(StoreError::Conflict(_)) => Err(taken(&after)),
         Err(error) => Err(error.into()),
     }
@@ -90,12 +164,23 @@ pub async fn update(operator: &Operator<'_>, identifier: &str, patch: Document) 
 /// # Errors
 /// When there is no such API.
 pub async fn remove(operator: &Operator<'_>, identifier: &str) -> Result<Resource, OperationError> {
-    let before = find(operator, identifier).await?;
-    let event = operator.event("resource.remove", identifier, Some(show(&before)), None);
-    if !store::remove(operator.db, identifier, &event).await? {
-        return Err(OperationError::NotFound { kind: "resource", id: identifier.to_owned() });
+    remove_if(operator, identifier, &Precondition::None).await
+}
+
+/// [`remove`], where the API has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: &Precondition) -> Result<Resource, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let (before, seen) = find_seen(operator, identifier).await?;
+        precondition.check(Some(&show(&before)))?;
+        let event = operator.event("resource.remove", identifier, Some(show(&before)), None);
+        if store::remove_seen(operator.db, identifier, seen, &event).await? {
+            return Ok(before);
+        }
     }
-    Ok(before)
+    Err(contended(identifier))
 }
 
 /// An API as operators see it: the same JSON as its file.
@@ -105,6 +190,10 @@ pub fn show(resource: &Resource) -> Value {
 
 async fn catalogue(operator: &Operator<'_>) -> Result<Catalogue, OperationError> {
     Ok(Catalogue::new(store::all(operator.db).await?, operator.config.issuer.as_str()))
+}
+
+fn contended(identifier: &str) -> OperationError {
+    OperationError::Conflict(format!("the resource {identifier:?} is being changed by others all the time; try again"))
 }
 
 fn taken(resource: &Resource) -> OperationError {

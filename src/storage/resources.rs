@@ -12,10 +12,12 @@ use crate::storage::text::{from_json, to_json};
 
 statements! {
     ALL = Both("SELECT document FROM resources ORDER BY identifier");
-    FIND = Both("SELECT document FROM resources WHERE identifier = $1");
+    FIND = Both("SELECT document, updated_at FROM resources WHERE identifier = $1");
     INSERT = Both("INSERT INTO resources (identifier, document, created_at, updated_at) VALUES ($1, $2, $3, $3)");
-    UPDATE = Both("UPDATE resources SET document = $2, updated_at = $3 WHERE identifier = $1");
-    DELETE = Both("DELETE FROM resources WHERE identifier = $1");
+    // updated_at moves with every change, even twice in one microsecond: who knows it knows the state.
+    UPDATE = Both("UPDATE resources SET document = $2, updated_at = CASE WHEN $3 > updated_at THEN $3 ELSE updated_at + 1 END
+                   WHERE identifier = $1 AND (CAST($4 AS BIGINT) IS NULL OR updated_at = $4)");
+    DELETE = Both("DELETE FROM resources WHERE identifier = $1 AND (CAST($2 AS BIGINT) IS NULL OR updated_at = $2)");
     INSERT_SCOPE = Both("INSERT INTO resource_scopes (scope, identifier) VALUES ($1, $2)");
     DELETE_SCOPES = Both("DELETE FROM resource_scopes WHERE identifier = $1");
 }
@@ -28,6 +30,12 @@ pub async fn all(db: &Db) -> Result<Vec<Resource>, StoreError> {
 /// One resource.
 pub async fn find(db: &Db, identifier: &str) -> Result<Option<Resource>, StoreError> {
     db.optional(FIND, args![identifier]).await?.as_ref().map(read).transpose()
+}
+
+/// One resource, and when it was changed last.
+pub async fn find_seen(db: &Db, identifier: &str) -> Result<Option<(Resource, Timestamp)>, StoreError> {
+    let row = db.optional(FIND, args![identifier]).await?;
+    row.map(|row| Ok((read(&row)?, row.get("updated_at")?))).transpose()
 }
 
 /// Adds a resource.
@@ -52,10 +60,31 @@ pub async fn insert(db: &Db, resource: &Resource, now: Timestamp, event: &AuditE
 /// # Errors
 /// [`StoreError::Conflict`] if a scope belongs to another resource.
 pub async fn update(db: &Db, resource: &Resource, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    replace(db, resource, None, now, event).await
+}
+
+/// As [`update`]; `false` also if somebody changed it since `expected`.
+pub async fn update_seen(
+    db: &Db,
+    resource: &Resource,
+    expected: Timestamp,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    replace(db, resource, Some(expected), now, event).await
+}
+
+async fn replace(
+    db: &Db,
+    resource: &Resource,
+    expected: Option<Timestamp>,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
     let resource = resource.clone();
     guarded(db, "resource.update", Guard::resource(&resource.identifier), Some(event), move |tx| {
         Box::pin(async move {
-            let changed = tx.execute(UPDATE, args![&resource.identifier, to_json(&resource)?, now]).await?;
+            let changed = tx.execute(UPDATE, args![&resource.identifier, to_json(&resource)?, now, expected]).await?;
             if changed > 0 {
                 tx.execute(DELETE_SCOPES, args![&resource.identifier]).await?;
                 insert_scopes(tx, &resource).await?;
@@ -89,7 +118,16 @@ pub(super) async fn remove_tx(tx: &mut Tx, identifier: &str) -> Result<(), Store
 
 /// Removes a resource and its scopes; `false` if there is none.
 pub async fn remove(db: &Db, identifier: &str, event: &AuditEvent) -> Result<bool, StoreError> {
-    let values = args![identifier];
+    take_away(db, identifier, None, event).await
+}
+
+/// As [`remove`]; `false` also if somebody changed it since `expected`.
+pub async fn remove_seen(db: &Db, identifier: &str, expected: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    take_away(db, identifier, Some(expected), event).await
+}
+
+async fn take_away(db: &Db, identifier: &str, expected: Option<Timestamp>, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![identifier, expected];
     guarded(db, "resource.remove", Guard::resource(identifier), Some(event), move |tx| {
         Box::pin(async move { tx.execute(DELETE, values).await })
     })

@@ -10,10 +10,14 @@
 
 mod call;
 mod clients;
+mod keys;
+pub mod openapi;
 pub mod operation;
 pub mod page;
 pub mod problem;
+pub mod reference;
 mod reply;
+mod resources;
 pub mod router;
 pub mod table;
 

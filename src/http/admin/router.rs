@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, MethodRouter, any, on};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::call::{self, Call};
 use super::operation::{Operation, Verb};
-use super::{BASE, V1, table};
-use crate::app::App;
+use super::{BASE, V1, openapi, reference, table};
+use crate::app::{App, Prepared};
 use crate::http::error::OAuthError;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
@@ -29,8 +29,12 @@ pub fn router(app: &Arc<App>) -> Router {
     for (path, operations) in paths {
         router = router.route(&format!("{issuer_path}{V1}{path}"), methods(&operations));
     }
+    let document = Arc::new(Prepared::of(openapi::document(app.config.issuer.as_str()).to_string()));
+    let openapi = get(async move |headers: HeaderMap| reference::openapi_json(&document, &headers));
     router
-        .route(&format!("{issuer_path}{BASE}"), any(nothing_here))
+        .route(&format!("{issuer_path}{}", reference::OPENAPI), openapi)
+        .route(&format!("{issuer_path}{BASE}"), get(reference::page))
+        .route(&format!("{issuer_path}{BASE}/"), get(reference::page))
         .route(&format!("{issuer_path}{BASE}/{{*path}}"), any(nothing_here))
         .with_state(Arc::clone(app))
 }

@@ -1,10 +1,10 @@
 //! Every operation of the admin API. What has no row here does not exist.
 
-use super::clients;
 use super::operation::Operation;
+use super::{clients, keys, resources};
 
 /// The rows, by resource.
-const TABLE: &[&[Operation]] = &[clients::OPERATIONS];
+const TABLE: &[&[Operation]] = &[clients::OPERATIONS, resources::OPERATIONS, keys::OPERATIONS];
 
 /// All of them, in the order in which the documentation shows them.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {

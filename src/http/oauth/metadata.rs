@@ -61,7 +61,8 @@ fn asked_under(headers: &HeaderMap) -> Option<&str> {
     headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).filter(|host| host.len() <= 255)
 }
 
-fn prepared(body: &Bytes, etag: &str, content_type: &'static str, request: &HeaderMap) -> Response {
+/// A document that is the same for everybody, with its tag.
+pub fn prepared(body: &Bytes, etag: &str, content_type: &'static str, request: &HeaderMap) -> Response {
     let known = request.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let unchanged =
         known.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*"));

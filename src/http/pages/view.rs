@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub mod account;
+pub mod reference;
 
 use askama::Template;
 

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod person;
 pub mod postgres;
 pub mod raw;
+pub mod schema;
 pub mod server;
 pub mod site;
 

@@ -2,6 +2,9 @@
 
 mod attacks;
 mod clients;
+mod keys;
+mod openapi;
+mod resources;
 mod rows;
 
 use chancery::http::admin::table;
@@ -11,19 +14,22 @@ use crate::harness::{Server, on_both};
 
 on_both![every_operation_needs_its_right, what_has_no_row_is_refused];
 
-/// each operation is driven anonymously, with a token for somebody else, with one that may read and with one that may write.
+/// each operation is driven anonymously, with a token for somebody else, with one that may read and with one that may write. What is
+/// sent and what comes back is as the OpenAPI document says.
 async fn every_operation_needs_its_right(server: Server) {
     let writer = server.admin("admin:write").await;
     let reader = server.admin("admin:read").await;
     let (_, alice, app) = server.actors().await;
     let foreign = writer.with_token(&alice.tokens(&app, "openid").await.str("access_token"));
     let audit = server.audit().await.len();
+    let document = server.get("/admin/api/openapi.json").await.ok().json();
     for operation in table::operations() {
         let row = rows::of(operation.id, &server, &writer).await;
         let before = server.audit().await.len();
         let verb = operation.verb.as_str();
         let call = async |caller: &crate::harness::Admin| caller.call(verb, &row.path, row.body.as_ref()).await;
-        call(&server.stranger()).await.problem(401, "token-missing");
+        let refused = call(&server.stranger()).await.problem(401, "token-missing");
+        openapi::conforms(&document, operation, None, &refused);
         call(&foreign).await.problem(401, "token-wrong-audience");
         match operation.right {
             Right::Read => assert_eq!(call(&reader).await.status, row.status, "{}", operation.id),
@@ -34,6 +40,7 @@ async fn every_operation_needs_its_right(server: Server) {
         }
         let answer = call(&writer).await;
         assert_eq!(answer.status, row.status, "{}: {}", operation.id, answer.text);
+        openapi::conforms(&document, operation, row.body.as_ref(), &answer);
         assert!(!answer.headers.contains_key("access-control-allow-origin") && !answer.headers.contains_key("set-cookie"));
         assert_eq!(answer.header("cache-control"), "no-store", "{}", operation.id);
     }

@@ -1,0 +1,96 @@
+//! What the admin API can do, for programs (`openapi.json`) and for people (a page beside it), both made of the table. Neither says more
+//! than this program's source does, so both are open; the page is plain HTML under the pages' own policy, without any script, since it
+//! lives at the origin where people sign in.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::operation::{Answer, Body, Operation};
+use super::{V1, openapi, table};
+use crate::app::App;
+use crate::app::Prepared;
+use crate::http::oauth::metadata;
+use crate::http::pages;
+use crate::http::pages::csp::Policy;
+use crate::http::pages::i18n::Lang;
+use crate::http::pages::view::Frame;
+use crate::http::pages::view::reference::{Described, Group, Part, ReferenceView};
+
+/// Where programs find it.
+pub const OPENAPI: &str = "/admin/api/openapi.json";
+
+/// `GET /admin/api/openapi.json`.
+pub fn openapi_json(document: &Prepared, headers: &HeaderMap) -> Response {
+    metadata::prepared(&document.body, &document.etag, "application/json", headers)
+}
+
+/// `GET /admin/api`.
+pub async fn page(State(app): State<Arc<App>>) -> Response {
+    let issuer = app.config.issuer.as_str();
+    let document = openapi::document(issuer);
+    let frame = Frame {
+        lang: Lang::En,
+        base: app.config.issuer.path(),
+        name: &app.config.pages.name,
+        support: app.config.pages.support.as_deref(),
+    };
+    let mut groups: Vec<Group> = Vec::new();
+    for operation in table::operations() {
+        let name = operation.path.split('/').nth(1).unwrap_or_default();
+        if groups.last().is_none_or(|group| group.name != name) {
+            groups.push(Group { name, operations: Vec::new() });
+        }
+        if let Some(group) = groups.last_mut() {
+            group.operations.push(describe(operation, issuer, &document));
+        }
+    }
+    let view = ReferenceView { frame, issuer, openapi: OPENAPI, groups };
+    pages::respond(StatusCode::OK, &view, &Policy::strict())
+}
+
+fn describe(operation: &'static Operation, issuer: &str, document: &Value) -> Described {
+    let parameters = operation.query_parameters().map(|query| (query.name, query.description)).collect();
+    let (kind, body) = match operation.body {
+        Body::None => (None, None),
+        Body::Json(make) | Body::Optional(make) => (Some("application/json"), Some((make, "Input"))),
+        Body::Patch(make) => (Some("application/merge-patch+json"), Some((make, "Patch"))),
+    };
+    let answer = match operation.answer {
+        Answer::Nothing => None,
+        Answer::Found(make) | Answer::Made(make) | Answer::Kept(make) => Some((make, "The answer")),
+        Answer::Page(make) => Some((make, "Each of the items")),
+        Answer::Lines(make) => Some((make, "Each line")),
+    };
+    let mut parts = Vec::new();
+    if let Some((make, suffix)) = body {
+        parts.push(Part { title: "The document", schema: schema(document, &format!("{}{suffix}", openapi::name(make))) });
+    }
+    if let Some((make, title)) = answer {
+        parts.push(Part { title, schema: schema(document, &openapi::name(make)) });
+    }
+    let mut request = format!("curl -H \"Authorization: Bearer $TOKEN\" -X {}", operation.verb.as_str());
+    if let Some(kind) = kind {
+        request.push_str(&format!(" -H 'Content-Type: {kind}' --data @document.json"));
+    }
+    request.push_str(&format!(" '{issuer}{V1}{}'", operation.path));
+    Described {
+        id: operation.id,
+        verb: operation.verb.as_str(),
+        path: operation.path,
+        summary: operation.summary,
+        right: operation.right.scope(),
+        parameters,
+        conditional: operation.conditional,
+        request,
+        parts,
+    }
+}
+
+fn schema(document: &Value, name: &str) -> String {
+    let schema = document.pointer(&format!("/components/schemas/{name}")).unwrap_or(&Value::Null);
+    serde_json::to_string_pretty(schema).unwrap_or_default()
+}

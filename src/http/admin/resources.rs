@@ -1,0 +1,117 @@
+//! `/resources`: the APIs that tokens are made for.
+
+use super::operation::{Answer, Body, Operation, Verb, schema};
+use super::page::Page;
+use super::{Call, Reply};
+use crate::http::error::OAuthError;
+use crate::oauth::admin::Right;
+use crate::oauth::resource::Resource;
+use crate::service::resources;
+
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        id: "listResources",
+        verb: Verb::Get,
+        path: "/resources",
+        right: Right::Read,
+        summary: "Lists resources (APIs) by their identifiers.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Page(schema::<Resource>),
+        conditional: false,
+        run: |call| Box::pin(list(call)),
+    },
+    Operation {
+        id: "addResource",
+        verb: Verb::Post,
+        path: "/resources",
+        right: Right::Write,
+        summary: "Adds a resource.",
+        query: &[],
+        body: Body::Json(schema::<Resource>),
+        answer: Answer::Made(schema::<Resource>),
+        conditional: false,
+        run: |call| Box::pin(add(call)),
+    },
+    Operation {
+        id: "getResource",
+        verb: Verb::Get,
+        path: "/resources/{identifier}",
+        right: Right::Read,
+        summary: "Shows a resource; its identifier is percent-encoded in the path, slashes too.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Found(schema::<Resource>),
+        conditional: false,
+        run: |call| Box::pin(get(call)),
+    },
+    Operation {
+        id: "putResource",
+        verb: Verb::Put,
+        path: "/resources/{identifier}",
+        right: Right::Write,
+        summary: "Makes the resource what the document says, or adds it; what the document leaves out gets its default.",
+        query: &[],
+        body: Body::Json(schema::<Resource>),
+        answer: Answer::Kept(schema::<Resource>),
+        conditional: true,
+        run: |call| Box::pin(put(call)),
+    },
+    Operation {
+        id: "patchResource",
+        verb: Verb::Patch,
+        path: "/resources/{identifier}",
+        right: Right::Write,
+        summary: "Changes what the document names (RFC 7396).",
+        query: &[],
+        body: Body::Patch(schema::<Resource>),
+        answer: Answer::Found(schema::<Resource>),
+        conditional: true,
+        run: |call| Box::pin(patch(call)),
+    },
+    Operation {
+        id: "removeResource",
+        verb: Verb::Delete,
+        path: "/resources/{identifier}",
+        right: Right::Write,
+        summary: "Removes a resource; no new tokens are made for it.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Nothing,
+        conditional: true,
+        run: |call| Box::pin(remove(call)),
+    },
+];
+
+async fn list(call: Call) -> Result<Reply, OAuthError> {
+    let page = Page::of(&call)?;
+    let all = resources::list(&call.operator()).await?;
+    page.reply_of_all(&call, all.iter().map(|resource| (resource.identifier.clone(), resources::show(resource))).collect())
+}
+
+async fn add(call: Call) -> Result<Reply, OAuthError> {
+    let added = resources::add(&call.operator(), resources::parse(call.bytes())?).await?;
+    Ok(Reply::found(resources::show(&added)).made_at(&["resources", &added.identifier]))
+}
+
+async fn get(call: Call) -> Result<Reply, OAuthError> {
+    Ok(Reply::found(resources::show(&resources::find(&call.operator(), call.path("identifier")?).await?)))
+}
+
+async fn put(call: Call) -> Result<Reply, OAuthError> {
+    let identifier = call.path("identifier")?;
+    let (kept, made) = resources::put(&call.operator(), identifier, call.document()?, &call.precondition()?).await?;
+    let reply = Reply::found(resources::show(&kept));
+    Ok(if made { reply.made_at(&["resources", identifier]) } else { reply })
+}
+
+async fn patch(call: Call) -> Result<Reply, OAuthError> {
+    let precondition = call.precondition()?;
+    let changed = resources::update_if(&call.operator(), call.path("identifier")?, call.document()?, &precondition).await?;
+    Ok(Reply::found(resources::show(&changed)))
+}
+
+async fn remove(call: Call) -> Result<Reply, OAuthError> {
+    resources::remove_if(&call.operator(), call.path("identifier")?, &call.precondition()?).await?;
+    Ok(Reply::nothing())
+}
