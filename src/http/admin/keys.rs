@@ -46,10 +46,9 @@ pub const OPERATIONS: &[Operation] = &[
 /// A key, without anything secret.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[schemars(title = "Key")]
+#[schemars(title = "Key", deny_unknown_fields)]
 enum ShownKey {
     /// Signs tokens (RFC 7517).
-    #[schemars(deny_unknown_fields)]
     Signing {
         kid: String,
         alg: Alg,
@@ -61,7 +60,6 @@ enum ShownKey {
         activated_at: Option<String>,
     },
     /// Seals or authenticates what the server keeps or hands out.
-    #[schemars(deny_unknown_fields)]
     Data {
         id: i64,
         purpose: String,
