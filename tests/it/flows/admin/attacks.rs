@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::rows::client_file;
-use crate::harness::{Server, on_both};
+use crate::harness::{Request, Server, on_both};
 
 on_both![
     only_a_token_made_for_the_admin_api_counts,
     a_token_counts_while_everything_behind_it_stands,
+    an_administrator_may_act_in_person,
     unknown_and_reserved_members_are_refused_by_name,
     the_form_of_a_request_is_read_strictly,
     cursors_cannot_be_made_up_or_moved,
@@ -94,6 +95,31 @@ async fn a_token_counts_while_everything_behind_it_stands(server: Server) {
     let (_, _, admin) = fresh().await;
     server.wait(Duration::from_secs(601));
     admin.get("/clients").await.problem(401, "token-expired");
+}
+
+/// A person's token counts while the person is an administrator, and the log names the person.
+async fn an_administrator_may_act_in_person(server: Server) {
+    let office = server.client(json!({ "scope": "openid admin:write" })).await;
+    let boss = server.person_with("boss", json!({ "admin": true })).await;
+    let resource = format!("{}/admin/api", server.issuer);
+    let request = Request::of(&office).with("scope", "openid admin:write").with("resource", &resource);
+    let back = boss.arrive(&request).await;
+    let tokens = office.redeem(back.code(), &back.verifier).await.ok();
+    let admin = server.stranger().with_token(&tokens.str("access_token"));
+    let made = admin.post("/clients", client_file()).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let events = chancery::storage::audit::list_for_target(&server.app.db, &made.str("client_id"), 1).await.unwrap();
+    let user = chancery::storage::users::find_by_sub(&server.app.db, &boss.sub).await.unwrap().unwrap();
+    assert_eq!(events[0].actor, format!("user:{}", user.id));
+    // A token that is for somebody else too could be brought here by them.
+    let both = boss.tokens(&office, "openid admin:write").await;
+    admin.with_token(&both.str("access_token")).get("/clients").await.problem(401, "token-wrong-audience");
+    server.update_user(&boss, json!({ "admin": false })).await;
+    admin.get("/clients").await.problem(403, "admin-forbidden");
+    server.update_user(&boss, json!({ "admin": true })).await;
+    admin.get("/clients").await.ok();
+    server.disable_user(&boss).await;
+    admin.get("/clients").await.problem(401, "token-revoked");
 }
 
 ///
