@@ -130,11 +130,6 @@ impl Server {
         users::remove(&self.operator(), &person.username).await.unwrap();
     }
 
-    pub async fn update_user(&self, person: &Person, patch: Value) {
-        let patch = Document::parse(patch.to_string().as_bytes()).unwrap();
-        users::update(&self.operator(), &person.username, patch).await.unwrap();
-    }
-
     pub async fn disable_user(&self, person: &Person) {
         users::disable(&self.operator(), &person.username).await.unwrap();
     }
