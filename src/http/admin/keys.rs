@@ -56,19 +56,10 @@ enum ShownKey {
         state: String,
         created_at: String,
         state_since: String,
-        #[schemars(required)]
         activated_at: Option<String>,
     },
     /// Seals or authenticates what the server keeps or hands out.
-    Data {
-        id: i64,
-        purpose: String,
-        created_at: String,
-        #[schemars(required)]
-        retired_at: Option<String>,
-        #[schemars(required)]
-        compromised_at: Option<String>,
-    },
+    Data { id: i64, purpose: String, created_at: String, retired_at: Option<String>, compromised_at: Option<String> },
 }
 
 /// Which keys to rotate: at most one of alg, kid and purpose; without any of them, every signing key.

@@ -106,7 +106,6 @@ pub struct ShownSecret {
     id: String,
     created_at: String,
     /// `null`: until it is ended.
-    #[schemars(required)]
     expires_at: Option<String>,
 }
 
