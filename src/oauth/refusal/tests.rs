@@ -222,7 +222,7 @@ fn every_reason_has_a_registered_error_a_fitting_status_and_a_challenge_where_on
             _ => wire.status,
         };
         assert_eq!(wire.status, status, "{reason:?}");
-        assert!([400, 401, 403, 404, 405, 413, 429, 500, 503].contains(&wire.status));
+        assert!([400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 429, 500, 503].contains(&wire.status));
         assert_eq!(wire.authenticate.is_some(), wire.status == 401 || wire.error == "insufficient_scope", "{reason:?}");
         assert_eq!(wire.retry_after.is_some(), wire.status == 429 || wire.status == 503, "{reason:?}");
         assert_ne!(reason.page_status(), 401, "a browser would ask for a password");

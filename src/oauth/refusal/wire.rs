@@ -323,10 +323,10 @@ impl Reason {
                 Wire { status: 415, ..bad("invalid_request", format!("The Content-Type must be {expected}. Received: {received}")) }
             }
             Self::DocumentRefused { member: Some(member), detail } => {
-                Wire { status: 422, ..bad("invalid_request", format!("{}: {}", shown(member), sanitise(detail, 500))) }
+                Wire { status: 422, ..bad("invalid_request", format!("The member {} is not acceptable: {}", shown(member), sanitise(detail, 500))) }
             }
             Self::DocumentRefused { member: None, detail } => bad("invalid_request", format!("The document is {}.", sanitise(detail, 500))),
-            Self::AdminConflict { detail } => Wire { status: 409, ..bad("invalid_request", sanitise(detail, 500)) },
+            Self::AdminConflict { detail } => Wire { status: 409, ..bad("invalid_request", format!("It does not fit what is there: {}", sanitise(detail, 500))) },
             Self::PreconditionFailed { expected, present } => Wire {
                 status: 412,
                 ..bad("invalid_request", format!("It is not as it was. Expected: {}. There is: {}.", shown(expected), shown(present)))
