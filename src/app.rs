@@ -35,6 +35,8 @@ pub struct App {
     pub passwords: Passwords,
     pub throttle: Throttle,
     pub quotas: Quotas,
+    /// Device codes that nobody has redeemed.
+    pub device_quotas: Quotas,
     pub scans: Scans,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
@@ -136,6 +138,7 @@ impl Builder {
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
+            device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),
             scans: Scans::new(config.throttle.unknown_tokens_per_minute),
             decisions: Decisions::start(db.clone(), keyed),
             metadata: discovery_document(config.issuer.as_str()),

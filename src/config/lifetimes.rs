@@ -12,6 +12,8 @@ pub struct Lifetimes {
     pub id_token: Duration,
     /// Authorization codes (RFC 6749 §4.1.2 recommends 10 minutes at the most; RFC 9700 less).
     pub code: Duration,
+    /// Device codes, and the user codes that go with them (RFC 8628 §3.2); never longer than 10 minutes.
+    pub device_code: Duration,
     /// From the authorization request to the answer: sign-in and consent in between.
     pub interaction: Duration,
     /// A browser session without use.
@@ -38,6 +40,7 @@ impl Lifetimes {
             access_token: read("access_token", 10 * MINUTE, DAY),
             id_token: read("id_token", 10 * MINUTE, DAY),
             code: read("code", MINUTE, 10 * MINUTE),
+            device_code: read("device_code", 10 * MINUTE, 10 * MINUTE),
             interaction: read("interaction", 30 * MINUTE, DAY),
             session_idle: read("session_idle", 12 * HOUR, 365 * DAY),
             session: read("session", 7 * DAY, 365 * DAY),

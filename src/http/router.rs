@@ -15,7 +15,7 @@ use crate::http::admin;
 use crate::http::browser::{self, account, paths};
 use crate::http::health::{self, Readiness};
 use crate::http::layers::{self, Edge, cors};
-use crate::http::oauth::{introspect, metadata, revoke, token, userinfo};
+use crate::http::oauth::{device_code, introspect, metadata, revoke, token, userinfo};
 use crate::http::pages::assets;
 use crate::http::server::Routers;
 use crate::oauth::endpoint::Endpoint;
@@ -51,6 +51,7 @@ fn public(app: &Arc<App>) -> Router {
     // For scripts of registered apps: CORS for their origins.
     let api = Router::new()
         .route(&at(Endpoint::Token), post(token::post))
+        .route(&at(Endpoint::DeviceAuthorization), post(device_code::post))
         .route(&at(Endpoint::Userinfo), get(userinfo::get).post(userinfo::post))
         .route(&at(Endpoint::Revoke), post(revoke::post));
 
@@ -62,6 +63,7 @@ fn public(app: &Arc<App>) -> Router {
         .route(&page(paths::LOGIN), get(browser::login::get).post(browser::login::post))
         .route(&page(paths::SELECT_ACCOUNT), get(browser::select_account::get).post(browser::select_account::post))
         .route(&page(paths::CONSENT), get(browser::consent::get).post(browser::consent::post))
+        .route(&page(paths::DEVICE), get(browser::device::get).post(browser::device::post).head(not_for_head))
         .route(&page(paths::ACCOUNT), get(account::get).post(account::post))
         .route(&page(paths::ACCOUNT_PROFILE), get(account::profile::get).post(account::profile::post))
         .route(&page(paths::ACCOUNT_PASSWORD), get(account::password::get).post(account::password::post))

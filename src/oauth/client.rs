@@ -116,6 +116,9 @@ pub enum GrantType {
     AuthorizationCode,
     RefreshToken,
     ClientCredentials,
+    /// RFC 8628 §3.4.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
 }
 
 /// How a client proves itself at the token endpoint (RFC 7591 §2).
@@ -209,7 +212,9 @@ impl Client {
     pub fn registered_scopes(&self) -> Vec<String> {
         match &self.metadata.scope {
             Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
-            None if self.uses(GrantType::AuthorizationCode) => scope::DEFAULT.iter().map(|scope| (*scope).to_owned()).collect(),
+            None if self.metadata.grant_types.iter().any(|grant| grant.asks_a_person()) => {
+                scope::DEFAULT.iter().map(|scope| (*scope).to_owned()).collect()
+            }
             None => Vec::new(),
         }
     }
@@ -236,7 +241,7 @@ impl Client {
 
 impl GrantType {
     /// Every grant that is offered; discovery and registration are built from it.
-    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials];
+    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
 
     /// As in `grant_type` and `grant_types`.
     pub fn as_str(self) -> &'static str {
@@ -244,6 +249,15 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+        }
+    }
+
+    /// Is it a person who grants, and not the client itself?
+    pub fn asks_a_person(self) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::DeviceCode => true,
+            Self::RefreshToken | Self::ClientCredentials => false,
         }
     }
 }

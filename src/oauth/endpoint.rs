@@ -18,6 +18,8 @@ pub enum Endpoint {
     Authorize,
     /// RFC 6749 §3.2.
     Token,
+    /// RFC 8628 §3.1.
+    DeviceAuthorization,
     /// RFC 7662 §2.
     Introspect,
     /// RFC 7009 §2.
@@ -30,13 +32,14 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OpenidConfiguration,
         Self::AuthorizationServerMetadata,
         Self::Jwks,
         Self::WellKnownJwks,
         Self::Authorize,
         Self::Token,
+        Self::DeviceAuthorization,
         Self::Introspect,
         Self::Revoke,
         Self::Userinfo,
@@ -52,6 +55,7 @@ impl Endpoint {
             Self::WellKnownJwks => "/.well-known/jwks.json",
             Self::Authorize => "/authorize",
             Self::Token => "/token",
+            Self::DeviceAuthorization => "/device/code",
             Self::Introspect => "/introspect",
             Self::Revoke => "/revoke",
             Self::Userinfo => "/userinfo",
@@ -67,6 +71,7 @@ impl Endpoint {
             Self::Jwks | Self::WellKnownJwks => "jwks",
             Self::Authorize => "authorize",
             Self::Token => "token",
+            Self::DeviceAuthorization => "device_authorization",
             Self::Introspect => "introspect",
             Self::Revoke => "revoke",
             Self::Userinfo => "userinfo",
@@ -81,6 +86,7 @@ impl Endpoint {
             Self::Jwks => Some("jwks_uri"),
             Self::Authorize => Some("authorization_endpoint"),
             Self::Token => Some("token_endpoint"),
+            Self::DeviceAuthorization => Some("device_authorization_endpoint"),
             Self::Introspect => Some("introspection_endpoint"),
             Self::Revoke => Some("revocation_endpoint"),
             Self::Userinfo => Some("userinfo_endpoint"),

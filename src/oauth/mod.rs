@@ -7,6 +7,7 @@ pub mod authorize;
 pub mod bearer;
 pub mod client;
 pub mod client_auth;
+pub mod device;
 pub mod endpoint;
 pub mod family;
 pub mod grant;

@@ -19,7 +19,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// Parameters whose value must not be shown, logged or recorded (security.md R-84).
-const SECRETS: [&str; 16] = [
+const SECRETS: [&str; 17] = [
     "access_token",
     "actor_token",
     "assertion",
@@ -36,16 +36,18 @@ const SECRETS: [&str; 16] = [
     "request",
     "subject_token",
     "token",
+    "user_code",
 ];
 
 /// Credentials that have no place in a URL (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
-const CREDENTIALS: [&str; 12] = [
+const CREDENTIALS: [&str; 13] = [
     "access_token",
     "actor_token",
     "assertion",
     "client_assertion",
     "client_secret",
     "code_verifier",
+    "device_code",
     "new_password",
     "new_password_again",
     "password",

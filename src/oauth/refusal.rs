@@ -14,6 +14,7 @@ mod wire;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::oauth::device::Pace;
 
 pub use rule::Rule;
 pub use story::Story;
@@ -43,6 +44,8 @@ pub enum Effect {
     EndGrant(uuid::Uuid),
     /// Nothing, but the audit log says that the database has lost what it acknowledged about this grant (design 4.2).
     ReportLoss(uuid::Uuid),
+    /// The device asked while nothing was decided: from now on this is the pace of its code (RFC 8628 §3.5).
+    KeepPace(Pace),
 }
 
 /// Every reason for which this server says no. Variants carry what the operator needs to understand the case.
@@ -196,6 +199,34 @@ pub enum Reason {
     RefreshRecoveryOver { presented: i64, current: i64, redeemed_at: Timestamp, now: Timestamp },
     /// A generation above the current one: the database lost commits.
     RefreshTokenAhead { presented: i64, current: i64 },
+    /// RFC 8628 §3.5: the person has not decided yet. The device asks again in `interval` seconds.
+    AuthorizationPending { interval: u64 },
+    /// The same, and it asked too soon, after `waited` seconds; `interval` is the new one.
+    SlowDown { interval: u64, waited: u64 },
+    /// No such device code: never issued, swept, or mistyped.
+    DeviceCodeUnknown,
+    /// The device code was issued to another client.
+    DeviceCodeOfAnotherClient { issued_to: String, presented_by: String },
+    /// RFC 8628 §3.5: nobody decided in time.
+    DeviceCodeExpired { expired_at: Timestamp, now: Timestamp },
+    /// The device code was redeemed before; what was issued from it is revoked.
+    DeviceCodeReplayed { redeemed_at: Timestamp, now: Timestamp },
+    /// Two polls crossed: the later one is refused, nothing revoked.
+    DeviceCodeRetried { redeemed_at: Timestamp, now: Timestamp },
+    /// Taken back before it was redeemed.
+    DeviceCodeWithdrawn,
+    /// The person said no to the device.
+    DeviceDenied,
+    /// What somebody typed is no user code of ours.
+    UserCodeUnknown,
+    /// Its time is over.
+    UserCodeExpired { expired_at: Timestamp, now: Timestamp },
+    /// Another person looked at it first.
+    UserCodeOfAnotherPerson,
+    /// It was decided before.
+    UserCodeSpent,
+    /// Too many user codes that were none.
+    UserCodeThrottled { scope: String, retry_after: u64 },
     /// The grant behind the artefact has ended.
     GrantEnded { because: String },
     /// The browser session that the grant lives with has ended.

@@ -87,6 +87,7 @@ mod tests {
             "issuer": "https://id.test/tenant",
             "authorization_endpoint": "https://id.test/tenant/authorize",
             "token_endpoint": "https://id.test/tenant/token",
+            "device_authorization_endpoint": "https://id.test/tenant/device/code",
             "introspection_endpoint": "https://id.test/tenant/introspect",
             "revocation_endpoint": "https://id.test/tenant/revoke",
             "userinfo_endpoint": "https://id.test/tenant/userinfo",
@@ -95,7 +96,9 @@ mod tests {
             "scopes_supported": ["openid", "profile", "email", "address", "phone", "offline_access"],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query", "form_post"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "grant_types_supported": [
+                "authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:device_code",
+            ],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],

@@ -146,6 +146,14 @@ impl DataKeys {
         self.ring(purpose).all.get(&id).map(|cipher| cipher.mac(parts))
     }
 
+    /// HMAC-SHA-256 of the parts under each of the purpose's four newest keys, newest first: what was hashed before a rotation is found
+    /// after it.
+    pub fn recent_macs(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<[u8; 32]> {
+        let mut keys: Vec<(&u32, &Arc<Cipher>)> = self.ring(purpose).all.iter().collect();
+        keys.sort_unstable_by(|one, other| other.0.cmp(one.0));
+        keys.into_iter().take(4).map(|(_, cipher)| cipher.mac(parts)).collect()
+    }
+
     /// The id of the key that seals for this purpose now.
     pub fn current_id(&self, purpose: Purpose) -> i64 {
         i64::from(self.ring(purpose).current.id())
@@ -251,6 +259,7 @@ pub(crate) mod tests {
         assert_eq!(ready.current_id(Purpose::Refresh), 8);
         assert_eq!(ready.mac_with(Purpose::Refresh, old.0, &[b"x"]), Some(old.1));
         assert!(young.mac_with(Purpose::Refresh, 8, &[b"x"]).is_some());
+        assert_eq!(ready.recent_macs(Purpose::Refresh, &[b"x"]), [ready.mac(Purpose::Refresh, &[b"x"]).1, old.1]);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub async fn apps(app: &App, user: &User, now: Timestamp) -> Result<Vec<AppAcces
         now,
         session_used_after: now.minus(lifetimes.session_idle),
         family_used_after: now.minus(lifetimes.refresh_idle),
-        // What was never turned into a refresh token dies with the code and the access token.
-        granted_after: now.minus(lifetimes.code + longest),
+        // What was never turned into a refresh token dies with the code, a device's too, and the access token.
+        granted_after: now.minus(lifetimes.code.max(lifetimes.device_code) + longest),
     };
     let mut apps: BTreeMap<String, AppAccess> = BTreeMap::new();
     for consent in consents::list_for_user(&app.db, user.id).await? {

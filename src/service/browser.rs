@@ -1,6 +1,7 @@
 //! What ties a request to a browser: its cookies, and the session behind them. Which cookies carry it is known to the edge alone.
 
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
@@ -42,4 +43,19 @@ pub async fn session(app: &App, browser: &Browser) -> Result<Option<(Session, Us
         Some(cookie) => Ok(sessions::find(&app.db, &cookie.digest()).await?),
         None => Ok(None),
     }
+}
+
+/// The session and the person, if they may do something now: enabled, and the session neither ended nor expired. Being here is a use of
+/// the session.
+///
+/// # Errors
+/// When the database is away.
+pub async fn signed_in(app: &App, browser: &Browser, now: Timestamp) -> Result<Option<(Session, User)>, Reason> {
+    let idle = app.config.lifetimes.session_idle;
+    let found = session(app, browser).await?.filter(|(session, user)| user.enabled && session.is_live(idle, now));
+    if let Some((session, _)) = &found {
+        let address = browser.address.map(|address| address.to_string());
+        sessions::touch(&app.db, session.id, address, now).await?;
+    }
+    Ok(found)
 }

@@ -17,6 +17,12 @@ pub enum Of {
     Address,
     /// Failures of everybody.
     Everybody,
+    /// User codes of devices that one person typed and that were none.
+    CodeTyper,
+    /// The same of one address prefix.
+    CodeAddress,
+    /// The same of everybody.
+    CodeEverybody,
 }
 
 impl Of {
@@ -26,6 +32,9 @@ impl Of {
             Self::Account => b"throttle account",
             Self::Address => b"throttle address",
             Self::Everybody => b"throttle everybody",
+            Self::CodeTyper => b"throttle user codes person",
+            Self::CodeAddress => b"throttle user codes address",
+            Self::CodeEverybody => b"throttle user codes everybody",
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod bearer;
 pub mod browser;
 pub mod clients;
 pub mod decisions;
+pub mod device;
 pub mod document;
 pub mod groups;
 pub mod introspect;

@@ -5,11 +5,15 @@
 //! - An **account** with too many failures has to wait before each further try, twice as long each time, up to `longest_wait`: the wait
 //!   ends by itself, tries during it neither count nor prolong it, and so no stranger locks a person out for good.
 //! - An **address** with too many failures, over all accounts, is refused until its window is over.
+//! - Typing the **user code** of a device is guessing too (security.md R-65), counted apart: for the person who is signed in, as for an
+//!   account, for their address, and for everybody.
 //! - When failures of **everybody** are too many, the limits of accounts and addresses shrink: first tries still go through.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::config::ThrottleConfig;
@@ -27,6 +31,12 @@ pub enum Subject {
     Address(String),
     /// All together.
     Everybody,
+    /// Who types the user code of a device, by the row id of the person: signing in anew does not begin anew.
+    CodeTyper(Uuid),
+    /// An address prefix from which user codes are typed. These are counted apart from sign-ins: neither gets in the other's way.
+    CodeAddress(String),
+    /// All who type user codes.
+    CodeEverybody,
 }
 
 /// The limits, and the tries that this process is at.
@@ -63,8 +73,10 @@ impl Throttle {
         let found = failures::find(db, &keys).await.map_err(unavailable)?;
         let live = |key: &Key| found.iter().find(|failures| failures.key == *key && !self.is_over(failures, now));
         let crowded = subjects.iter().zip(&keys).any(|(subject, key)| match subject {
-            Subject::Everybody => live(key).is_some_and(|failures| failures.count >= u64::from(self.config.global_failures)),
-            Subject::Account(_) | Subject::Address(_) => false,
+            Subject::Everybody | Subject::CodeEverybody => {
+                live(key).is_some_and(|failures| failures.count >= u64::from(self.config.global_failures))
+            }
+            Subject::Account(_) | Subject::Address(_) | Subject::CodeTyper(_) | Subject::CodeAddress(_) => false,
         });
 
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,23 +113,24 @@ impl Throttle {
     ) -> Option<(&'static str, Duration)> {
         let count = failures.map_or(0, |failures| failures.count);
         match subject {
-            Subject::Everybody => None,
-            Subject::Account(_) => {
+            Subject::Everybody | Subject::CodeEverybody => None,
+            Subject::Account(_) | Subject::CodeTyper(_) => {
+                let scope = if matches!(subject, Subject::Account(_)) { "account" } else { "person" };
                 let limit = if crowded { 1 } else { u64::from(self.config.account_failures) };
                 if count < limit {
                     // Tries at work may all fail.
-                    return (count + at_work >= limit).then_some(("account", Duration::from_secs(1)));
+                    return (count + at_work >= limit).then_some((scope, Duration::from_secs(1)));
                 }
                 let doubled = Duration::from_secs(1).saturating_mul(1_u32 << (count - limit).min(16));
                 let since = failures.map_or(Duration::MAX, |failures| now.since(failures.last_at));
                 let left = doubled.min(self.config.longest_wait).saturating_sub(since);
                 match (left.is_zero(), at_work) {
                     (true, 0) => None,
-                    (true, _) => Some(("account", Duration::from_secs(1))),
-                    (false, _) => Some(("account", left)),
+                    (true, _) => Some((scope, Duration::from_secs(1))),
+                    (false, _) => Some((scope, left)),
                 }
             }
-            Subject::Address(_) => {
+            Subject::Address(_) | Subject::CodeAddress(_) => {
                 let limit = u64::from(self.config.address_failures);
                 let limit = if crowded { (limit / 10).max(1) } else { limit };
                 let end = failures.map(|failures| failures.window_started_at.plus(self.config.window));
@@ -138,6 +151,9 @@ impl Throttle {
             Subject::Account(name) => self.keyed.hash(Of::Account, name),
             Subject::Address(prefix) => self.keyed.hash(Of::Address, prefix),
             Subject::Everybody => self.keyed.hash(Of::Everybody, ""),
+            Subject::CodeTyper(id) => self.keyed.hash(Of::CodeTyper, &id.to_string()),
+            Subject::CodeAddress(prefix) => self.keyed.hash(Of::CodeAddress, prefix),
+            Subject::CodeEverybody => self.keyed.hash(Of::CodeEverybody, ""),
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::clock::Timestamp;
 use crate::entropy;
 use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials};
 use crate::oauth::family::{Family, Seed};
-use crate::oauth::grant::{Issuance, Limits, RefreshPlan, TokenRequest, authorization_code, client_credentials, refresh_token};
+use crate::oauth::grant::{
+    Issuance, Limits, RefreshPlan, TokenRequest, authorization_code, client_credentials, device_code, refresh_token,
+};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::{Effect, Reason, Refusal};
 use crate::oauth::resource::Catalogue;
@@ -20,7 +22,7 @@ use crate::secret::Secret;
 use crate::service::audit::{self, Actor};
 use crate::service::issue::{self, Minted};
 use crate::service::keys::Snapshot;
-use crate::storage::{audit as store, codes, families, grants};
+use crate::storage::{audit as store, codes, device_codes, families, grants};
 
 /// A successful answer (RFC 6749 §5.1).
 pub struct Tokens {
@@ -63,6 +65,7 @@ async fn answer(
         TokenRequest::AuthorizationCode(request) => code(app, &request, &client, now).await,
         TokenRequest::RefreshToken(request) => refresh(app, &request, &client, now).await,
         TokenRequest::ClientCredentials(request) => credentials(app, &request, &client, now).await,
+        TokenRequest::DeviceCode(request) => device(app, &request, &client, now).await,
     }?;
     metrics::counter!("chancery_tokens_issued_total", "grant_type" => name).increment(1);
     Ok(tokens)
@@ -141,6 +144,40 @@ async fn code(
     Err(Reason::StateChanged)
 }
 
+/// RFC 8628 §3.4: as with a code, and while the person has not decided the poll itself is written down before it is answered.
+async fn device(app: &App, request: &device_code::Request, client: &AuthenticatedClient, now: Timestamp) -> Result<Tokens, Reason> {
+    let (keys, catalogue) = world(app, now).await?;
+    let digest = request.digest();
+    let mut crossed = None;
+    for _ in 0..ATTEMPTS {
+        let facts = device_codes::find(&app.db, &digest).await?;
+        let issuance = match device_code::decide(client, facts.as_ref(), &catalogue, &limits(app), now) {
+            Ok(issuance) => issuance,
+            Err(Refusal { reason, effect: Effect::KeepPace(pace) }) => {
+                let before = facts.map_or(pace, |facts| facts.code.pace);
+                if device_codes::keep_pace(&app.db, &digest, before, pace).await? {
+                    return Err(reason);
+                }
+                // Another poll came between, or the decision: look again. If polls only ever crossed, it is too soon all the same.
+                crossed = Some(reason);
+                continue;
+            }
+            Err(refusal) => return Err(apply(app, refusal, now).await?),
+        };
+        let family = first_family(app, &keys, &issuance, now);
+        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
+        let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
+        if device_codes::redeem(&app.db, redeem).await? {
+            let refresh_token = match &family {
+                Some(family) => Some(issue::refresh_token(&keys.data, family)?),
+                None => None,
+            };
+            return Ok(Tokens { minted, refresh_token });
+        }
+    }
+    Err(crossed.unwrap_or(Reason::StateChanged))
+}
+
 /// RFC 6749 §6 with the families of design 4.2.
 async fn refresh(
     app: &App,
@@ -184,7 +221,8 @@ fn first_family(app: &App, keys: &Snapshot, issuance: &Issuance, now: Timestamp)
 /// A refusal may have effects, and they are committed before it is answered.
 async fn apply(app: &App, refusal: Refusal, now: Timestamp) -> Result<Reason, Reason> {
     match refusal.effect {
-        Effect::None => {}
+        // The pace of a device code is kept where it is polled.
+        Effect::None | Effect::KeepPace(_) => {}
         Effect::EndGrant(grant_id) => {
             let because = refusal.reason.rule().id;
             let event = audit::event(app, now, &Actor::Server, "grant.end", &grant_id.to_string());

@@ -1,6 +1,6 @@
 //! The end of an authorization request: consent, grant and code appear together, or nothing does.
 
-use uuid::Uuid;
+use futures_util::future::BoxFuture;
 
 use crate::args;
 use crate::clock::Timestamp;
@@ -43,20 +43,11 @@ statements! {
 /// Consumes the interaction, remembers the consent, adds the grant and its code. `false`, and nothing is written, if the interaction is
 /// over, the person or the client was disabled, or the session has ended.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
-    let result = db
-        .transaction("authorize.complete", move |tx| {
-            Box::pin(async move { if write(tx, &complete).await? { Ok(()) } else { Err(Stopped::Changed) } })
-        })
-        .await;
-    match result {
-        Ok(()) => Ok(true),
-        Err(Stopped::Changed) => Ok(false),
-        Err(Stopped::Store(error)) => Err(error),
-    }
+    all_or_nothing(db, "authorize.complete", move |tx| Box::pin(async move { write(tx, &complete).await })).await
 }
 
 /// Why nothing was written.
-enum Stopped {
+pub(super) enum Stopped {
     Changed,
     Store(StoreError),
 }
@@ -67,29 +58,44 @@ impl From<StoreError> for Stopped {
     }
 }
 
-async fn write(tx: &mut Tx, complete: &Complete) -> Result<bool, StoreError> {
-    let Complete { interaction, consent, grant, digest, code, now } = complete;
+/// A unit of work that writes everything or, if what it rests on has changed, nothing: then `false`.
+pub(super) async fn all_or_nothing(
+    db: &Db,
+    name: &'static str,
+    work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<(), Stopped>> + Send + 'static,
+) -> Result<bool, StoreError> {
+    match db.transaction(name, work).await {
+        Ok(()) => Ok(true),
+        Err(Stopped::Changed) => Ok(false),
+        Err(Stopped::Store(error)) => Err(error),
+    }
+}
+
+/// Do the person, the client and the session of a grant that is about to be added still stand? If so they do until the commit.
+pub(super) async fn stands(tx: &mut Tx, grant: &Grant, now: Timestamp) -> Result<bool, StoreError> {
     if tx.optional(STANDS, args![grant.user_id, &grant.client_id]).await?.is_none() {
         return Ok(false);
     }
-    if let Some(session) = grant.session_id
-        && !session_stands(tx, session, grant.user_id, *now).await?
-    {
-        return Ok(false);
+    match grant.session_id {
+        Some(session) => Ok(tx.optional(SESSION_STANDS, args![session, grant.user_id, now]).await?.is_some()),
+        None => Ok(true),
+    }
+}
+
+async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
+    let Complete { interaction, consent, grant, digest, code, now } = complete;
+    if !stands(tx, grant, *now).await? {
+        return Err(Stopped::Changed);
     }
     if let Some(interaction) = interaction
         && tx.execute(CONSUME, args![interaction, *now, &grant.client_id]).await? == 0
     {
-        return Ok(false);
+        return Err(Stopped::Changed);
     }
     if let Some(consent) = consent {
         consents::upsert_tx(tx, consent).await?;
     }
     grants::insert_tx(tx, grant).await?;
     codes::insert_tx(tx, digest, code).await?;
-    Ok(true)
-}
-
-async fn session_stands(tx: &mut Tx, session: Uuid, user: Uuid, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(tx.optional(SESSION_STANDS, args![session, user, now]).await?.is_some())
+    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::oauth::grant::{AuthorizationCode, CodeFacts};
 use crate::secret::Digest;
 use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::{Args, facts, families};
+use crate::storage::{facts, families};
 
 /// What [`redeem`] needs.
 #[derive(Debug, Clone)]
@@ -40,12 +40,7 @@ statements! {
     // On Postgres the family appears in the same statement: one round trip, one commit.
     REDEEM_WITH_FAMILY = Split {
         sqlite: redeem!(),
-        postgres: concat!("WITH spent AS (", redeem!(), " RETURNING grant_id)
-            INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
-                                  burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
-            SELECT CAST($4 AS BYTEA), spent.grant_id, CAST($2 AS TEXT), CAST($5 AS BYTEA), CAST($6 AS BIGINT), CAST($7 AS BIGINT),
-                   CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT),
-                   CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM spent"),
+        postgres: with_family!(redeem!()),
     };
 }
 
@@ -88,7 +83,11 @@ pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
     let spend = args![&redeem.digest, &redeem.client_id, redeem.now];
     let Some(family) = redeem.family else { return Ok(db.execute(REDEEM, spend).await? > 0) };
     match db.kind() {
-        Kind::Postgres => Ok(db.execute(REDEEM_WITH_FAMILY, with_family(spend, &family)).await? > 0),
+        Kind::Postgres => {
+            let mut values = spend;
+            values.extend(families::values(&family));
+            Ok(db.execute(REDEEM_WITH_FAMILY, values).await? > 0)
+        }
         Kind::Sqlite => {
             db.transaction("code.redeem", move |tx| {
                 Box::pin(async move {
@@ -102,22 +101,4 @@ pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
             .await
         }
     }
-}
-
-fn with_family(mut values: Args, family: &Family) -> Args {
-    values.extend(args![
-        family.id,
-        family.salt,
-        family.key_id,
-        family.generation,
-        family.previous,
-        family.previous_redeemed_at,
-        family.burst_first,
-        family.burst_recovered,
-        family.burst_started_at,
-        family.created_at,
-        family.last_used_at,
-        family.expires_at
-    ]);
-    values
 }

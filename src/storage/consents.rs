@@ -44,6 +44,8 @@ statements! {
     DELETE = Both("DELETE FROM consents WHERE user_id = $1 AND client_id = $2");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $3 WHERE consumed_at IS NULL
                           AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2)");
+    WITHDRAW_DEVICE_CODES = Both("UPDATE device_codes SET withdrawn_at = $3 WHERE consumed_at IS NULL AND withdrawn_at IS NULL
+                                  AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2)");
     END_GRANTS = Split {
         sqlite: "UPDATE grants SET ended_at = $3, ended_because = $4 WHERE user_id = $1 AND client_id = $2 AND ended_at IS NULL",
         postgres: "UPDATE grants SET ended_at = $3, ended_because = $4 WHERE id IN
@@ -86,6 +88,7 @@ pub async fn withdraw(db: &Db, user_id: Uuid, client_id: &str, now: Timestamp, e
             tx.optional(LOCK_USER, args![user_id]).await?;
             let forgotten = tx.execute(DELETE, args![user_id, &client_id]).await?;
             tx.execute(CONSUME_CODES, args![user_id, &client_id, now]).await?;
+            tx.execute(WITHDRAW_DEVICE_CODES, args![user_id, &client_id, now]).await?;
             let ended = tx.execute(END_GRANTS, args![user_id, &client_id, now, BECAUSE]).await?;
             tx.execute(END_FAMILIES, args![user_id, &client_id, now, BECAUSE]).await?;
             Ok(forgotten + ended)

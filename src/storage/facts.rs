@@ -67,6 +67,23 @@ macro_rules! grant_stands {
     };
 }
 
+/// On Postgres: a redeem, whose `$1` to `$3` are digest, client and now, and the family that begins with it, whose
+/// [values](crate::storage::families::values) are `$4` to `$15`, in one statement.
+macro_rules! with_family {
+    ($redeem:expr) => {
+        concat!(
+            "WITH spent AS (",
+            $redeem,
+            " RETURNING grant_id)
+            INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
+                                  burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
+            SELECT CAST($4 AS BYTEA), spent.grant_id, CAST($2 AS TEXT), CAST($5 AS BYTEA), CAST($6 AS BIGINT), CAST($7 AS BIGINT),
+                   CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT),
+                   CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM spent"
+        )
+    };
+}
+
 /// Reads [`user_columns`].
 pub fn user(row: &Row) -> Result<User, StoreError> {
     Ok(User {

@@ -9,7 +9,7 @@ use crate::oauth::grant::FamilyFacts;
 use crate::storage::audit::AuditEvent;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::{audited, facts, grants};
+use crate::storage::{Args, audited, facts, grants};
 
 /// What [`rotate`] needs: the family as it was read, and as the decision leaves it.
 #[derive(Debug, Clone)]
@@ -41,6 +41,24 @@ pub async fn find(db: &Db, id: Uuid) -> Result<Option<FamilyFacts>, StoreError> 
     let Some(row) = db.optional(FIND, args![id]).await? else { return Ok(None) };
     let standing = facts::standing(&row)?;
     Ok(facts::family(&row)?.map(|family| FamilyFacts { family, standing }))
+}
+
+/// What [`with_family`] binds of a family that begins: all but its grant and its client, which are those of the code.
+pub(super) fn values(family: &Family) -> Args {
+    args![
+        family.id,
+        family.salt,
+        family.key_id,
+        family.generation,
+        family.previous,
+        family.previous_redeemed_at,
+        family.burst_first,
+        family.burst_recovered,
+        family.burst_started_at,
+        family.created_at,
+        family.last_used_at,
+        family.expires_at
+    ]
 }
 
 /// Adds a family as part of a unit of work.

@@ -51,6 +51,7 @@ migrations! {
     7 "0007_setup"
     8 "0008_account"
     9 "0009_groups"
+    10 "0010_device_codes"
 }
 
 /// How long to wait for another process that is migrating.

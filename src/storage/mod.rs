@@ -6,7 +6,7 @@
 //! never asks for the time; `now` is an argument.
 //!
 //! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users, clients,
-//! sessions, interactions, codes, grants (by id), families.
+//! sessions, interactions, codes, device codes, grants (by id), families.
 
 /// Declares the statements of a file, each a constant [`Sql`](db::Sql), and lists them all in `STATEMENTS` for the test that prepares
 /// every one of them on both databases.
@@ -29,6 +29,7 @@ pub mod codes;
 pub mod consents;
 pub mod db;
 pub mod decisions;
+pub mod device_codes;
 pub mod error;
 pub mod failures;
 pub mod families;
@@ -66,6 +67,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         codes::STATEMENTS,
         consents::STATEMENTS,
         decisions::STATEMENTS,
+        device_codes::STATEMENTS,
         failures::STATEMENTS,
         families::STATEMENTS,
         grants::STATEMENTS,

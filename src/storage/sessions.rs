@@ -70,6 +70,8 @@ statements! {
     END = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
                           WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
+    WITHDRAW_DEVICE_CODES = Both("UPDATE device_codes SET withdrawn_at = $2 WHERE consumed_at IS NULL AND withdrawn_at IS NULL
+                                  AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
     END_GRANTS = Split {
         sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE session_id = $1 AND offline = 0 AND ended_at IS NULL",
         postgres: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE id IN
@@ -196,6 +198,7 @@ pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str, event
             let ended = tx.execute(END, args![id, now, because]).await?;
             if ended > 0 {
                 tx.execute(CONSUME_CODES, args![id, now]).await?;
+                tx.execute(WITHDRAW_DEVICE_CODES, args![id, now]).await?;
                 tx.execute(END_GRANTS, args![id, now, because]).await?;
                 tx.execute(END_FAMILIES, args![id, now, because]).await?;
             }

@@ -15,7 +15,7 @@ pub struct Retention {
     pub most_decisions: u64,
 }
 
-/// Rows in one statement. A grant takes its code and its family with it.
+/// Rows in one statement. A grant takes its codes and its family with it.
 pub const BATCH: u32 = 500;
 /// Batches of one table in one [`run`]; the rest waits for the next.
 pub const MOST_BATCHES: u32 = 200;
@@ -57,6 +57,10 @@ statements! {
         postgres: sweep!("interactions", "digest", "expires_at", skip locked),
     };
     CODES = Split { sqlite: sweep!("codes", "digest", "expires_at"), postgres: sweep!("codes", "digest", "expires_at", skip locked) };
+    DEVICE_CODES = Split {
+        sqlite: sweep!("device_codes", "digest", "expires_at"),
+        postgres: sweep!("device_codes", "digest", "expires_at", skip locked),
+    };
     GRANTS = Split { sqlite: sweep!("grants", "id", "expires_at"), postgres: sweep!("grants", "id", "expires_at", skip locked) };
     ENDED_GRANTS = Split { sqlite: sweep!("grants", "id", "ended_at"), postgres: sweep!("grants", "id", "ended_at", skip locked) };
     SESSIONS = Split { sqlite: sweep!("sessions", "id", "expires_at"), postgres: sweep!("sessions", "id", "expires_at", skip locked) };
@@ -85,9 +89,10 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         decisions_before = decisions_before.max(beyond.get::<Timestamp>("at")?.plus(Duration::from_micros(1)));
     }
     // What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
-    let tables: [(&'static str, Sql, Timestamp); 9] = [
+    let tables: [(&'static str, Sql, Timestamp); 10] = [
         ("interactions", INTERACTIONS, now.minus(HOUR)),
         ("codes", CODES, now.minus(DAY)),
+        ("device_codes", DEVICE_CODES, now.minus(HOUR)),
         ("grants", GRANTS, now),
         ("grants", ENDED_GRANTS, now.minus(DAY * 7)),
         ("sessions", SESSIONS, now.minus(DAY)),

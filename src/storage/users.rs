@@ -42,6 +42,8 @@ statements! {
                                  WHERE consumed_at IS NULL AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
                           WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
+    WITHDRAW_DEVICE_CODES = Both("UPDATE device_codes SET withdrawn_at = $2
+                                  WHERE claimed_by = $1 AND consumed_at IS NULL AND denied_at IS NULL AND withdrawn_at IS NULL");
     END_GRANTS = Split {
         sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL",
         postgres: "UPDATE grants SET ended_at = $2, ended_because = $3
@@ -174,7 +176,7 @@ pub async fn remove(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Re
 }
 
 /// Lets a person sign in, or not. Disabling ends, in the same transaction, the sessions, grants and refresh families, and consumes the
-/// codes and open interactions. `false` if the person is gone.
+/// codes, device codes and open interactions. `false` if the person is gone.
 pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     audited(db, "user.set_enabled", Some(event), move |tx| {
         Box::pin(async move {
@@ -276,6 +278,7 @@ async fn end_everything(tx: &mut Tx, id: Uuid, now: Timestamp, because: &'static
     tx.execute(END_SESSIONS, args![id, now, because]).await?;
     tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
     tx.execute(CONSUME_CODES, args![id, now]).await?;
+    tx.execute(WITHDRAW_DEVICE_CODES, args![id, now]).await?;
     tx.execute(END_GRANTS, args![id, now, because]).await?;
     tx.execute(END_FAMILIES, args![id, now, because]).await?;
     Ok(())

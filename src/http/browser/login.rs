@@ -15,6 +15,7 @@ use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
 use crate::http::pages::view::{Form, LoginFailure, LoginView};
 use crate::http::pages::{self, csrf};
+use crate::oauth::device::UserCode;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
 use crate::service::authorize as pending;
@@ -65,7 +66,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
             open.state.selected = true;
             authorize::respond(&cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await
         }
-        None => cx.see_other(&cx.path(asked_for(&cx).path())),
+        None => asked_for(&cx).go_on(&cx),
     };
     cx.set_cookie(&mut response, Name::Session, &signed_in.cookie);
     response
@@ -101,18 +102,44 @@ pub fn with_retry_after(mut response: Response, failure: Option<LoginFailure>) -
     response
 }
 
-/// The page of the account that brought the person here, if none of an app's did.
-fn asked_for(cx: &Context) -> Section {
-    cx.query().map_or(Section::Overview, |query| Section::named_in(&query))
+/// What brought the person here, if no app did. It stands in the query, as the code of a device does in the address that the device shows.
+enum AskedFor {
+    Account(Section),
+    /// To decide on the device that shows this code: in the one form in which it is passed on.
+    Device(String),
+}
+
+impl AskedFor {
+    /// The form's action, so that its answer knows it too.
+    fn action(&self) -> String {
+        match self {
+            Self::Account(Section::Overview) => paths::LOGIN.to_owned(),
+            Self::Account(section) => format!("{}?to={}", paths::LOGIN, section.word()),
+            Self::Device(user_code) => format!("{}?user_code={user_code}", paths::LOGIN),
+        }
+    }
+
+    fn go_on(&self, cx: &Context) -> Response {
+        match self {
+            Self::Account(section) => cx.see_other(&cx.path(section.path())),
+            Self::Device(user_code) => cx.see_other(&format!("{}?user_code={user_code}", cx.path(paths::DEVICE))),
+        }
+    }
+}
+
+fn asked_for(cx: &Context) -> AskedFor {
+    let Ok(query) = cx.query() else { return AskedFor::Account(Section::Overview) };
+    match query.get("user_code").and_then(UserCode::read) {
+        Some(code) => AskedFor::Device(code.shown()),
+        None => AskedFor::Account(Section::named_in(&query)),
+    }
 }
 
 /// The same page for every failure: only being throttled shows, since that says nothing about the account.
 fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<LoginFailure>) -> Response {
     let (binding, fresh) = cx.binding();
-    let action = match asked_for(cx) {
-        Section::Overview => paths::LOGIN.to_owned(),
-        section => format!("{}?to={}", paths::LOGIN, section.word()),
-    };
+    let asked_for = asked_for(cx);
+    let action = asked_for.action();
     let interaction = open.map(|open| open.id.expose().as_str());
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, "");
     let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
@@ -123,6 +150,7 @@ fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<Login
         username,
         notice: None,
         failure,
+        for_device: matches!(asked_for, AskedFor::Device(_)),
     };
     let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
     let mut response = with_retry_after(pages::respond(status_of(failure), &view, &policy), failure);

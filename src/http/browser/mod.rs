@@ -5,6 +5,7 @@ pub mod authorize;
 pub mod consent;
 pub mod context;
 pub mod demo;
+pub mod device;
 pub mod error_page;
 pub mod login;
 pub mod logout;
@@ -23,6 +24,7 @@ pub mod paths {
     /// At the origin's root.
     pub const CHANGE_PASSWORD: &str = "/.well-known/change-password";
     pub const ACCOUNT_CONFIRM: &str = "/account/confirm";
+    pub const DEVICE: &str = "/device";
     pub const DEMO: &str = "/demo";
     /// Below it every asset has its name with a hash of its content.
     pub const ASSETS: &str = "/assets";

@@ -1,5 +1,6 @@
 //! The endpoints for programs: extract, call the service, render JSON.
 
+pub mod device_code;
 pub mod introspect;
 pub mod metadata;
 pub mod revoke;

@@ -35,6 +35,11 @@ impl ClientSeen {
         }
     }
 
+    /// The client of a device, which sends nobody anywhere.
+    pub fn of_device(client: &Client) -> Self {
+        Self { destination: Destination::ThisDevice, ..Self::of(client, "") }
+    }
+
     /// The first letter of the name, for the tile beside it.
     pub fn initial(&self) -> String {
         initial(&self.name)

@@ -51,7 +51,10 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::InteractionUnknown => plain(|t| t.interaction_unknown),
         Reason::InteractionExpired { .. } => plain(|t| t.interaction_expired),
         Reason::CsrfMismatch | Reason::CrossSiteForm { .. } => plain(|t| t.foreign_form),
-        Reason::SignInThrottled { .. } | Reason::Overloaded { .. } | Reason::TooManyOpenRequests { .. } => plain(|t| t.busy),
+        Reason::SignInThrottled { .. }
+        | Reason::UserCodeThrottled { .. }
+        | Reason::Overloaded { .. }
+        | Reason::TooManyOpenRequests { .. } => plain(|t| t.busy),
         Reason::AdminForbidden { .. } => plain(|t| t.forbidden),
         // No page leads to the admin API.
         Reason::AdminNotFound { .. }
@@ -103,6 +106,19 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::RefreshTokenStolen { .. }
         | Reason::RefreshRecoveryOver { .. }
         | Reason::RefreshTokenAhead { .. }
+        | Reason::AuthorizationPending { .. }
+        | Reason::SlowDown { .. }
+        | Reason::DeviceCodeUnknown
+        | Reason::DeviceCodeOfAnotherClient { .. }
+        | Reason::DeviceCodeExpired { .. }
+        | Reason::DeviceCodeReplayed { .. }
+        | Reason::DeviceCodeRetried { .. }
+        | Reason::DeviceCodeWithdrawn
+        | Reason::DeviceDenied
+        | Reason::UserCodeUnknown
+        | Reason::UserCodeExpired { .. }
+        | Reason::UserCodeOfAnotherPerson
+        | Reason::UserCodeSpent
         | Reason::GrantEnded { .. }
         | Reason::SessionEnded
         | Reason::UserDisabled { .. }

@@ -70,6 +70,8 @@ pub struct LoginView<'a> {
     pub username: &'a str,
     pub notice: Option<LoginNotice>,
     pub failure: Option<LoginFailure>,
+    /// The person is about to decide on a device.
+    pub for_device: bool,
 }
 
 /// Why a person who was here before sees the sign-in page.
@@ -99,11 +101,7 @@ impl LoginFailure {
             Self::NoMatch => no_match.to_owned(),
             Self::Busy => texts.sign_in_busy.to_owned(),
             Self::Throttled(wait) => {
-                let wait = match wait.as_secs().div_ceil(60) {
-                    0 | 1 => texts.one_minute.to_owned(),
-                    minutes => format!("{minutes} {}", texts.minutes),
-                };
-                format!("{}{wait}{}", texts.sign_in_throttled.0, texts.sign_in_throttled.1)
+                format!("{}{}{}", texts.sign_in_throttled.0, texts.waiting(wait), texts.sign_in_throttled.1)
             }
         }
     }
@@ -162,6 +160,86 @@ pub struct ConsentView<'a> {
     pub person: Person<'a>,
     /// From [`super::scope_words::groups`].
     pub groups: Vec<ScopeGroup>,
+}
+
+/// Where a person types the code that a device shows (RFC 8628 §3.3). Sends `user_code`.
+#[derive(Template)]
+#[template(path = "device.html")]
+pub struct DeviceView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// What was typed before.
+    pub typed: &'a str,
+    pub failure: Option<DeviceFailure>,
+}
+
+/// Why there is nothing to decide on, as far as the page may say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFailure {
+    /// One message for every reason.
+    NotValid,
+    /// Too many codes that were none: how long to wait.
+    Throttled(Duration),
+}
+
+impl DeviceView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        Some(match self.failure? {
+            DeviceFailure::NotValid => texts.device_not_valid.to_owned(),
+            DeviceFailure::Throttled(wait) => {
+                format!("{}{}{}", texts.device_throttled.0, texts.waiting(wait), texts.device_throttled.1)
+            }
+        })
+    }
+}
+
+/// A device's request, to be decided on (RFC 8628 §3.3, §5.4; security.md R-67). Sends `decision` with `allow` or `deny`; the two buttons
+/// weigh the same.
+#[derive(Template)]
+#[template(path = "device_decide.html")]
+pub struct LookedAtView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub user_code: &'a str,
+    pub client: &'a ClientSeen,
+    pub person: Person<'a>,
+    /// From [`super::scope_words::groups`].
+    pub groups: Vec<ScopeGroup>,
+    /// The address that the device asked from.
+    pub requested_from: &'a str,
+    /// It is the one that this browser asks from.
+    pub from_here: bool,
+    /// How long ago the device asked.
+    pub age: Duration,
+}
+
+impl LookedAtView<'_> {
+    fn age_text(&self) -> String {
+        let texts = self.frame.texts();
+        let (before, after) = texts.device_age;
+        match self.age.as_secs() / 60 {
+            0 => texts.device_just_now.to_owned(),
+            1 => format!("{before}{}{after}", texts.device_one_minute),
+            minutes => format!("{before}{minutes} {}{after}", texts.device_minutes),
+        }
+    }
+}
+
+/// After the decision about a device.
+#[derive(Template)]
+#[template(path = "device_done.html")]
+pub struct DeviceDoneView<'a> {
+    pub frame: Frame<'a>,
+    pub client: &'a ClientSeen,
+    pub allowed: bool,
+}
+
+impl DeviceDoneView<'_> {
+    fn title(&self) -> &'static str {
+        let texts = self.frame.texts();
+        if self.allowed { texts.device_allowed_title } else { texts.device_denied_title }
+    }
 }
 
 /// An error page. Shows its trace id in the element `trace-id`.

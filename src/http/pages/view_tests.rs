@@ -60,7 +60,25 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     let (client, alice) = (client(&format!("Ledger{stranger}")), format!("Alice Arden{stranger}"));
     let person = person(&alice);
     let login = |notice, failure, username| {
-        LoginView { frame, form: form("/login"), client: Some(&client), username, notice, failure }.render().unwrap()
+        LoginView { frame, form: form("/login"), client: Some(&client), username, notice, failure, for_device: false }
+            .render()
+            .unwrap()
+    };
+    let device = |typed, failure| DeviceView { frame, form: form("/device"), typed, failure }.render().unwrap();
+    let decide = |from_here, seconds, groups| {
+        LookedAtView {
+            frame,
+            form: form("/device"),
+            user_code: "WDJB-MJHT",
+            client: &client,
+            person,
+            groups,
+            requested_from: "203.0.113.7",
+            from_here,
+            age: Duration::from_secs(seconds),
+        }
+        .render()
+        .unwrap()
     };
     let apps = vec![
         AppRow {
@@ -131,10 +149,25 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("login-busy", login(None, Some(LoginFailure::Busy), &alice)),
         (
             "login-alone",
-            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None }.render().unwrap(),
+            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None, for_device: false }
+                .render()
+                .unwrap(),
         ),
         ("select-account", SelectAccountView { frame, form: form("/login"), client: &client, person }.render().unwrap()),
         ("consent", ConsentView { frame, form: form("/consent"), client: &client, person, groups: groups(lang) }.render().unwrap()),
+        (
+            "login-device",
+            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None, for_device: true }
+                .render()
+                .unwrap(),
+        ),
+        ("device", device(stranger, None)),
+        ("device-failed", device(stranger, Some(DeviceFailure::NotValid))),
+        ("device-throttled", device(stranger, Some(DeviceFailure::Throttled(Duration::from_secs(30))))),
+        ("device-decide", decide(true, 20, groups(lang))),
+        ("device-decide-elsewhere", decide(false, 150, Vec::new())),
+        ("device-allowed", DeviceDoneView { frame, client: &client, allowed: true }.render().unwrap()),
+        ("device-denied", DeviceDoneView { frame, client: &client, allowed: false }.render().unwrap()),
         ("error", ErrorView { frame, reason: &reason, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
         ("not-found", ErrorView { frame, reason: &missing, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
         (

@@ -1,6 +1,7 @@
 //! THE TABLE: which checks an authorization request passes, in which order. One row per check, one file per check.
 //!
-//! Another endpoint that takes authorization requests (pushed requests, RFC 9126) becomes a column here.
+//! Another endpoint that takes authorization requests is a column here: of a device's request (RFC 8628 §3.1) the rows about what it asks
+//! for are checked, and none about redirects and browsers.
 
 use super::ValidatedAuthorize;
 use super::{
@@ -27,23 +28,43 @@ pub struct Row {
     pub name: &'static str,
     /// Where its rule stands.
     pub spec: &'static str,
+    /// The device authorization endpoint checks it too.
+    pub device: bool,
     pub(super) check: fn(&Request<'_>, &mut ValidatedAuthorize) -> Result<(), Reason>,
 }
 
 /// The checks of /authorize, after client and redirect URI are proved. Their errors are redirects.
 pub const TABLE: [Row; 11] = [
-    Row { name: "check_credentials", spec: "RFC 6749 §2.3.1", check: check_credentials::check },
-    Row { name: "check_request_object", spec: "OpenID Connect Core §3.1.2.6", check: check_request_object::check },
-    Row { name: "check_response_type", spec: "RFC 6749 §3.1.1", check: check_response_type::check },
-    Row { name: "check_grant_type", spec: "RFC 6749 §4.1.2.1", check: check_grant_type::check },
-    Row { name: "check_response_mode", spec: "OAuth 2.0 Multiple Response Types §2.1", check: check_response_mode::check },
-    Row { name: "check_pkce", spec: "RFC 7636 §4.4.1", check: check_pkce::check },
-    Row { name: "check_resource", spec: "RFC 8707 §2", check: check_resource::check },
-    Row { name: "check_scope", spec: "RFC 6749 §3.3", check: check_scope::check },
-    Row { name: "check_prompt", spec: "OpenID Connect Core §3.1.2.1", check: check_prompt::check },
-    Row { name: "check_max_age", spec: "OpenID Connect Core §3.1.2.1", check: check_max_age::check },
-    Row { name: "check_hints", spec: "OpenID Connect Core §3.1.2.1", check: check_hints::check },
+    Row { name: "check_credentials", spec: "RFC 6749 §2.3.1", device: false, check: check_credentials::check },
+    Row { name: "check_request_object", spec: "OpenID Connect Core §3.1.2.6", device: false, check: check_request_object::check },
+    Row { name: "check_response_type", spec: "RFC 6749 §3.1.1", device: false, check: check_response_type::check },
+    Row { name: "check_grant_type", spec: "RFC 6749 §4.1.2.1", device: false, check: check_grant_type::check },
+    Row {
+        name: "check_response_mode",
+        spec: "OAuth 2.0 Multiple Response Types §2.1",
+        device: false,
+        check: check_response_mode::check,
+    },
+    Row { name: "check_pkce", spec: "RFC 7636 §4.4.1", device: false, check: check_pkce::check },
+    Row { name: "check_resource", spec: "RFC 8707 §2", device: true, check: check_resource::check },
+    Row { name: "check_scope", spec: "RFC 6749 §3.3", device: true, check: check_scope::check },
+    Row { name: "check_prompt", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_prompt::check },
+    Row { name: "check_max_age", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_max_age::check },
+    Row { name: "check_hints", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_hints::check },
 ];
+
+/// The scopes and the resources that a device asks for (RFC 8628 §3.1, RFC 8707 §2), by the rows of its column.
+///
+/// # Errors
+/// The first refusal.
+pub fn device(params: &Params, client: &Client, catalogue: &Catalogue) -> Result<(Vec<String>, Vec<String>), Reason> {
+    let request = Request { params, client, catalogue, allowed: client.allowed_scopes(catalogue.resources()) };
+    let mut out = ValidatedAuthorize::blank();
+    for row in TABLE.iter().filter(|row| row.device) {
+        (row.check)(&request, &mut out)?;
+    }
+    Ok((out.scopes, out.resources))
+}
 
 #[cfg(test)]
 mod tests {

@@ -139,7 +139,7 @@ pub fn decide(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, now: Ti
         return Next::SelectAccount;
     }
 
-    let scopes = grantable(asked, session);
+    let scopes = grantable(&request.scopes, asked.client, asked.catalogue, session.admin);
     if let (true, Some(first)) = (scopes.is_empty(), request.scopes.first()) {
         return Next::Refuse(Reason::ScopeNotAllowed { scope: first.clone(), allowed: Vec::new() });
     }
@@ -197,14 +197,14 @@ fn signed_in_here(known: &Known<'_>, progress: &Progress) -> bool {
 
 /// What this person can grant this client now: the client's registration and the resources may have changed since the request
 /// was checked, and admin scopes are for administrators.
-fn grantable(asked: &Asked<'_>, session: &SessionFacts) -> Vec<String> {
-    let allowed = asked.client.allowed_scopes(asked.catalogue.resources());
+pub fn grantable(scopes: &[String], client: &Client, catalogue: &Catalogue, is_admin: bool) -> Vec<String> {
+    let allowed = client.allowed_scopes(catalogue.resources());
     let grants = |scope: &&String| {
         allowed.contains(scope)
-            && (session.admin || !resource::is_admin(scope))
-            && (asked.client.uses(GrantType::RefreshToken) || *scope != scope::OFFLINE_ACCESS)
+            && (is_admin || !resource::is_admin(scope))
+            && (client.uses(GrantType::RefreshToken) || *scope != scope::OFFLINE_ACCESS)
     };
-    asked.request.scopes.iter().filter(grants).cloned().collect()
+    scopes.iter().filter(grants).cloned().collect()
 }
 
 /// Must the consent page be shown? (design 4.1, 7; security.md R-24)

@@ -143,17 +143,7 @@ pub fn check(
         state: redirect.state.clone(),
         nonce: params.get("nonce").map(str::to_owned),
         response_mode: redirect.response_mode,
-        scopes: Vec::new(),
-        resources: Vec::new(),
-        code_challenge: None,
-        prompt: Vec::new(),
-        max_age: None,
-        login_hint: None,
-        id_token_hint: None,
-        ui_locales: None,
-        acr_values: Vec::new(),
-        display: None,
-        claims: None,
+        ..ValidatedAuthorize::blank()
     };
     for row in &checks::TABLE {
         (row.check)(&request, &mut out)?;
@@ -162,6 +152,29 @@ pub fn check(
 }
 
 impl ValidatedAuthorize {
+    /// Nothing asked for, for the checks to fill in.
+    fn blank() -> Self {
+        Self {
+            client_id: String::new(),
+            redirect_uri: String::new(),
+            redirect_uri_sent: false,
+            state: None,
+            nonce: None,
+            response_mode: ResponseMode::default(),
+            scopes: Vec::new(),
+            resources: Vec::new(),
+            code_challenge: None,
+            prompt: Vec::new(),
+            max_age: None,
+            login_hint: None,
+            id_token_hint: None,
+            ui_locales: None,
+            acr_values: Vec::new(),
+            display: None,
+            claims: None,
+        }
+    }
+
     /// Where errors that come up later go.
     pub fn redirect(&self) -> ProvedRedirect {
         ProvedRedirect {

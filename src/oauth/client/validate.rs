@@ -80,13 +80,19 @@ fn grants(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
         }
     });
     if metadata.grant_types.is_empty() {
-        return refuse("grant_types", "is empty; name at least one of authorization_code and client_credentials");
+        return refuse(
+            "grant_types",
+            "is empty; name at least one of authorization_code, client_credentials and \
+             urn:ietf:params:oauth:grant-type:device_code",
+        );
     }
-    let with_person = metadata.grant_types.contains(&GrantType::AuthorizationCode);
+    let by_browser = metadata.grant_types.contains(&GrantType::AuthorizationCode);
+    let with_person = metadata.grant_types.iter().any(|grant| grant.asks_a_person());
     if metadata.grant_types.contains(&GrantType::RefreshToken) && !with_person {
         return refuse(
             "grant_types",
-            "has refresh_token without authorization_code; refresh tokens come from a person's grant alone",
+            "has refresh_token without authorization_code or urn:ietf:params:oauth:grant-type:device_code; refresh tokens come from a \
+             person's grant alone",
         );
     }
     if let Some(other) = metadata.response_types.iter().find(|kind| *kind != "code") {
@@ -97,7 +103,7 @@ fn grants(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
         );
     }
     // RFC 7591 §2: without a grant that begins at the authorization endpoint there is no response type.
-    metadata.response_types = if with_person { vec!["code".to_owned()] } else { Vec::new() };
+    metadata.response_types = if by_browser { vec!["code".to_owned()] } else { Vec::new() };
     if metadata.token_endpoint_auth_method == AuthMethod::None && metadata.grant_types.contains(&GrantType::ClientCredentials) {
         return refuse("grant_types", "has client_credentials, which needs a client that authenticates (RFC 6749 section 4.4)");
     }
@@ -322,6 +328,13 @@ mod tests {
     }
 
     #[test]
+    fn a_device_needs_no_redirect_uri_and_may_refresh() {
+        let grants = json!(["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]);
+        let device = with(json!({ "redirect_uris": [], "grant_types": grants, "token_endpoint_auth_method": "none" })).unwrap();
+        assert!(device.response_types.is_empty());
+    }
+
+    #[test]
     fn grants_fit_together() {
         assert_eq!(fault(json!({ "grant_types": [] })), "grant_types");
         assert_eq!(fault(json!({ "grant_types": ["refresh_token"] })), "grant_types");
@@ -428,7 +441,7 @@ mod tests {
         #[test]
         fn validating_twice_changes_nothing(
             scope in proptest::option::of("[a-z: ]{0,30}"),
-            grants in proptest::sample::subsequence(GrantType::ALL.to_vec(), 0..=3),
+            grants in proptest::sample::subsequence(GrantType::ALL.to_vec(), 0..=4),
             method in proptest::sample::select(AuthMethod::ALL.to_vec()),
             require_pkce: bool, fapi2: bool, operator: bool,
         ) {

@@ -165,6 +165,7 @@ impl Store {
                     self.family.ended_at = Some(now);
                     Verdict::Theft
                 }
+                Effect::KeepPace(_) => panic!("a family has no pace"),
             },
         }
     }
@@ -364,7 +365,7 @@ fn step(row: &Family, generation: i64, facts: &Facts, now: Timestamp) -> Result<
     match present(row, generation, facts, now) {
         Outcome::Same(after) | Outcome::Rotate(after) | Outcome::Head(after) => Ok(after),
         Outcome::Refuse(refusal) => Err(match refusal.effect {
-            Effect::None | Effect::ReportLoss(_) => Verdict::Refused,
+            Effect::None | Effect::ReportLoss(_) | Effect::KeepPace(_) => Verdict::Refused,
             Effect::EndGrant(_) => Verdict::Theft,
         }),
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{AuthorizationCode, Grant};
 use crate::clock::Timestamp;
+use crate::oauth::device::DeviceCode;
 use crate::oauth::family::Family;
 use crate::oauth::refusal::{Reason, Refusal};
 use crate::oidc::user::User;
@@ -44,6 +45,14 @@ pub struct GrantFacts {
 pub struct CodeFacts {
     pub code: AuthorizationCode,
     pub standing: Standing,
+    pub family: Option<Family>,
+}
+
+/// A device code, by digest, and what came of it: the grant behind it and the family of its redemption, if there are any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceCodeFacts {
+    pub code: DeviceCode,
+    pub standing: Option<Standing>,
     pub family: Option<Family>,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod authorization_code;
 pub mod client_credentials;
+pub mod device_code;
 pub mod facts;
 pub mod issuance;
 pub mod narrow;
@@ -9,7 +10,9 @@ pub mod refresh_token;
 #[cfg(test)]
 pub(crate) mod samples;
 
-pub use facts::{ClientTokenFacts, CodeFacts, Fallen, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts};
+pub use facts::{
+    ClientTokenFacts, CodeFacts, DeviceCodeFacts, Fallen, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts,
+};
 pub use issuance::{Issuance, Limits, RefreshPlan};
 
 use uuid::Uuid;
@@ -25,6 +28,7 @@ pub enum TokenRequest {
     AuthorizationCode(authorization_code::Request),
     RefreshToken(refresh_token::Request),
     ClientCredentials(client_credentials::Request),
+    DeviceCode(device_code::Request),
 }
 
 impl TokenRequest {
@@ -42,6 +46,7 @@ impl TokenRequest {
             GrantType::AuthorizationCode => authorization_code::Request::parse(params).map(Self::AuthorizationCode),
             GrantType::RefreshToken => refresh_token::Request::parse(params).map(Self::RefreshToken),
             GrantType::ClientCredentials => client_credentials::Request::parse(params).map(Self::ClientCredentials),
+            GrantType::DeviceCode => device_code::Request::parse(params).map(Self::DeviceCode),
         }
     }
 
@@ -51,6 +56,7 @@ impl TokenRequest {
             Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
+            Self::DeviceCode(_) => GrantType::DeviceCode,
         }
     }
 }

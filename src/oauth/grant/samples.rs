@@ -12,6 +12,7 @@ use super::{AuthorizationCode, Grant, Issuance, Limits, RefreshPlan, SessionFact
 use crate::clock::Timestamp;
 use crate::oauth::client::{AuthMethod, Client, ClientMetadata, ClientSecret};
 use crate::oauth::client_auth::{AuthenticatedClient, Credentials, authenticate};
+use crate::oauth::device::{Asked, DeviceCode};
 use crate::oauth::family::{Family, Seed};
 use crate::oauth::params::Params;
 use crate::oauth::resource::{Catalogue, Resource, ResourceScope};
@@ -133,6 +134,12 @@ pub fn code() -> AuthorizationCode {
         expires_at: at(60),
         consumed_at: None,
     }
+}
+
+/// A device code that nobody has looked at yet, made at 0 for `app` and alive for ten minutes.
+pub fn device_code() -> DeviceCode {
+    let asked = Asked { scopes: grant().scopes, resources: Vec::new() };
+    DeviceCode::begin("app", asked, "192.0.2.1".to_owned(), Duration::from_secs(600), at(0))
 }
 
 /// A family made at 0, of which nothing was redeemed.

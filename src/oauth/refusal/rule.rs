@@ -222,6 +222,44 @@ impl Reason {
             Self::RefreshTokenAhead { .. } => {
                 rule("refresh-token-ahead", "the database knows every token that it issued", "Chancery design 4.2")
             }
+            Self::AuthorizationPending { .. } => {
+                rule("authorization-pending", "tokens come after the person's decision", "RFC 8628 section 3.5")
+            }
+            Self::SlowDown { .. } => rule("slow-down", "a device asks no faster than it was told", "RFC 8628 section 3.5"),
+            Self::DeviceCodeUnknown => {
+                rule("device-code-unknown", "the device code was issued here", "RFC 8628 section 3.4, RFC 6749 section 5.2")
+            }
+            Self::DeviceCodeOfAnotherClient { .. } => rule(
+                "device-code-of-another-client",
+                "a device code belongs to the client that it was issued to",
+                "RFC 8628 section 3.4, RFC 6749 section 5.2",
+            ),
+            Self::DeviceCodeExpired { .. } => {
+                rule("device-code-expired", "device codes live for a limited time", "RFC 8628 sections 3.2 and 3.5")
+            }
+            Self::DeviceCodeReplayed { .. } => {
+                rule("device-code-replayed", "a device code works once", "RFC 8628 section 3.5, Chancery design 4.3")
+            }
+            Self::DeviceCodeRetried { .. } => {
+                rule("device-code-retried", "a device code works once", "RFC 8628 section 3.5, Chancery design 4.3")
+            }
+            Self::DeviceCodeWithdrawn => rule("device-code-withdrawn", "the authorization stands", "Chancery design 3"),
+            Self::DeviceDenied => rule("device-denied", "the person decides", "RFC 8628 section 3.5"),
+            Self::UserCodeUnknown => rule("user-code-unknown", "the code is one that a device shows", "RFC 8628 section 3.3"),
+            Self::UserCodeExpired { .. } => {
+                rule("user-code-expired", "user codes live for a limited time", "RFC 8628 sections 3.2 and 5.1")
+            }
+            Self::UserCodeOfAnotherPerson => rule(
+                "user-code-of-another-person",
+                "the first who looks at a code decides about it",
+                "Chancery security requirement R-65",
+            ),
+            Self::UserCodeSpent => rule("user-code-spent", "a code is decided about once", "RFC 8628 section 3.3"),
+            Self::UserCodeThrottled { .. } => rule(
+                "user-code-throttled",
+                "guessing codes is slowed down",
+                "RFC 8628 section 5.1, Chancery security requirement R-65",
+            ),
             Self::GrantEnded { .. } => rule("grant-ended", "the authorization stands", "Chancery design 4.1"),
             Self::SessionEnded => rule(
                 "session-ended",

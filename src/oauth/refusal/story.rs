@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::{LoginBecause, Reason, SignInBranch};
 use crate::clock::Timestamp;
+use crate::oauth::client::GrantType;
 use crate::oauth::redirect_uri;
 
 /// A refusal, told.
@@ -373,10 +374,10 @@ impl Reason {
                 match received.as_str() {
                     "password" => "The password grant hands people's passwords to applications and is not offered (RFC 9700 section 2.4). Use authorization_code with PKCE; for a machine, client_credentials.".to_owned(),
                     "implicit" => "There is no implicit grant. Use authorization_code with PKCE.".to_owned(),
-                    _ => "Use authorization_code, refresh_token or client_credentials.".to_owned(),
+                    _ => format!("Use one of {}.", GrantType::ALL.map(GrantType::as_str).join(", ")),
                 },
             )
-            .expected("authorization_code, refresh_token or client_credentials")
+            .expected(GrantType::ALL.map(GrantType::as_str).join(", "))
             .received(received.clone()),
             Self::UnauthorizedGrantType { client_id, grant_type, registered } => Story::new(
                 format!("The client {client_id} is not registered for the grant {grant_type}."),
@@ -499,6 +500,86 @@ impl Reason {
             )
             .expected(format!("at most generation {current}"))
             .received(format!("generation {presented}")),
+            Self::AuthorizationPending { interval } => Story::new(
+                "The device asked whether the person has decided. They have not: this is how it waits, and no error.",
+                "Nothing is to be done, unless it goes on for minutes: then the person has not found the page, or typed another code. The next request of the device tells how it ends.",
+            )
+            .expected(format!("the next request in {interval} seconds")),
+            Self::SlowDown { interval, waited } => Story::new(
+                format!("The device asked again after {waited} seconds, sooner than it was told. It now has to wait {interval} seconds between two requests."),
+                "Let the client keep to the interval of the device authorization response, and add five seconds at every slow_down (RFC 8628 section 3.5). Typical causes: two loops that poll the same code, or a retry at once after a time-out.",
+            )
+            .expected(format!("requests {interval} seconds apart"))
+            .received(format!("{waited} seconds apart")),
+            Self::DeviceCodeUnknown => Story::new(
+                "The device code is not known: never issued here, cut, or so old that it was swept.",
+                "Check that the client sends the device_code, and not the user_code that people see, to the issuer that gave it.",
+            )
+            .expected("a device_code of the device authorization response"),
+            Self::DeviceCodeOfAnotherClient { issued_to, presented_by } => Story::new(
+                "A client presented a device code that was issued to another client. Nothing was changed.",
+                "If both are yours, their configurations are mixed up: the client_id at /device/code and at /token must be the same. If not, this is an attack that failed.",
+            )
+            .expected(issued_to.clone())
+            .received(presented_by.clone())
+            .difference("another client_id"),
+            Self::DeviceCodeExpired { expired_at, now } => Story::new(
+                format!("Nobody decided about the device in time: its code expired {} earlier.", ago(*expired_at, *now)),
+                "The device asks for a new code and shows it. If people need longer, look whether the device says clearly where to go; the most that [lifetimes] device_code takes is 10 minutes.",
+            )
+            .expected(format!("a decision before {}", at(*expired_at)))
+            .received(at(*now)),
+            Self::DeviceCodeReplayed { redeemed_at, now } => Story::new(
+                format!("The device code was redeemed a second time, {} after the first. As that may be theft, everything issued from it was revoked.", ago(*redeemed_at, *now)),
+                "If it was the device itself, it lost the answer, or went on polling after it had its tokens: the person allows it once more. If it was not, somebody read the device's code.",
+            )
+            .expected("one redemption")
+            .received(format!("the first at {}, the second at {}", at(*redeemed_at), at(*now))),
+            Self::DeviceCodeRetried { redeemed_at, now } => Story::new(
+                format!("Two requests with the same device code crossed: this one came {} after the one that got the tokens. It was refused and nothing was revoked.", ago(*redeemed_at, *now)),
+                "Let the device ask one request after the other. Typically two loops poll the same code.",
+            )
+            .expected("one redemption")
+            .received(format!("the first at {}, the second at {}", at(*redeemed_at), at(*now))),
+            Self::DeviceCodeWithdrawn => Story::new(
+                "Before the device asked again, its code was taken back: the person was disabled, has another password, signed out, or withdrew the app's access.",
+                "The device asks for a new code, and the person allows it once more. The audit log tells what happened to the account.",
+            )
+            .expected("an authorization that stands")
+            .received("one that was taken back"),
+            Self::DeviceDenied => Story::new(
+                "The person pressed the button that says no to the device.",
+                "Nothing is broken. If they say that they did not, somebody else showed them a code: see the address that the device's request came from in the audit log.",
+            )
+            .expected("allow")
+            .received("deny"),
+            Self::UserCodeUnknown => Story::new(
+                "Somebody typed a code that no device shows. It is not recorded.",
+                "The person compares the code with the device's screen, letter by letter: there are no vowels and no digits in it. Many of these from one address are guesses; they are slowed down.",
+            )
+            .expected("eight letters of BCDFGHJKLMNPQRSTVWXZ that a device shows now"),
+            Self::UserCodeExpired { expired_at, now } => Story::new(
+                format!("The code that was typed expired {} earlier.", ago(*expired_at, *now)),
+                "The device shows a new code; the person types that one.",
+            )
+            .expected(format!("before {}", at(*expired_at)))
+            .received(at(*now)),
+            Self::UserCodeOfAnotherPerson => Story::new(
+                "Somebody else looked at this code first, so it is theirs to decide.",
+                "The device shows a new code. Typical cause: the person opened the page under another account, or sent the code to a colleague. If neither is so, somebody read the code from the screen.",
+            )
+            .expected("the person who looked at it first")
+            .received("another person"),
+            Self::UserCodeSpent => Story::new(
+                "The code that was typed had been decided about before.",
+                "If the device still waits, it will have its answer within seconds. Else it shows a new code.",
+            )
+            .expected("a code that nobody has decided about"),
+            Self::UserCodeThrottled { scope, retry_after } => Story::new(
+                format!("Too many codes that no device shows were typed by this {scope}, so the next has to wait."),
+                "It ends by itself. If honest people share the address behind a proxy, configure [proxies] trusted so that their own addresses are seen; the limits are in [throttle].",
+            )
+            .expected(format!("the next code in {}", words(Duration::from_secs(*retry_after)))),
             Self::GrantEnded { because } => Story::new(
                 format!("The authorization behind this ended: {because}."),
                 "The person signs in again.",

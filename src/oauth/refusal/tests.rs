@@ -85,6 +85,20 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::RefreshTokenStolen { presented: 3, current: 7, redeemed_at: THEN, now: NOW },
         Reason::RefreshRecoveryOver { presented: 3, current: 4, redeemed_at: THEN, now: NOW },
         Reason::RefreshTokenAhead { presented: 9, current: 4 },
+        Reason::AuthorizationPending { interval: 5 },
+        Reason::SlowDown { interval: 10, waited: 2 },
+        Reason::DeviceCodeUnknown,
+        Reason::DeviceCodeOfAnotherClient { issued_to: k(), presented_by: s() },
+        Reason::DeviceCodeExpired { expired_at: THEN, now: NOW },
+        Reason::DeviceCodeReplayed { redeemed_at: THEN, now: NOW },
+        Reason::DeviceCodeRetried { redeemed_at: THEN, now: NOW },
+        Reason::DeviceCodeWithdrawn,
+        Reason::DeviceDenied,
+        Reason::UserCodeUnknown,
+        Reason::UserCodeExpired { expired_at: THEN, now: NOW },
+        Reason::UserCodeOfAnotherPerson,
+        Reason::UserCodeSpent,
+        Reason::UserCodeThrottled { scope: k(), retry_after: 30 },
         Reason::GrantEnded { because: k() },
         Reason::SessionEnded,
         Reason::UserDisabled { sub: k() },
@@ -193,7 +207,9 @@ fn the_list_has_every_reason_of_the_source() {
 fn every_reason_has_a_registered_error_a_fitting_status_and_a_challenge_where_one_belongs() {
     let known = [
         "access_denied",
+        "authorization_pending",
         "consent_required",
+        "expired_token",
         "insufficient_scope",
         "interaction_required",
         "invalid_client",
@@ -207,6 +223,7 @@ fn every_reason_has_a_registered_error_a_fitting_status_and_a_challenge_where_on
         "request_not_supported",
         "request_uri_not_supported",
         "server_error",
+        "slow_down",
         "temporarily_unavailable",
         "unauthorized_client",
         "unsupported_grant_type",
@@ -249,6 +266,11 @@ fn refusals_that_would_tell_somebodys_secret_apart_are_one_answer() {
         Reason::WrongClientSecret { client_id: client_id(), live_secrets: 1, expired_match: true },
     );
     same(Reason::CodeUnknown, Reason::CodeOfAnotherClient { issued_to: "other".into(), presented_by: client_id() });
+    same(Reason::DeviceCodeUnknown, Reason::DeviceCodeOfAnotherClient { issued_to: "other".into(), presented_by: client_id() });
+    same(Reason::DeviceCodeWithdrawn, Reason::UserDisabled { sub: "alice".into() });
+    for reason in [Reason::UserCodeExpired { expired_at: THEN, now: NOW }, Reason::UserCodeOfAnotherPerson, Reason::UserCodeSpent] {
+        same(Reason::UserCodeUnknown, reason);
+    }
     same(Reason::RefreshTokenUnknown, Reason::RefreshTokenOfAnotherClient { issued_to: "other".into(), presented_by: client_id() });
     same(Reason::GrantEnded { because: "withdrawn".into() }, Reason::UserDisabled { sub: "alice".into() });
     same(Reason::UserGone, Reason::UserDisabled { sub: "alice".into() });

@@ -279,6 +279,31 @@ impl Reason {
             }
             Self::RefreshRecoveryOver { .. } => bad("invalid_grant", "The refresh token was used before and is out of date.".to_owned()),
             Self::RefreshTokenAhead { .. } => bad("invalid_grant", "The refresh token is not known in this state.".to_owned()),
+            Self::AuthorizationPending { interval } => {
+                bad("authorization_pending", format!("The person has not decided yet. Ask again in {interval} seconds."))
+            }
+            Self::SlowDown { interval, .. } => {
+                bad("slow_down", format!("The person has not decided yet, and this came too soon. From now on ask every {interval} seconds."))
+            }
+            // the code of another client looks like one that never was.
+            Self::DeviceCodeUnknown | Self::DeviceCodeOfAnotherClient { .. } => {
+                bad("invalid_grant", "The device code is not one that this server issued to this client.".to_owned())
+            }
+            Self::DeviceCodeExpired { .. } => bad("expired_token", "Nobody decided in time. Begin again with a new code.".to_owned()),
+            Self::DeviceCodeReplayed { .. } | Self::DeviceCodeRetried { .. } => {
+                bad("invalid_grant", "The device code has been redeemed before. It works once.".to_owned())
+            }
+            Self::DeviceCodeWithdrawn => bad("invalid_grant", "The authorization behind this has ended.".to_owned()),
+            Self::DeviceDenied => bad("access_denied", "The person did not allow it.".to_owned()),
+            // Which of them it is tells whose guess was near.
+            Self::UserCodeUnknown | Self::UserCodeExpired { .. } | Self::UserCodeOfAnotherPerson | Self::UserCodeSpent => {
+                bad("invalid_request", "This code is not valid, or not any more. Check the code on the device, or let it show a new one.".to_owned())
+            }
+            Self::UserCodeThrottled { retry_after, .. } => Wire {
+                status: 429,
+                retry_after: Some(*retry_after),
+                ..bad("temporarily_unavailable", "Too many codes did not fit. Wait a while and try again.".to_owned())
+            },
             Self::GrantEnded { .. } => bad("invalid_grant", "The authorization behind this has ended.".to_owned()),
             Self::SessionEnded => bad("invalid_grant", "The browser session that this authorization lives with has ended.".to_owned()),
             // Whether and how a person's account exists is nobody's business here.

@@ -122,6 +122,20 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::RefreshTokenStolen { .. }
         | Reason::RefreshRecoveryOver { .. }
         | Reason::RefreshTokenAhead { .. }
+        | Reason::AuthorizationPending { .. }
+        | Reason::SlowDown { .. }
+        | Reason::DeviceCodeUnknown
+        | Reason::DeviceCodeOfAnotherClient { .. }
+        | Reason::DeviceCodeExpired { .. }
+        | Reason::DeviceCodeReplayed { .. }
+        | Reason::DeviceCodeRetried { .. }
+        | Reason::DeviceCodeWithdrawn
+        | Reason::DeviceDenied
+        | Reason::UserCodeUnknown
+        | Reason::UserCodeExpired { .. }
+        | Reason::UserCodeOfAnotherPerson
+        | Reason::UserCodeSpent
+        | Reason::UserCodeThrottled { .. }
         | Reason::GrantEnded { .. }
         | Reason::SessionEnded
         | Reason::UserDisabled { .. }

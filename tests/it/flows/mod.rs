@@ -1,20 +1,20 @@
 //! What the server does, from outside: a file for each part of the specifications, each test on both databases, each with its attacks.
 //!
-//! Which test attacks which row of the security requirements (R-58 to R-69 belong to endpoints that are not here yet: outbound fetches,
-//! registration, device and exchange grants, DPoP).
+//! Which test attacks which row of the security requirements (R-58 to belong to endpoints that are not here yet:
+//! outbound fetches, registration, the exchange grant, DPoP).
 //!
 //! | row | attacked by |
 //! |---|---|
 //! | R-01 | `authorize::codes_have_full_entropy`, `refresh::a_token_is_of_one_length_and_not_stored` |
-//! | R-02 | `code::a_code_is_bound_to_its_client`, `code::a_code_dies_after_a_minute`, `code::one_artefact_in_anothers_place_consumes_nothing` |
-//! | R-03 | `races::fifty_redemptions_of_one_code_give_one_set_of_tokens`, `binary::killing_it_loses_nothing_that_was_acknowledged` |
+//! | R-02 | `code::a_code_is_bound_to_its_client`, `code::a_code_dies_after_a_minute`, `code::one_artefact_in_anothers_place_consumes_nothing`, `device::a_device_code_is_bound_to_its_client` |
+//! | R-03 | `races::fifty_redemptions_of_one_code_give_one_set_of_tokens`, `binary::killing_it_loses_nothing_that_was_acknowledged`, `device::fifty_polls_give_one_set_of_tokens` |
 //! | R-04 | `races::fifty_redemptions_of_one_code_give_one_set_of_tokens` |
 //! | R-05 | `code::a_replayed_code_revokes_its_grant`, `code::an_honest_retry_is_refused_and_revokes_nothing` |
 //! | R-06 | `code::a_code_is_bound_to_its_client` |
 //! | R-07 | `code::a_code_dies_after_a_minute` |
 //! | R-08 | `code::a_code_is_bound_to_its_redirect_uri` |
-//! | R-09 | `code::a_disabled_user_or_client_gets_nothing_from_an_old_code`, `login::disabling_ends_everything_in_one_step` |
-//! | R-10 | `code::one_artefact_in_anothers_place_consumes_nothing` |
+//! | R-09 | `code::a_disabled_user_or_client_gets_nothing_from_an_old_code`, `login::disabling_ends_everything_in_one_step`, `device::whoever_is_switched_off_lets_no_device_in` |
+//! | R-10 | `code::one_artefact_in_anothers_place_consumes_nothing`, `device::one_artefact_in_anothers_place_consumes_nothing` |
 //! | R-11 | `edge::a_database_that_goes_away_and_comes_back` |
 //! | R-12 | no endpoint takes client assertions or DPoP proofs, so there is no replay cache; `client_auth::one_method_per_request` sees assertions refused |
 //! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected`, `attacks_pages::a_redirect_uri_that_was_taken_off_gets_no_code` |
@@ -52,13 +52,16 @@
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything`, `introspect_revoke::nobody_finds_tokens_by_trying` |
 //! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
 //! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours` |
-//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone` |
+//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone`, `device::the_decision_cannot_be_forged` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
 //! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
 //! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account` |
-//! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever` |
+//! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
+//! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
+//! | R-66 | `device::a_device_code_is_bound_to_its_client`, `device::polls_that_come_too_soon_slow_down_on_every_replica`, `device::fifty_polls_give_one_set_of_tokens` |
+//! | R-67 | `device::the_page_says_who_asks_for_what_and_from_where`; in Chromium: `device.test.js` |
 //! | R-70 | `admin::every_operation_needs_its_right`, `golden::the_admin_operations_are_these`, `admin::what_has_no_row_is_refused` |
 //! | R-71 | `admin::only_a_token_made_for_the_admin_api_counts`, `admin::a_token_counts_while_everything_behind_it_stands` |
 //! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs` |
@@ -66,7 +69,7 @@
 //! | R-74 | `admin::every_change_is_in_the_audit_log` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
-//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite` |
+//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
@@ -98,6 +101,7 @@ mod client_credentials;
 mod code;
 mod consent;
 mod decisions;
+mod device;
 mod discovery;
 mod edge;
 mod groups;

@@ -158,6 +158,32 @@ pub struct Texts {
     pub scope_admin_write: ScopeWords,
     pub consent_memberships: ScopeWords,
 
+    // A device (RFC 8628).
+    pub to_connect_a_device: &'static str,
+    pub device_title: &'static str,
+    pub device_lead: &'static str,
+    pub device_code: &'static str,
+    pub device_code_hint: &'static str,
+    pub device_not_yours: &'static str,
+    pub device_not_valid: &'static str,
+    pub device_throttled: Around,
+    pub device_ask_title: Around,
+    pub device_same_code: &'static str,
+    pub device_warning: &'static str,
+    pub device_asks_nothing: Around,
+    pub device_from: Around,
+    pub device_from_here: &'static str,
+    pub device_from_elsewhere: &'static str,
+    pub device_age: Around,
+    pub device_just_now: &'static str,
+    pub device_one_minute: &'static str,
+    pub device_minutes: &'static str,
+    pub device_allowed_title: &'static str,
+    pub device_allowed_lead: Around,
+    pub device_denied_title: &'static str,
+    pub device_denied_lead: Around,
+    pub device_close: &'static str,
+
     // Log out.
     pub logout_title: &'static str,
     pub logout_lead: &'static str,
@@ -386,6 +412,14 @@ pub struct ClaimTexts {
 }
 
 impl Texts {
+    /// A wait in words, rounded up to minutes.
+    pub fn waiting(&self, wait: std::time::Duration) -> String {
+        match wait.as_secs().div_ceil(60) {
+            0 | 1 => self.one_minute.to_owned(),
+            minutes => format!("{minutes} {}", self.minutes),
+        }
+    }
+
     fn month(&self, month: Month) -> &'static str {
         self.months.get(usize::from(u8::from(month)).saturating_sub(1)).copied().unwrap_or_default()
     }
