@@ -1,5 +1,6 @@
 //! What must not change unseen: the routes, and what the pure core may know.
 
+mod flow_pages;
 mod readme;
 
 use std::collections::BTreeSet;
