@@ -1,5 +1,6 @@
 //! APIs, as operators keep them: the operations of `chancery resource`, each with its audit event.
 
+use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
@@ -181,6 +182,18 @@ pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: 
         }
     }
     Err(contended(identifier))
+}
+
+/// An API as the admin API shows it: its file, and who keeps it.
+#[derive(JsonSchema)]
+#[schemars(title = "Resource", deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape of what is shown")]
+pub struct ShownResource {
+    #[serde(flatten)]
+    resource: Resource,
+    /// The set-up file that keeps it (`chancery apply`): then it is read-only here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 /// An API as operators see it: the same JSON as its file.

@@ -1,11 +1,16 @@
 //! `/clients` and their secrets.
 
+use serde_json::Value;
+
 use super::operation::{Answer, Body, Operation, Verb, schema};
 use super::page::Page;
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
+use crate::oauth::refusal::Reason;
 use crate::service::clients::{self, ClientDocument, ClientFile, ShownClient, ShownSecret, ToldClient, ToldSecret};
+use crate::service::setup;
+use crate::storage::owners::Kind;
 
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -133,7 +138,13 @@ pub const OPERATIONS: &[Operation] = &[
 async fn list(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
     let found = clients::list(&call.operator(), page.reads(), page.after.as_deref()).await?;
-    page.reply(&call, found.iter().map(|client| (client.client_id.clone(), clients::show(client))).collect())
+    let shown = marked(&call, found.iter().map(clients::show).collect()).await?;
+    page.reply(&call, found.into_iter().map(|client| client.client_id).zip(shown).collect())
+}
+
+/// With the name of the set-up file that keeps it.
+async fn marked(call: &Call, shown: Vec<Value>) -> Result<Vec<Value>, Reason> {
+    Ok(setup::marked(&call.app.db, Kind::Client, "client_id", shown).await?)
 }
 
 async fn add(call: Call) -> Result<Reply, OAuthError> {
@@ -143,7 +154,10 @@ async fn add(call: Call) -> Result<Reply, OAuthError> {
 }
 
 async fn get(call: Call) -> Result<Reply, OAuthError> {
-    Ok(Reply::found(clients::show(&clients::find(&call.operator(), call.path("client_id")?).await?)))
+    let shown = clients::show(&clients::find(&call.operator(), call.path("client_id")?).await?);
+    let marked = marked(&call, vec![shown.clone()]).await?;
+    // The tag is of the thing itself, which is what a change is compared with.
+    Ok(Reply::plain(marked.into_iter().next().unwrap_or_default()).tagged(&shown))
 }
 
 async fn put(call: Call) -> Result<Reply, OAuthError> {

@@ -1,12 +1,17 @@
 //! `/resources`: the APIs that tokens are made for.
 
+use serde_json::Value;
+
 use super::operation::{Answer, Body, Operation, Verb, schema};
 use super::page::Page;
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
+use crate::oauth::refusal::Reason;
 use crate::oauth::resource::Resource;
-use crate::service::resources;
+use crate::service::resources::{self, ShownResource};
+use crate::service::setup;
+use crate::storage::owners::Kind;
 
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -17,7 +22,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Lists resources (APIs) by their identifiers.",
         query: &[],
         body: Body::None,
-        answer: Answer::Page(schema::<Resource>),
+        answer: Answer::Page(schema::<ShownResource>),
         conditional: false,
         run: |call| Box::pin(list(call)),
     },
@@ -29,7 +34,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Adds a resource.",
         query: &[],
         body: Body::Json(schema::<Resource>),
-        answer: Answer::Made(schema::<Resource>),
+        answer: Answer::Made(schema::<ShownResource>),
         conditional: false,
         run: |call| Box::pin(add(call)),
     },
@@ -41,7 +46,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Shows a resource; its identifier is percent-encoded in the path, slashes too.",
         query: &[],
         body: Body::None,
-        answer: Answer::Found(schema::<Resource>),
+        answer: Answer::Found(schema::<ShownResource>),
         conditional: false,
         run: |call| Box::pin(get(call)),
     },
@@ -53,7 +58,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Makes the resource what the document says, or adds it; what the document leaves out gets its default.",
         query: &[],
         body: Body::Json(schema::<Resource>),
-        answer: Answer::Kept(schema::<Resource>),
+        answer: Answer::Kept(schema::<ShownResource>),
         conditional: true,
         run: |call| Box::pin(put(call)),
     },
@@ -65,7 +70,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Changes what the document names (RFC 7396).",
         query: &[],
         body: Body::Patch(schema::<Resource>),
-        answer: Answer::Found(schema::<Resource>),
+        answer: Answer::Found(schema::<ShownResource>),
         conditional: true,
         run: |call| Box::pin(patch(call)),
     },
@@ -86,7 +91,13 @@ pub const OPERATIONS: &[Operation] = &[
 async fn list(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
     let all = resources::list(&call.operator()).await?;
-    page.reply_of_all(&call, all.iter().map(|resource| (resource.identifier.clone(), resources::show(resource))).collect())
+    let shown = marked(&call, all.iter().map(resources::show).collect()).await?;
+    page.reply_of_all(&call, all.into_iter().map(|resource| resource.identifier).zip(shown).collect())
+}
+
+/// With the name of the set-up file that keeps it.
+async fn marked(call: &Call, shown: Vec<Value>) -> Result<Vec<Value>, Reason> {
+    Ok(setup::marked(&call.app.db, Kind::Resource, "identifier", shown).await?)
 }
 
 async fn add(call: Call) -> Result<Reply, OAuthError> {
@@ -95,7 +106,10 @@ async fn add(call: Call) -> Result<Reply, OAuthError> {
 }
 
 async fn get(call: Call) -> Result<Reply, OAuthError> {
-    Ok(Reply::found(resources::show(&resources::find(&call.operator(), call.path("identifier")?).await?)))
+    let shown = resources::show(&resources::find(&call.operator(), call.path("identifier")?).await?);
+    let marked = marked(&call, vec![shown.clone()]).await?;
+    // The tag is of the thing itself, which is what a change is compared with.
+    Ok(Reply::plain(marked.into_iter().next().unwrap_or_default()).tagged(&shown))
 }
 
 async fn put(call: Call) -> Result<Reply, OAuthError> {

@@ -97,6 +97,9 @@ pub struct ShownClient {
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_not_before: Option<String>,
     updated_at: String,
+    /// The set-up file that keeps it (`chancery apply`): then it is read-only here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 /// One of a client's secrets, by its times alone.
@@ -164,6 +167,7 @@ fn shown(client: &Client) -> ShownClient {
         secrets: client.secrets.iter().map(shown_secret).collect(),
         tokens_not_before: client.tokens_not_before.map(Timestamp::rfc3339),
         updated_at: client.updated_at.rfc3339(),
+        owner: None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! `/clients`: what each operation does.
 
+use chancery::storage::owners::{self, Object, Owned};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::rows::client_file;
+use super::rows::{client_file, resource_file, resource_path};
 use crate::harness::{Server, on_both, unique};
 
 on_both![
@@ -12,6 +13,7 @@ on_both![
     secrets_are_told_once_and_two_live,
     what_was_seen_is_what_is_changed,
     simultaneous_changes_lose_nothing,
+    what_a_set_up_file_keeps_is_marked_and_read_only,
 ];
 
 async fn a_client_is_made_shown_changed_and_removed(server: Server) {
@@ -192,4 +194,47 @@ async fn simultaneous_changes_lose_nothing(server: Server) {
     let mut statuses = join_all(puts).await;
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 201]);
+}
+
+/// `chancery apply`: what a file keeps is changed by the file.
+async fn what_a_set_up_file_keeps_is_marked_and_read_only(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let client_id = admin.post("/clients", client_file()).await.str("client_id");
+    let identifier = "https://kept.example";
+    assert_eq!(admin.post("/resources", resource_file(identifier, "kept:read")).await.status, 201);
+    let (client, resource) = (Object::client(&client_id), Object::resource(identifier));
+    server
+        .app
+        .db
+        .transaction("own", move |tx| {
+            Box::pin(async move {
+                for object in [client, resource] {
+                    let owned = Owned { object, owner: "apps".to_owned(), secrets: true };
+                    owners::own_tx(tx, &owned, chancery::clock::Timestamp::from_seconds(0)).await?;
+                }
+                Ok::<(), chancery::storage::StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+    let (client, resource) = (format!("/clients/{client_id}"), resource_path(identifier));
+    let events = server.audit().await.len();
+    for (path, put, patch) in [
+        (&client, client_file(), json!({ "client_name": "Mine" })),
+        (&resource, resource_file(identifier, "kept:read"), json!({ "name": "Mine" })),
+    ] {
+        assert_eq!(admin.get(path).await.ok().str("owner"), "apps");
+        admin.patch(path, patch).await.problem(409, "admin-conflict");
+        admin.put(path, put).await.problem(409, "admin-conflict");
+        let refused = admin.delete(path).await.problem(409, "admin-conflict");
+        assert!(refused.str("detail").contains("apps"), "{}", refused.text);
+    }
+    admin.call("POST", &format!("{client}/secrets"), None).await.problem(409, "admin-conflict");
+    assert_eq!(server.audit().await.len(), events);
+    for (list, id) in [("/clients?limit=200", &client_id), ("/resources?limit=200", &identifier.to_owned())] {
+        let items = admin.get(list).await.ok().json()["items"].as_array().unwrap().clone();
+        let is_it = |item: &&serde_json::Value| item["client_id"] == **id || item["identifier"] == **id;
+        assert_eq!(items.iter().find(is_it).unwrap()["owner"], "apps");
+        assert_eq!(items.iter().filter(|item| !item["owner"].is_null()).count(), 1);
+    }
 }
