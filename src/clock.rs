@@ -41,6 +41,14 @@ impl Timestamp {
             .unwrap_or_else(|| self.seconds().to_string())
     }
 
+    /// The same to the microsecond.
+    pub fn rfc3339_micros(self) -> String {
+        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
+            .ok()
+            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .unwrap_or_else(|| self.0.to_string())
+    }
+
     /// This instant moved forward; saturates at the end of time.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use super::error::CliError;
 use super::office::Office;
 use super::output::{Out, printable};
@@ -24,18 +22,7 @@ pub async fn run(file: Option<PathBuf>, trace_id: &str, out: Out) -> Result<(), 
         )));
     };
     if out.json {
-        let (rule, story, wire) = (found.reason.rule(), found.reason.story(), found.reason.wire());
-        return out.json(&json!({
-            "trace_id": found.trace_id,
-            "at": found.at.rfc3339(),
-            "endpoint": found.endpoint,
-            "client_id": found.client_id,
-            "address_prefix": found.address_prefix,
-            "rule": { "id": found.rule, "title": rule.title, "spec": rule.spec },
-            "answer": { "error": wire.error, "status": wire.status, "description": wire.description },
-            "story": story,
-            "reason": found.reason,
-        }));
+        return out.json(&decisions::show(&found));
     }
     out.say(&tell(&found))
 }

@@ -1,11 +1,16 @@
 //! Audit events of what people and clients do at the endpoints. Operators' events are made in `operator`.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::storage::audit::AuditEvent;
+
+pub use crate::storage::audit::search;
 
 /// A genuine refresh token is newer than the database: commits were lost, or a backup was restored (design 4.2).
 pub const DATABASE_WENT_BACK: &str = "grant.ahead_of_database";
@@ -35,6 +40,46 @@ impl Actor {
 /// The event with what was before and what is now. Neither may hold a secret.
 pub fn with_change(event: AuditEvent, was: &serde_json::Value, is_now: &serde_json::Value) -> AuditEvent {
     AuditEvent { was: Some(was.to_string()), is_now: Some(is_now.to_string()), ..event }
+}
+
+/// An event as operators read it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "AuditEvent")]
+pub struct ShownEvent {
+    id: String,
+    at: String,
+    /// `cli`, `server`, `client:ID` or `user:ID`.
+    actor: String,
+    action: String,
+    /// The id of what it was done to.
+    target: String,
+    /// What was there, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Value>,
+    /// What is there now, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Value>,
+    /// The request behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+/// An event as JSON.
+pub fn show(event: &AuditEvent) -> Value {
+    let read =
+        |text: &Option<String>| text.as_ref().map(|text| serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()));
+    let shown = ShownEvent {
+        id: event.id.to_string(),
+        at: event.at.rfc3339_micros(),
+        actor: event.actor.clone(),
+        action: event.action.clone(),
+        target: event.target.clone(),
+        before: read(&event.was),
+        after: read(&event.is_now),
+        trace_id: event.trace_id.clone(),
+    };
+    serde_json::to_value(&shown).unwrap_or(Value::Null)
 }
 
 /// An event, to be written in the transaction that it describes.

@@ -10,10 +10,13 @@ mod window;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
-use crate::oauth::refusal::Reason;
+use crate::oauth::refusal::{Reason, Story};
 use crate::service::address::Prefix;
 use crate::service::keyed::Keyed;
 use crate::storage::decisions::{self as store, Count, Record};
@@ -135,6 +138,61 @@ pub async fn find(db: &Db, trace_id: &str) -> Result<Option<Found>, StoreError> 
         rule: record.rule,
         reason,
     }))
+}
+
+/// A decision as operators read it: the whole truth, without a credential in it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "Decision")]
+pub struct ShownDecision {
+    trace_id: String,
+    at: String,
+    endpoint: String,
+    #[schemars(required)]
+    client_id: Option<String>,
+    #[schemars(required)]
+    address_prefix: Option<String>,
+    rule: ShownRule,
+    answer: ShownAnswer,
+    story: Story,
+    /// The facts, by the rule's own names.
+    reason: Value,
+}
+
+/// The rule that was broken.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ShownRule {
+    id: String,
+    title: &'static str,
+    /// Where it stands.
+    spec: &'static str,
+}
+
+/// What the caller was told.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ShownAnswer {
+    error: String,
+    status: u16,
+    description: String,
+}
+
+/// A decision as JSON.
+pub fn show(found: &Found) -> Value {
+    let (rule, wire) = (found.reason.rule(), found.reason.wire());
+    let shown = ShownDecision {
+        trace_id: found.trace_id.clone(),
+        at: found.at.rfc3339(),
+        endpoint: found.endpoint.clone(),
+        client_id: found.client_id.clone(),
+        address_prefix: found.address_prefix.clone(),
+        rule: ShownRule { id: found.rule.clone(), title: rule.title, spec: rule.spec },
+        answer: ShownAnswer { error: wire.error.to_owned(), status: wire.status, description: wire.description },
+        story: found.reason.story(),
+        reason: serde_json::to_value(&found.reason).unwrap_or(Value::Null),
+    };
+    serde_json::to_value(&shown).unwrap_or(Value::Null)
 }
 
 struct Writer {

@@ -80,6 +80,11 @@ impl Document {
         }
     }
 
+    /// Puts a member in, or another value in its place.
+    pub fn set(&mut self, name: &str, value: Value) {
+        self.members.insert(name.to_owned(), value);
+    }
+
     /// Is this member there, be it null?
     pub fn names(&self, name: &str) -> bool {
         self.members.contains_key(name)

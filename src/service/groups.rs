@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,11 +11,15 @@ use crate::oidc::groups::Group;
 use crate::oidc::user::User;
 use crate::service::document::{Document, DocumentError, check_text};
 use crate::service::operator::{OperationError, Operator};
+use crate::service::revision::Precondition;
 use crate::storage::StoreError;
 use crate::storage::groups as store;
 
 pub use store::Kept;
+use store::Removal;
 
+/// How often a change is decided anew after somebody else was faster.
+const ATTEMPTS: usize = 8;
 /// What a group's file may hold.
 const MEMBERS: [&str; 4] = ["identifier", "name", "description", "roles"];
 /// What the server says about a group and nobody else.
@@ -65,15 +71,33 @@ pub fn check(group: &Group) -> Result<(), DocumentError> {
     Ok(())
 }
 
+/// A group's file where its identifier stands in the address.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape of a document, which is read member by member")]
+pub struct GroupThere {
+    identifier: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    roles: Option<Vec<String>>,
+}
+
 /// A group as operators see it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "Group")]
+pub struct ShownGroup {
+    #[serde(flatten)]
+    group: Group,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A group as JSON, as operators see it.
 pub fn show(kept: &Kept) -> Value {
-    let mut members = match serde_json::to_value(&kept.group) {
-        Ok(Value::Object(members)) => members,
-        Ok(_) | Err(_) => serde_json::Map::new(),
-    };
-    members.insert("created_at".to_owned(), json!(kept.created_at.rfc3339()));
-    members.insert("updated_at".to_owned(), json!(kept.updated_at.rfc3339()));
-    Value::Object(members)
+    let shown =
+        ShownGroup { group: kept.group.clone(), created_at: kept.created_at.rfc3339(), updated_at: kept.updated_at.rfc3339() };
+    serde_json::to_value(&shown).unwrap_or(Value::Null)
 }
 
 /// Adds a group.
@@ -124,33 +148,71 @@ pub async fn members(
 /// Changes what a document names and leaves the rest (RFC 7396). Whoever holds a token keeps it as it is until it expires.
 ///
 /// # Errors
-/// When there is no such group, the document is not acceptable, or somebody else changed the group meanwhile.
+/// When there is no such group, or the document is not acceptable.
 pub async fn update(operator: &Operator<'_>, identifier: &str, patch: Document) -> Result<Kept, OperationError> {
-    let before = find(operator, identifier).await?;
-    let group = patched(&before, patch)?;
-    replace(operator, before, group).await
+    update_if(operator, identifier, patch, &Precondition::None).await
 }
 
-/// Puts a whole group in the place of `before`; what it does not say is gone.
+/// [`update`], where the group has to be in a state that the caller has seen.
 ///
 /// # Errors
-/// As [`update`].
-pub async fn replace(operator: &Operator<'_>, before: Kept, group: Group) -> Result<Kept, OperationError> {
-    check(&group)?;
-    if group.identifier != before.group.identifier {
-        return Err(DocumentError::member("identifier", "cannot be changed; people and apps know the group by it").into());
+/// The same, or that the precondition does not hold.
+pub async fn update_if(
+    operator: &Operator<'_>,
+    identifier: &str,
+    patch: Document,
+    precondition: &Precondition,
+) -> Result<Kept, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = find(operator, identifier).await?;
+        precondition.check(Some(&show(&before)))?;
+        let group = patched(&before, patch.clone())?;
+        if let Some(changed) = change(operator, before, group).await? {
+            return Ok(changed);
+        }
     }
+    Err(contended(identifier))
+}
+
+/// Replaces the group of this identifier by the document, or adds it. What the document leaves out is gone. Also answers whether it was
+/// added.
+///
+/// # Errors
+/// When the document is not acceptable, or the precondition does not hold.
+pub async fn put(
+    operator: &Operator<'_>,
+    identifier: &str,
+    document: Document,
+    precondition: &Precondition,
+) -> Result<(Kept, bool), OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = store::find(operator.db, identifier).await?;
+        precondition.check(before.as_ref().map(show).as_ref())?;
+        let group = replacing(identifier, before.as_ref(), document.clone())?;
+        let Some(before) = before else {
+            match add(operator, group).await {
+                // Somebody else has added it meanwhile.
+                Err(OperationError::Conflict(_)) => continue,
+                added => return Ok((added?, true)),
+            }
+        };
+        if let Some(changed) = change(operator, before, group).await? {
+            return Ok((changed, false));
+        }
+    }
+    Err(contended(identifier))
+}
+
+/// The group in the place of `before`; `None` if somebody else has changed it since.
+async fn change(operator: &Operator<'_>, before: Kept, group: Group) -> Result<Option<Kept>, OperationError> {
     if group == before.group {
-        return Ok(before);
+        return Ok(Some(before));
     }
     let updated_at = operator.now.max(before.updated_at.plus(Duration::from_micros(1)));
     let after = Kept { group, updated_at, ..before.clone() };
-    let identifier = after.group.identifier.as_str();
-    let event = operator.event("group.update", identifier, Some(show(&before)), Some(show(&after)));
-    if !store::update(operator.db, &after, before.updated_at, &event).await? {
-        return Err(OperationError::Conflict(format!("the group {identifier:?} was changed by somebody else just now; try again")));
-    }
-    Ok(after)
+    let event = operator.event("group.update", &after.group.identifier, Some(show(&before)), Some(show(&after)));
+    let changed = store::update(operator.db, &after, before.updated_at, &event).await?;
+    Ok(changed.then_some(after))
 }
 
 /// Removes a group, and takes everybody out of it: another one of this name later begins empty.
@@ -158,9 +220,26 @@ pub async fn replace(operator: &Operator<'_>, before: Kept, group: Group) -> Res
 /// # Errors
 /// When there is no such group, and nobody is in it either.
 pub async fn remove(operator: &Operator<'_>, identifier: &str) -> Result<(), OperationError> {
-    let before = store::find(operator.db, identifier).await?;
-    let event = operator.event("group.remove", identifier, before.as_ref().map(show), None);
-    if store::remove(operator.db, identifier, operator.now, &event).await? { Ok(()) } else { Err(not_found(identifier)) }
+    remove_if(operator, identifier, &Precondition::None).await
+}
+
+/// [`remove`], where the group has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: &Precondition) -> Result<(), OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = store::find(operator.db, identifier).await?;
+        precondition.check(before.as_ref().map(show).as_ref())?;
+        let event = operator.event("group.remove", identifier, before.as_ref().map(show), None);
+        let seen = before.as_ref().map(|before| before.updated_at);
+        match store::remove(operator.db, identifier, seen, operator.now, &event).await? {
+            Removal::Done => return Ok(()),
+            Removal::Nothing => return Err(not_found(identifier)),
+            Removal::Changed => {}
+        }
+    }
+    Err(contended(identifier))
 }
 
 fn read(document: Document) -> Result<Group, DocumentError> {
@@ -179,6 +258,21 @@ fn patched(before: &Kept, mut patch: Document) -> Result<Group, DocumentError> {
     }
     patch.merge_into(&mut members);
     read(Document::of(members))
+}
+
+/// The document for the group of this identifier, which it may leave out. What the server sets may be sent back as it was shown.
+fn replacing(identifier: &str, before: Option<&Kept>, mut document: Document) -> Result<Group, DocumentError> {
+    let shown = before.map_or(Value::Null, show);
+    for name in SET_BY_SERVER {
+        document.repeat(name, shown.get(name).unwrap_or(&Value::Null))?;
+    }
+    document.repeat("identifier", &json!(identifier))?;
+    document.set("identifier", json!(identifier));
+    read(document)
+}
+
+fn contended(identifier: &str) -> OperationError {
+    OperationError::Conflict(format!("the group {identifier:?} is being changed by many at once; try again"))
 }
 
 fn not_found(identifier: &str) -> OperationError {

@@ -1,5 +1,6 @@
 //! People, as operators keep them: the operations of `chancery user`, each with its audit event.
 
+pub mod access;
 mod document;
 
 use std::time::Duration;
@@ -12,13 +13,16 @@ use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
 use crate::service::passwords::check_policy;
-use crate::storage::StoreError;
+use crate::service::revision::Precondition;
 use crate::storage::users as store;
+use crate::storage::{StoreError, groups};
 
-pub use document::{UserDocument, show};
+pub use document::{PasswordFile, ShownUser, UserDocument, UserFile, read_password, show};
 
 /// Characters of a password that is made here: about 119 bits.
 const MADE_PASSWORD: usize = 20;
+/// How often a change is decided anew after somebody else was faster.
+const ATTEMPTS: usize = 8;
 /// People read at once when everybody is meant.
 const PAGE: u32 = 500;
 
@@ -31,13 +35,22 @@ pub async fn add(
     document: UserDocument,
     password: Option<Secret<String>>,
 ) -> Result<User, OperationError> {
+    add_as(operator, entropy::row_id(operator.entropy, operator.now), document, password).await
+}
+
+async fn add_as(
+    operator: &Operator<'_>,
+    id: Uuid,
+    document: UserDocument,
+    password: Option<Secret<String>>,
+) -> Result<User, OperationError> {
     let hash = match password.or_else(|| document.password.clone()) {
         Some(password) => Some(hash(operator, password).await?),
         None => None,
     };
     let username = document.username.ok_or_else(|| DocumentError::member("username", "is required"))?;
     let user = User {
-        id: entropy::row_id(operator.entropy, operator.now),
+        id,
         sub: entropy::alphanumeric(operator.entropy, 32),
         username,
         enabled: document.enabled.unwrap_or(true),
@@ -50,7 +63,7 @@ pub async fn add(
     let event = operator.event("user.add", &user.id.to_string(), None, Some(show(&user)));
     match store::insert(operator.db, &user, hash.as_deref(), &event).await {
         Ok(()) => Ok(user),
-        Err(StoreError::Conflict(_)) => Err(OperationError::Conflict(format!("there is a user {:?} already", user.username))),
+        Err(StoreError::Conflict(_)) => Err(taken(&user)),
         Err(error) => Err(error.into()),
     }
 }
@@ -76,12 +89,58 @@ pub async fn find(operator: &Operator<'_>, name: &str) -> Result<User, Operation
     store::find_by_sub(operator.db, name).await?.ok_or_else(|| OperationError::NotFound { kind: "user", id: name.to_owned() })
 }
 
+/// The person with this id, and nobody else: what looks like an id may be somebody's username.
+///
+/// # Errors
+/// When there is none.
+pub async fn by_id(operator: &Operator<'_>, id: Uuid) -> Result<User, OperationError> {
+    store::find(operator.db, id).await?.ok_or_else(|| OperationError::NotFound { kind: "user", id: id.to_string() })
+}
+
 /// People in the order of their ids, which is the order in which they were added, after the one with the id `after`.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn list(operator: &Operator<'_>, limit: u32, after: Option<Uuid>) -> Result<Vec<User>, OperationError> {
     Ok(store::list(operator.db, limit, after).await?)
+}
+
+/// Which people somebody looks for; `None` is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub username: Option<String>,
+    pub sub: Option<String>,
+    pub group: Option<String>,
+}
+
+/// [`list`] of those who are wanted.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn search(
+    operator: &Operator<'_>,
+    wanted: &Wanted,
+    limit: u32,
+    after: Option<Uuid>,
+) -> Result<Vec<User>, OperationError> {
+    // A name and a subject are one person's.
+    let one = match (&wanted.username, &wanted.sub) {
+        (Some(username), _) => store::find_by_username(operator.db, &store::canonical(username)).await?,
+        (None, Some(sub)) => store::find_by_sub(operator.db, sub).await?,
+        (None, None) => {
+            return Ok(match &wanted.group {
+                Some(group) => groups::members(operator.db, group, limit, after).await?,
+                None => store::list(operator.db, limit, after).await?,
+            });
+        }
+    };
+    let is_wanted = |user: &User| {
+        let named = wanted.username.as_ref().is_none_or(|name| store::canonical(name) == store::canonical(&user.username));
+        let subject = wanted.sub.as_ref().is_none_or(|sub| *sub == user.sub);
+        let member = wanted.group.as_ref().is_none_or(|group| user.groups.contains(group));
+        named && subject && member && after.is_none_or(|after| user.id > after)
+    };
+    Ok(one.into_iter().filter(is_wanted).collect())
 }
 
 /// Lets a person sign in again.
@@ -117,10 +176,18 @@ async fn set_enabled(operator: &Operator<'_>, name: &str, enabled: bool) -> Resu
 /// When there is no such person, or the password breaks the policy.
 pub async fn set_password(operator: &Operator<'_>, name: &str, password: Secret<String>) -> Result<User, OperationError> {
     let user = find(operator, name).await?;
+    set_password_of(operator, user, password).await
+}
+
+/// [`set_password`] of a person who was found.
+///
+/// # Errors
+/// The same.
+pub async fn set_password_of(operator: &Operator<'_>, user: User, password: Secret<String>) -> Result<User, OperationError> {
     let hash = hash(operator, password).await?;
     let event = operator.event("user.set_password", &user.id.to_string(), None, None);
     if !store::set_password(operator.db, user.id, &hash, operator.now, &event).await? {
-        return Err(OperationError::NotFound { kind: "user", id: name.to_owned() });
+        return Err(OperationError::NotFound { kind: "user", id: user.id.to_string() });
     }
     Ok(user)
 }
@@ -157,21 +224,70 @@ pub async fn sign_out_all(operator: &Operator<'_>) -> Result<usize, OperationErr
 /// Changes what a document names and leaves the rest (RFC 7396).
 ///
 /// # Errors
-/// When there is no such person, the document is not acceptable, the new username is taken, or somebody else changed the person meanwhile.
+/// When there is no such person, the document is not acceptable, or the new username is taken.
 pub async fn update(operator: &Operator<'_>, name: &str, patch: Document) -> Result<User, OperationError> {
-    let before = find(operator, name).await?;
-    let after = document::patched(&before, patch, operator.now)?;
-    write(operator, before, after).await
+    let id = find(operator, name).await?.id;
+    update_if(operator, id, patch, &Precondition::None).await
 }
 
-/// Writes a person as they shall be in the place of `before`. Disabling ends in the same transaction what [`disable`] ends.
+/// [`update`] of the person with this id, who has to be in a state that the caller has seen.
 ///
 /// # Errors
-/// As [`update`].
-pub async fn write(operator: &Operator<'_>, before: User, after: User) -> Result<User, OperationError> {
-    if (User { updated_at: before.updated_at, ..after.clone() }) == before {
-        return Ok(before);
+/// The same, or that the precondition does not hold.
+pub async fn update_if(
+    operator: &Operator<'_>,
+    id: Uuid,
+    patch: Document,
+    precondition: &Precondition,
+) -> Result<User, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = by_id(operator, id).await?;
+        precondition.check(Some(&show(&before)))?;
+        let after = document::patched(&before, patch.clone(), operator.now)?;
+        if let Some(changed) = change(operator, before, after).await? {
+            return Ok(changed);
+        }
     }
+    Err(contended(id))
+}
+
+/// Replaces the person with this id by the document, or adds them. What the document leaves out gets its default. Also answers whether
+/// they were added.
+///
+/// # Errors
+/// When the document is not acceptable, the username is taken, or the precondition does not hold.
+pub async fn put(
+    operator: &Operator<'_>,
+    id: Uuid,
+    mut document: Document,
+    precondition: &Precondition,
+) -> Result<(User, bool), OperationError> {
+    for _ in 0..ATTEMPTS {
+        let before = store::find(operator.db, id).await?;
+        precondition.check(before.as_ref().map(show).as_ref())?;
+        let Some(before) = before else {
+            document.repeat("id", &id.to_string().into())?;
+            match add_as(operator, id, UserDocument::read(document.clone())?, None).await {
+                // Somebody else has added them meanwhile.
+                Err(OperationError::Conflict(_)) if store::find(operator.db, id).await?.is_some() => continue,
+                added => return Ok((added?, true)),
+            }
+        };
+        let after = document::replacing(&before, document.clone(), operator.now)?;
+        if let Some(changed) = change(operator, before, after).await? {
+            return Ok((changed, false));
+        }
+    }
+    Err(contended(id))
+}
+
+/// The person as they shall be in the place of `before`; `None` if somebody else has changed them since. Disabling ends in the same
+/// transaction what [`disable`] ends.
+async fn change(operator: &Operator<'_>, before: User, after: User) -> Result<Option<User>, OperationError> {
+    if (User { updated_at: before.updated_at, ..after.clone() }) == before {
+        return Ok(Some(before));
+    }
+    // Later than before even if clocks are not: it is what the next change is compared with.
     let after = User { updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))), ..after };
     let action = match (before.enabled, after.enabled) {
         (true, false) => "user.disable",
@@ -180,12 +296,8 @@ pub async fn write(operator: &Operator<'_>, before: User, after: User) -> Result
     };
     let event = operator.event(action, &before.id.to_string(), Some(show(&before)), Some(show(&after)));
     match store::update(operator.db, &before, &after, &event).await {
-        Ok(true) => Ok(after),
-        Ok(false) => Err(OperationError::Conflict(format!(
-            "the user {:?} was changed by somebody else just now; try again",
-            before.username
-        ))),
-        Err(StoreError::Conflict(_)) => Err(OperationError::Conflict(format!("there is a user {:?} already", after.username))),
+        Ok(changed) => Ok(changed.then_some(after)),
+        Err(StoreError::Conflict(_)) => Err(taken(&after)),
         Err(error) => Err(error.into()),
     }
 }
@@ -195,12 +307,32 @@ pub async fn write(operator: &Operator<'_>, before: User, after: User) -> Result
 /// # Errors
 /// When there is no such person.
 pub async fn remove(operator: &Operator<'_>, name: &str) -> Result<User, OperationError> {
-    let user = find(operator, name).await?;
-    let event = operator.event("user.remove", &user.id.to_string(), Some(show(&user)), None);
-    if !store::remove(operator.db, user.id, operator.now, &event).await? {
-        return Err(OperationError::NotFound { kind: "user", id: name.to_owned() });
+    let id = find(operator, name).await?.id;
+    remove_if(operator, id, &Precondition::None).await
+}
+
+/// [`remove`] of the person with this id, who has to be in a state that the caller has seen.
+///
+/// # Errors
+/// The same, or that the precondition does not hold.
+pub async fn remove_if(operator: &Operator<'_>, id: Uuid, precondition: &Precondition) -> Result<User, OperationError> {
+    for _ in 0..ATTEMPTS {
+        let user = by_id(operator, id).await?;
+        precondition.check(Some(&show(&user)))?;
+        let event = operator.event("user.remove", &user.id.to_string(), Some(show(&user)), None);
+        if store::remove(operator.db, &user, operator.now, &event).await? {
+            return Ok(user);
+        }
     }
-    Ok(user)
+    Err(contended(id))
+}
+
+fn taken(user: &User) -> OperationError {
+    OperationError::Conflict(format!("there is a user {:?} already", user.username))
+}
+
+fn contended(id: Uuid) -> OperationError {
+    OperationError::Conflict(format!("the user {id} is being changed by many at once; try again"))
 }
 
 async fn hash(operator: &Operator<'_>, password: Secret<String>) -> Result<String, OperationError> {

@@ -28,7 +28,54 @@ pub struct AuditEvent {
     pub trace_id: Option<String>,
 }
 
+/// Which events somebody looks for; `None` is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub target: Option<String>,
+    /// At this instant or later.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub to: Option<Timestamp>,
+}
+
+/// A place in the log, which is read from its end: all that is older than this event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub at: Timestamp,
+    pub id: Uuid,
+}
+
+/// Events, newest first, and where to go on; `next` is `None` at the end of the log. There may be more although there are fewer than were
+/// asked for: only so much is looked through at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    pub events: Vec<AuditEvent>,
+    pub next: Option<Place>,
+}
+
+/// Events read at once, and how often in one search.
+const BATCH: u32 = 500;
+const MOST_BATCHES: usize = 10;
+
+macro_rules! page {
+    ($of:literal) => {
+        concat!(
+            "SELECT id, at, actor, action, target, was, is_now, trace_id FROM audit_events
+             WHERE (at, id) < ($1, $2) AND at >= $3",
+            $of,
+            " ORDER BY at DESC, id DESC LIMIT $4"
+        )
+    };
+}
+
 statements! {
+    // One index each; what else is looked for is compared afterwards.
+    PAGE = Both(page!(""));
+    PAGE_OF_TARGET = Both(page!(" AND target = $5"));
+    PAGE_OF_ACTOR = Both(page!(" AND actor = $5"));
+    PAGE_OF_ACTION = Both(page!(" AND action = $5"));
     INSERT = Both("INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     LIST = Both("SELECT id, at, actor, action, target, was, is_now, trace_id FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
     LIST_TARGET = Both("SELECT id, at, actor, action, target, was, is_now, trace_id FROM audit_events
@@ -74,6 +121,65 @@ pub async fn list(db: &Db, limit: u32, before: Option<Uuid>) -> Result<Vec<Audit
 /// The newest events about one target, at most `limit`.
 pub async fn list_for_target(db: &Db, target: &str, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
     db.all(LIST_TARGET, args![target, limit]).await?.iter().map(read).collect()
+}
+
+/// The newest events that are looked for, older than `before`, at most `limit`.
+pub async fn search(db: &Db, filter: &Filter, before: Option<Place>, limit: u32) -> Result<Found, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    let (sql, of, exact) = filter.narrowest();
+    let batch = if exact { u32::try_from(limit).unwrap_or(BATCH).min(BATCH) } else { BATCH };
+    let mut found = Found { events: Vec::new(), next: Some(filter.beginning(before)) };
+    for _ in 0..MOST_BATCHES {
+        let Some(place) = found.next else { break };
+        let mut values = args![place.at, place.id, filter.from.unwrap_or(Timestamp::from_micros(i64::MIN)), batch];
+        values.extend(of.map(crate::storage::Value::from));
+        let rows = db.all(sql, values).await?;
+        let last_batch = rows.len() < usize::try_from(batch).unwrap_or(usize::MAX);
+        for (position, row) in rows.iter().enumerate() {
+            let event = read(row)?;
+            found.next = Some(Place { at: event.at, id: event.id });
+            if filter.matches(&event) {
+                found.events.push(event);
+            }
+            if found.events.len() >= limit {
+                if last_batch && position + 1 == rows.len() {
+                    found.next = None;
+                }
+                return Ok(found);
+            }
+        }
+        if last_batch {
+            found.next = None;
+        }
+    }
+    Ok(found)
+}
+
+impl Filter {
+    /// The statement that looks through the fewest rows, its value, and whether it finds nothing else than what is looked for.
+    fn narrowest(&self) -> (crate::storage::Sql, Option<&String>, bool) {
+        match (&self.target, &self.actor, &self.action) {
+            (Some(target), actor, action) => (PAGE_OF_TARGET, Some(target), actor.is_none() && action.is_none()),
+            (None, Some(actor), action) => (PAGE_OF_ACTOR, Some(actor), action.is_none()),
+            (None, None, Some(action)) => (PAGE_OF_ACTION, Some(action), true),
+            (None, None, None) => (PAGE, None, true),
+        }
+    }
+
+    fn beginning(&self, before: Option<Place>) -> Place {
+        // No id is smaller than the nil one: what was written at `to` itself is left out.
+        let end = self.to.map(|to| Place { at: to, id: Uuid::nil() });
+        let end = end.unwrap_or(Place { at: Timestamp::from_micros(i64::MAX), id: Uuid::max() });
+        match before {
+            Some(place) if (place.at, place.id) < (end.at, end.id) => place,
+            Some(_) | None => end,
+        }
+    }
+
+    fn matches(&self, event: &AuditEvent) -> bool {
+        let is = |wanted: &Option<String>, found: &String| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        is(&self.actor, &event.actor) && is(&self.action, &event.action) && is(&self.target, &event.target)
+    }
 }
 
 fn values(event: &AuditEvent) -> crate::storage::Args {

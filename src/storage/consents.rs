@@ -32,6 +32,7 @@ macro_rules! select {
 statements! {
     FIND = Both(select!("WHERE user_id = $1 AND client_id = $2"));
     LIST_FOR_USER = Both(select!("WHERE user_id = $1 ORDER BY client_id"));
+    PAGE_FOR_USER = Both(select!("WHERE user_id = $1 AND client_id > $2 ORDER BY client_id LIMIT $3"));
     UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7)
                    ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources,
@@ -63,6 +64,11 @@ pub async fn find(db: &Db, user_id: Uuid, client_id: &str) -> Result<Option<Cons
 /// Everything the person agreed to.
 pub async fn list_for_user(db: &Db, user_id: Uuid) -> Result<Vec<Consent>, StoreError> {
     db.all(LIST_FOR_USER, args![user_id]).await?.iter().map(read).collect()
+}
+
+/// What the person agreed to, in the order of the clients' ids, at most `limit`, after the one of the client `after`.
+pub async fn page_for_user(db: &Db, user_id: Uuid, limit: u32, after: Option<&str>) -> Result<Vec<Consent>, StoreError> {
+    db.all(PAGE_FOR_USER, args![user_id, after.unwrap_or_default(), limit]).await?.iter().map(read).collect()
 }
 
 /// Remembers a consent in place of an earlier one.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::oauth::grant::{Grant, GrantFacts};
+use crate::oauth::grant::{Grant, GrantFacts, Standing};
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
@@ -25,6 +25,9 @@ statements! {
                                   OR (s.ended_at IS NULL AND s.expires_at > $2 AND s.last_used_at > $3))
                              AND (g.created_at > $5 OR (f.ended_at IS NULL AND f.expires_at > $2 AND f.last_used_at > $4))
                            GROUP BY g.client_id, g.scopes ORDER BY g.client_id, g.scopes LIMIT $6");
+    PAGE_FOR_USER = Both(concat!("SELECT ", standing_columns!(), " FROM grants g", standing_joins!(),
+                          "WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2 AND g.id < $3 ORDER BY g.id DESC LIMIT $4"));
+    OF_USER = Both("SELECT id FROM grants WHERE id = $1 AND user_id = $2 AND ended_at IS NULL");
     INSERT = Both("INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce, offline,
                                        created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
@@ -76,6 +79,24 @@ pub async fn access_of_user(db: &Db, user_id: Uuid, live: &Live, limit: u32) -> 
             })
         })
         .collect()
+}
+
+/// The grants of a person that have not ended, newest first, at most `limit`, older than the one with the id `before`, each with everybody
+/// on whom it depends.
+pub async fn page_for_user(
+    db: &Db,
+    user_id: Uuid,
+    now: Timestamp,
+    limit: u32,
+    before: Option<Uuid>,
+) -> Result<Vec<Standing>, StoreError> {
+    let values = args![user_id, now, before.unwrap_or(Uuid::max()), limit];
+    db.all(PAGE_FOR_USER, values).await?.iter().map(facts::standing).collect()
+}
+
+/// Is this a grant of this person that has not ended?
+pub async fn belongs_to(db: &Db, id: Uuid, user_id: Uuid) -> Result<bool, StoreError> {
+    Ok(db.optional(OF_USER, args![id, user_id]).await?.is_some())
 }
 
 /// Adds a grant as part of a unit of work.

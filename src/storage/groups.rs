@@ -7,7 +7,7 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oidc::groups::Group;
 use crate::oidc::user::User;
-use crate::storage::audit::AuditEvent;
+use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
 use crate::storage::db::{Db, Row};
 use crate::storage::error::StoreError;
@@ -31,7 +31,7 @@ statements! {
     LIST = Both("SELECT document, created_at, updated_at FROM user_groups WHERE identifier > $1 ORDER BY identifier LIMIT $2");
     INSERT = Both("INSERT INTO user_groups (identifier, document, created_at, updated_at) VALUES ($1, $2, $3, $4)");
     UPDATE = Both("UPDATE user_groups SET document = $2, updated_at = $3 WHERE identifier = $1 AND updated_at = $4");
-    DELETE = Both("DELETE FROM user_groups WHERE identifier = $1");
+    DELETE = Both("DELETE FROM user_groups WHERE identifier = $1 AND updated_at = $2");
     MEMBERS = Both(concat!("SELECT ", user_columns!(), " FROM memberships m JOIN users u ON u.id = m.user_id
                             WHERE m.identifier = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3"));
     ROLES = Both("SELECT g.document FROM memberships m JOIN user_groups g ON g.identifier = m.identifier WHERE m.user_id = $1");
@@ -83,19 +83,49 @@ pub async fn update(db: &Db, kept: &Kept, seen: Timestamp, event: &AuditEvent) -
     audited(db, "group.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
 }
 
-/// Removes a group: at once the roles that it carried, then its people, some at a time, so that no other write waits long. If that is
-/// interrupted, removing it once more goes on. `false`, and no event, if there was neither a group nor anybody in it.
-pub async fn remove(db: &Db, identifier: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
-    let name = identifier.to_owned();
-    let removed = audited(db, "group.remove", Some(event), move |tx| {
-        Box::pin(async move {
-            let gone = tx.execute(DELETE, args![&name]).await?;
-            Ok(gone + tx.execute(LEAVE, args![&name, now, BATCH]).await?)
+/// What became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    Done,
+    /// There was neither a group nor anybody in it.
+    Nothing,
+    /// Somebody else has changed, added or removed it since it was read.
+    Changed,
+}
+
+/// Removes the group that was `seen` in this state, or what is left of one that nobody described: at once the roles that it carried, then
+/// its people, some at a time, so that no other write waits long. If that is interrupted, removing it once more goes on.
+pub async fn remove(
+    db: &Db,
+    identifier: &str,
+    seen: Option<Timestamp>,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<Removal, StoreError> {
+    let (name, event) = (identifier.to_owned(), event.clone());
+    let removal = db
+        .transaction("group.remove", move |tx| {
+            Box::pin(async move {
+                let described = match seen {
+                    Some(seen) => tx.execute(DELETE, args![&name, seen]).await? > 0,
+                    None => tx.optional(FIND, args![&name]).await?.is_some(),
+                };
+                if described != seen.is_some() {
+                    return Ok::<_, StoreError>(Removal::Changed);
+                }
+                let left = tx.execute(LEAVE, args![&name, now, BATCH]).await?;
+                if !described && left == 0 {
+                    return Ok(Removal::Nothing);
+                }
+                audit::insert_tx(tx, &event).await?;
+                Ok(Removal::Done)
+            })
         })
-    })
-    .await?;
-    while db.execute(LEAVE, args![identifier, now, BATCH]).await? > 0 {}
-    Ok(removed)
+        .await?;
+    if removal == Removal::Done {
+        while db.execute(LEAVE, args![identifier, now, BATCH]).await? > 0 {}
+    }
+    Ok(removal)
 }
 
 fn read(row: &Row) -> Result<Kept, StoreError> {

@@ -52,6 +52,7 @@ migrations! {
     8 "0008_account"
     9 "0009_groups"
     10 "0010_device_codes"
+    11 "0011_audit"
 }
 
 /// How long to wait for another process that is migrating.

@@ -67,6 +67,9 @@ statements! {
     FIND_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.sid = $2"));
     LIST_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
                           ORDER BY s.id DESC LIMIT $3"));
+    PAGE_FOR_USER = Both(concat!("SELECT ", columns!(), " FROM sessions s WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2
+                          AND s.last_used_at > $3 AND s.id < $4 ORDER BY s.id DESC LIMIT $5"));
+    OF_USER = Both("SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL");
     END = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
                           WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE session_id = $1 AND offline = 0)");
@@ -188,6 +191,23 @@ pub async fn find_for_user(db: &Db, user_id: Uuid, sid: &str) -> Result<Option<S
 /// The live sessions of a person, newest first, at most `limit`.
 pub async fn list_for_user(db: &Db, user_id: Uuid, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
     db.all(LIST_FOR_USER, args![user_id, now, limit]).await?.iter().map(read).collect()
+}
+
+/// The live sessions of a person, newest first, at most `limit`, older than the one with the row id `before`.
+pub async fn page_for_user(
+    db: &Db,
+    user_id: Uuid,
+    (now, idle): (Timestamp, Duration),
+    limit: u32,
+    before: Option<Uuid>,
+) -> Result<Vec<Session>, StoreError> {
+    let values = args![user_id, now, now.minus(idle), before.unwrap_or(Uuid::max()), limit];
+    db.all(PAGE_FOR_USER, values).await?.iter().map(read).collect()
+}
+
+/// Is this a session of this person that has not ended?
+pub async fn belongs_to(db: &Db, id: Uuid, user_id: Uuid) -> Result<bool, StoreError> {
+    Ok(db.optional(OF_USER, args![id, user_id]).await?.is_some())
 }
 
 /// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. `false` if it had ended

@@ -33,9 +33,26 @@ statements! {
                             (SELECT 1 FROM sessions s WHERE s.id = $5 AND s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $3)");
     EDIT_CLAIMS = Both("UPDATE users SET claims = $2, updated_at = $3 WHERE id = $1 AND enabled = 1 AND updated_at = $4");
     TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
+    TOUCH_SEEN = Both("UPDATE users SET updated_at = $2 WHERE id = $1 AND updated_at = $3");
     // Consents, sessions, grants and what hangs on them go with it, by foreign keys.
     DELETE = Both("DELETE FROM users WHERE id = $1");
     REHASH = Both("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2");
+
+    // Nobody signs in, is disabled or has their password changed in between.
+    LOCK = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1",
+        postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE",
+    };
+    // What lives with a browser session (design 4.2).
+    CONSUME_CODES_OF_SESSIONS = Both("UPDATE codes SET consumed_at = $2 WHERE consumed_at IS NULL
+                                      AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND offline = 0)");
+    END_GRANTS_OF_SESSIONS = Split {
+        sqlite: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND offline = 0 AND ended_at IS NULL",
+        postgres: "UPDATE grants SET ended_at = $2, ended_because = $3 WHERE id IN
+                   (SELECT id FROM grants WHERE user_id = $1 AND offline = 0 AND ended_at IS NULL ORDER BY id FOR UPDATE)",
+    };
+    END_FAMILIES_OF_SESSIONS = Both("UPDATE families SET ended_at = $2, ended_because = $3 WHERE ended_at IS NULL
+                                     AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND offline = 0)");
 
     END_SESSIONS = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL");
     CONSUME_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $2
@@ -52,11 +69,6 @@ statements! {
     END_FAMILIES = Both("UPDATE families SET ended_at = $2, ended_because = $3
                          WHERE ended_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
 
-    // Nobody signs in, is disabled or has their password changed in between.
-    LOCK = Split {
-        sqlite: "SELECT id FROM users WHERE id = $1",
-        postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE",
-    };
     END_OTHER_SESSIONS = Both("UPDATE sessions SET ended_at = $3, ended_because = $4 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL");
     CONSUME_OTHER_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $3 WHERE consumed_at IS NULL
                                        AND session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND id <> $2)");
@@ -160,11 +172,13 @@ pub async fn update(db: &Db, before: &User, user: &User, event: &AuditEvent) -> 
     .await
 }
 
-/// Removes a person with everything that was ever issued for them. `false` if they are gone already.
-pub async fn remove(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+/// Removes a person with everything that was ever issued for them, if nobody has changed them since `seen`; `false` if somebody has, or
+/// they are gone already.
+pub async fn remove(db: &Db, seen: &User, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let (id, updated_at) = (seen.id, seen.updated_at);
     audited(db, "user.remove", Some(event), move |tx| {
         Box::pin(async move {
-            if tx.execute(TOUCH, args![id, now]).await? == 0 {
+            if tx.execute(TOUCH_SEEN, args![id, now, updated_at]).await? == 0 {
                 return Ok(0);
             }
             // First what has no foreign key, and the locks in their order.
@@ -263,6 +277,38 @@ pub async fn sign_out_elsewhere(db: &Db, id: Uuid, this: Uuid, now: Timestamp, e
             tx.execute(END_OTHER_GRANTS, args![id, this, now, BECAUSE]).await?;
             tx.execute(END_OTHER_FAMILIES, args![id, this, now, BECAUSE]).await?;
             Ok(1)
+        })
+    })
+    .await
+}
+
+/// Ends all browser sessions of a person, and with them what does not outlive a session. `false`, and no event, if there was nothing.
+pub async fn end_sessions(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    const BECAUSE: &str = "sessions ended by an operator";
+    audited(db, "user.end_sessions", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.optional(LOCK, args![id]).await?;
+            let sessions = tx.execute(END_SESSIONS, args![id, now, BECAUSE]).await?;
+            let open = tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
+            let codes = tx.execute(CONSUME_CODES_OF_SESSIONS, args![id, now]).await?;
+            let grants = tx.execute(END_GRANTS_OF_SESSIONS, args![id, now, BECAUSE]).await?;
+            let families = tx.execute(END_FAMILIES_OF_SESSIONS, args![id, now, BECAUSE]).await?;
+            Ok(sessions + open + codes + grants + families)
+        })
+    })
+    .await
+}
+
+/// Ends all grants of a person and everything issued from them; consents and sessions stay. `false`, and no event, if there was nothing.
+pub async fn end_grants(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    const BECAUSE: &str = "grants ended by an operator";
+    audited(db, "user.end_grants", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.optional(LOCK, args![id]).await?;
+            let codes = tx.execute(CONSUME_CODES, args![id, now]).await?;
+            let grants = tx.execute(END_GRANTS, args![id, now, BECAUSE]).await?;
+            let families = tx.execute(END_FAMILIES, args![id, now, BECAUSE]).await?;
+            Ok(codes + grants + families)
         })
     })
     .await

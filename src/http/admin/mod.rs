@@ -8,8 +8,11 @@
 //!
 //! Something new: a file with its `OPERATIONS`, a line in [`table`], and a row in `tests/it/flows/admin/rows.rs`, which fails until then.
 
+mod audit;
 mod call;
 mod clients;
+mod decisions;
+mod groups;
 mod keys;
 pub mod openapi;
 pub mod operation;
@@ -20,6 +23,7 @@ mod reply;
 mod resources;
 pub mod router;
 pub mod table;
+mod users;
 
 pub use call::Call;
 pub use operation::{Answer, Body, Operation, Parameter, Verb, schema};

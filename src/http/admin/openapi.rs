@@ -166,7 +166,14 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
             put("200", answer("It was there, and is now as the document says.", json, schemas.shown(make)))
         }
         Answer::Page(make) => put("200", answer("A page of the list.", json, page(&schemas.shown(make)))),
-        Answer::Lines(make) => put("200", answer("A document on each line.", "application/x-ndjson", schemas.shown(make))),
+        Answer::Lines(make) => {
+            let item = schemas.shown(make);
+            let content = json!({ json: { "schema": page(&item) }, "application/x-ndjson": { "schema": item } });
+            put(
+                "200",
+                json!({ "description": "A page of the list, or all that match, a document on each line.", "content": content }),
+            )
+        }
     };
     put("default", json!({ "$ref": "#/components/responses/Problem" }));
     Value::Object(responses)

@@ -75,7 +75,7 @@ pub enum Answer {
     Kept(MakeSchema),
     /// 200: `{"items": […], "next_cursor": …}`.
     Page(MakeSchema),
-    /// 200: a JSON document on each line (application/x-ndjson).
+    /// 200: a page, or for those who accept application/x-ndjson a JSON document on each line.
     Lines(MakeSchema),
 }
 
@@ -109,8 +109,8 @@ impl Operation {
     /// The parameters of the query that it knows.
     pub fn query_parameters(&self) -> impl Iterator<Item = &Parameter> {
         let paging = match self.answer {
-            Answer::Page(_) => PAGING,
-            Answer::Nothing | Answer::Found(_) | Answer::Made(_) | Answer::Kept(_) | Answer::Lines(_) => &[],
+            Answer::Page(_) | Answer::Lines(_) => PAGING,
+            Answer::Nothing | Answer::Found(_) | Answer::Made(_) | Answer::Kept(_) => &[],
         };
         self.query.iter().chain(paging)
     }

@@ -63,6 +63,11 @@ impl Page {
         self.reply(call, all.into_iter().skip(begin).take(reads).collect())
     }
 
+    /// A page that says itself where the next one begins.
+    pub fn reply_before(&self, call: &Call, items: Vec<Value>, next: Option<&str>) -> Reply {
+        Reply::page(items, next.map(|key| seal(call, key)))
+    }
+
     /// The page as an answer. `items` are at most [`Page::reads`] many, each with its key.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ fn describe(operation: &'static Operation, issuer: &str, document: &Value) -> De
         Answer::Nothing => None,
         Answer::Found(make) | Answer::Made(make) | Answer::Kept(make) => Some((make, "The answer")),
         Answer::Page(make) => Some((make, "Each of the items")),
-        Answer::Lines(make) => Some((make, "Each line")),
+        Answer::Lines(make) => Some((make, "Each of the items, or each line")),
     };
     let mut parts = Vec::new();
     if let Some((make, suffix)) = body {

@@ -2,14 +2,10 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::http::error::OAuthError;
-use crate::oauth::refusal::Reason;
 use crate::service::revision;
 
 /// A success. Its entity tag is that of the thing as it is shown.
@@ -25,7 +21,7 @@ pub struct Reply {
 enum Content {
     None,
     Json(Value),
-    Lines(Bytes),
+    Lines(Body),
 }
 
 impl Reply {
@@ -62,17 +58,9 @@ impl Reply {
         Self::plain(json!({ "items": items, "next_cursor": next_cursor }))
     }
 
-    /// JSON lines.
-    ///
-    /// # Errors
-    /// When something cannot be written as JSON.
-    pub fn lines(items: &[impl Serialize]) -> Result<Self, OAuthError> {
-        let mut lines = Vec::new();
-        for item in items {
-            serde_json::to_writer(&mut lines, item).map_err(|error| Reason::Internal { detail: error.to_string() })?;
-            lines.push(b'\n');
-        }
-        Ok(Self { status: StatusCode::OK, body: Content::Lines(lines.into()), etag: None, location: None })
+    /// JSON lines, as they come.
+    pub fn lines(lines: Body) -> Self {
+        Self { status: StatusCode::OK, body: Content::Lines(lines), etag: None, location: None }
     }
 
     /// The response; `base` is where the operations are, and a GET whose `If-None-Match` has the tag needs no body.
@@ -83,7 +71,7 @@ impl Reply {
             Content::None => self.status.into_response(),
             Content::Json(value) => (self.status, axum::Json(value)).into_response(),
             Content::Lines(lines) => {
-                let mut response = Response::new(Body::from(lines));
+                let mut response = Response::new(lines);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
                 response
             }

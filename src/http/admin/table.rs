@@ -1,10 +1,18 @@
 //! Every operation of the admin API. What has no row here does not exist.
 
 use super::operation::Operation;
-use super::{clients, keys, resources};
+use super::{audit, clients, decisions, groups, keys, resources, users};
 
 /// The rows, by resource.
-const TABLE: &[&[Operation]] = &[clients::OPERATIONS, resources::OPERATIONS, keys::OPERATIONS];
+const TABLE: &[&[Operation]] = &[
+    clients::OPERATIONS,
+    resources::OPERATIONS,
+    users::OPERATIONS,
+    groups::OPERATIONS,
+    keys::OPERATIONS,
+    audit::OPERATIONS,
+    decisions::OPERATIONS,
+];
 
 /// All of them, in the order in which the documentation shows them.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
@@ -45,7 +53,7 @@ mod tests {
             assert!(reads || !matches!(operation.verb, Verb::Get | Verb::Delete), "{} has no body", operation.id);
             assert_eq!(matches!(operation.body, Body::Patch(_)), operation.verb == Verb::Patch, "{}", operation.id);
             assert!(!operation.conditional || operation.verb != Verb::Get, "{}", operation.id);
-            let listed = matches!(operation.answer, Answer::Page(_));
+            let listed = matches!(operation.answer, Answer::Page(_) | Answer::Lines(_));
             assert!(listed || operation.query.iter().all(|query| !matches!(query.name, "limit" | "cursor")), "{}", operation.id);
         }
     }

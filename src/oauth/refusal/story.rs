@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -12,7 +13,7 @@ use crate::oauth::client::GrantType;
 use crate::oauth::redirect_uri;
 
 /// A refusal, told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Story {
     pub happened: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,8 @@
 //! A user's JSON: our own members beside the claims of OpenID Connect Core §5.1.
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::oidc::user::{Claims, User};
@@ -33,6 +35,9 @@ const MEMBERS: [&str; 23] = [
     "admin",
     "groups",
 ];
+/// What the server says about a person and nobody else.
+const SET_BY_SERVER: [&str; 4] = ["id", "sub", "created_at", "updated_at"];
+const PASSWORD: &str = "is set in a way of its own, since it ends everything that was signed in with the old one";
 /// The most bytes of one claim.
 const LONGEST_CLAIM: usize = 1024;
 /// The most bytes of a username or group.
@@ -67,7 +72,7 @@ impl UserDocument {
     /// # Errors
     /// The first member that is not acceptable.
     pub fn read(mut document: Document) -> Result<Self, DocumentError> {
-        for name in ["id", "sub", "created_at", "updated_at"] {
+        for name in SET_BY_SERVER {
             document.refuse(name, "is set by the server")?;
         }
         let read = Self {
@@ -99,29 +104,93 @@ impl UserDocument {
 
 /// A person as operators see them: never the password.
 pub fn show(user: &User) -> Value {
-    let mut members = Map::new();
-    members.insert("id".to_owned(), json!(user.id.to_string()));
-    members.insert("sub".to_owned(), json!(user.sub));
-    members.insert("username".to_owned(), json!(user.username));
-    members.insert("enabled".to_owned(), json!(user.enabled));
-    members.insert("admin".to_owned(), json!(user.admin));
-    members.insert("groups".to_owned(), json!(user.groups));
-    if let Ok(Value::Object(claims)) = serde_json::to_value(&user.claims) {
-        members.extend(claims);
+    let shown = ShownUser {
+        id: user.id.to_string(),
+        sub: user.sub.clone(),
+        username: user.username.clone(),
+        enabled: user.enabled,
+        admin: user.admin,
+        groups: user.groups.clone(),
+        claims: user.claims.clone(),
+        created_at: user.created_at.rfc3339(),
+        updated_at: user.updated_at.rfc3339(),
+    };
+    serde_json::to_value(&shown).unwrap_or(Value::Null)
+}
+
+/// A user's file: what may be sent.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape of a document, which is read member by member")]
+pub struct UserFile {
+    /// What the person types to sign in; compared without regard to case.
+    username: String,
+    /// Only for somebody new; later it has an address of its own.
+    password: Option<String>,
+    /// `false` keeps the person out; turning it off ends everything that they are signed in to.
+    enabled: Option<bool>,
+    /// May administrate this server.
+    admin: Option<bool>,
+    /// Identifiers of groups.
+    groups: Option<Vec<String>>,
+    #[serde(flatten)]
+    claims: Claims,
+}
+
+/// A password to be set.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape of a document, which is read member by member")]
+pub struct PasswordFile {
+    password: String,
+}
+
+/// Reads the document of a password.
+///
+/// # Errors
+/// Without one, or with anything else.
+pub fn read_password(mut document: Document) -> Result<Secret<String>, DocumentError> {
+    let password = document.take::<String>("password")?.map(Secret::new);
+    document.rest::<Map<String, Value>>(&["password"])?;
+    password.ok_or_else(|| DocumentError::member("password", "is required"))
+}
+
+/// A person as operators see them: never the password.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "User")]
+pub struct ShownUser {
+    id: String,
+    /// The subject identifier, as clients see it.
+    sub: String,
+    username: String,
+    enabled: bool,
+    admin: bool,
+    groups: Vec<String>,
+    #[serde(flatten)]
+    claims: Claims,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A person's file as it replaces what is there: what it leaves out gets its default, and what the server sets may be sent back as shown.
+pub(super) fn replacing(user: &User, mut document: Document, now: Timestamp) -> Result<User, DocumentError> {
+    let Value::Object(members) = show(user) else { return Err(DocumentError::whole("not an object")) };
+    for name in SET_BY_SERVER {
+        document.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
     }
-    members.insert("created_at".to_owned(), json!(user.created_at.rfc3339()));
-    members.insert("updated_at".to_owned(), json!(user.updated_at.rfc3339()));
-    Value::Object(members)
+    document.refuse("password", PASSWORD)?;
+    merged(user, UserDocument::read(document)?, now)
 }
 
 /// The person after a merge patch.
 pub(super) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Result<User, DocumentError> {
     let Value::Object(mut members) = show(user) else { return Err(DocumentError::whole("not an object")) };
-    for name in ["id", "sub", "created_at", "updated_at"] {
+    for name in SET_BY_SERVER {
         patch.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
         members.remove(name);
     }
-    patch.refuse("password", "is set by its own command")?;
+    patch.refuse("password", PASSWORD)?;
     // A new address is not verified because the old one was: whoever changes one says so about the other, or it is not.
     for (address, verified) in [("email", "email_verified"), ("phone_number", "phone_number_verified")] {
         if patch.changes(address, members.get(address)) && !patch.names(verified) {
@@ -129,10 +198,13 @@ pub(super) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Resul
         }
     }
     patch.merge_into(&mut members);
-    let read = UserDocument::read(Document::of(members))?;
+    merged(user, UserDocument::read(Document::of(members))?, now)
+}
+
+fn merged(user: &User, read: UserDocument, now: Timestamp) -> Result<User, DocumentError> {
     Ok(User {
         username: read.username.ok_or_else(|| DocumentError::member("username", "is required"))?,
-        enabled: read.enabled.unwrap_or(user.enabled),
+        enabled: read.enabled.unwrap_or(true),
         admin: read.admin.unwrap_or(false),
         groups: read.groups.unwrap_or_default(),
         claims: read.claims,

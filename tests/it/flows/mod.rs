@@ -47,7 +47,7 @@
 //! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active` |
 //! | R-44 | `refresh::a_family_idles_out_and_ages_out` |
 //! | R-45 | `refresh::scope_narrows_one_access_token_only` |
-//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `attacks_pages::what_hung_on_an_expired_session_stays_dead` |
+//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive` |
 //! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything`, `introspect_revoke::nobody_finds_tokens_by_trying` |
 //! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
@@ -64,9 +64,9 @@
 //! | R-67 | `device::the_page_says_who_asks_for_what_and_from_where`; in Chromium: `device.test.js` |
 //! | R-70 | `admin::every_operation_needs_its_right`, `golden::the_admin_operations_are_these`, `admin::what_has_no_row_is_refused` |
 //! | R-71 | `admin::only_a_token_made_for_the_admin_api_counts`, `admin::a_token_counts_while_everything_behind_it_stands` |
-//! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs` |
-//! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved` |
-//! | R-74 | `admin::every_change_is_in_the_audit_log` |
+//! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs`, `admin::people::what_the_server_sets_and_nobody_knows_is_refused_by_name`, `admin::people::a_name_that_looks_like_an_id_opens_nothing`, `groups::no_mapping_replaces_a_claim_of_the_specifications`, `groups::a_new_address_is_not_verified_because_the_old_one_was` |
+//! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved`, `admin::people::a_password_goes_in_and_never_comes_out`, `admin::people::people_are_found_by_what_has_an_index` |
+//! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused` |

@@ -118,3 +118,9 @@ impl Answer {
         self
     }
 }
+
+/// A text as a segment of a path or a value of a query.
+pub fn segment(text: &str) -> String {
+    let encode = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(encode).collect()
+}

@@ -176,6 +176,11 @@ impl Server {
         audit::list(&self.app.db, 1000, None).await.unwrap().into_iter().map(|event| event.action).collect()
     }
 
+    /// So many events `test.fill` of a hundred targets, a second apart, long ago.
+    pub async fn fill_audit_log(&self, events: i64) {
+        fill_audit_log(&self.app.db, events).await;
+    }
+
     /// The seconds that the server's clock shows.
     pub fn clock_seconds(&self) -> i64 {
         self.app.clock.now().seconds()
@@ -240,4 +245,18 @@ impl Dump {
 pub fn half_hash(token: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     URL_SAFE_NO_PAD.encode(&digest[..16])
+}
+
+/// Writes `events` audit events `test.fill` of a hundred targets, a second apart, long ago.
+pub async fn fill_audit_log(db: &chancery::storage::Db, events: i64) {
+    let (id, of) = match db.kind() {
+        chancery::storage::Kind::Sqlite => ("randomblob(16)", "CAST(i % 100 AS TEXT)"),
+        chancery::storage::Kind::Postgres => ("decode(md5(i::text), 'hex')", "(i % 100)::text"),
+    };
+    let sql = format!(
+        "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+         INSERT INTO audit_events (id, at, actor, action, target) SELECT {id}, i * 1000000, 'test', 'test.fill', 'target-' || {of} FROM n"
+    );
+    let sql: &'static str = Box::leak(sql.into_boxed_str());
+    db.execute(sql, chancery::args![events]).await.unwrap();
 }

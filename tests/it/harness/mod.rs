@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use admin::Admin;
 pub use browser::{Browser, Page};
-pub use cast::{dump, half_hash};
+pub use cast::{dump, fill_audit_log, half_hash};
 pub use client::{Answer, Client, basic_header, jwt};
 pub use person::{Person, Request};
 pub use server::{Backend, Server, Setup};

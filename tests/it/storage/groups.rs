@@ -2,7 +2,7 @@
 
 use chancery::oidc::groups::Group;
 use chancery::oidc::user::User;
-use chancery::storage::groups::{self, Kept};
+use chancery::storage::groups::{self, Kept, Removal};
 use chancery::storage::{StoreError, audit, users};
 
 use super::fixtures::{World, at, event, user};
@@ -46,11 +46,13 @@ on_both! {
         assert_eq!(groups::members(db, "staff", 10, None).await.unwrap().len(), 3);
         let rest = groups::members(db, "staff", 10, Some(world.user.id)).await.unwrap();
         assert_eq!(rest.iter().map(|user| user.username.as_str()).collect::<Vec<_>>(), ["bob", "carol"]);
-        assert!(groups::remove(db, "staff", at(2), &event("group.remove")).await.unwrap());
+        assert_eq!(groups::remove(db, "staff", Some(at(0)), at(2), &event("group.remove")).await.unwrap(), Removal::Changed);
+        assert_eq!(groups::remove(db, "staff", None, at(2), &event("group.remove")).await.unwrap(), Removal::Changed);
+        assert_eq!(groups::remove(db, "staff", Some(at(1)), at(2), &event("group.remove")).await.unwrap(), Removal::Done);
         assert!(groups::members(db, "staff", 10, None).await.unwrap().is_empty());
         assert!(users::find(db, world.user.id).await.unwrap().unwrap().groups.is_empty());
         let before = audit::list(db, 100, None).await.unwrap().len();
-        assert!(!groups::remove(db, "staff", at(2), &event("group.remove")).await.unwrap());
+        assert_eq!(groups::remove(db, "staff", None, at(2), &event("group.remove")).await.unwrap(), Removal::Nothing);
         assert_eq!(audit::list(db, 100, None).await.unwrap().len(), before, "nothing happened, nothing is told");
     }
 
@@ -62,7 +64,8 @@ on_both! {
             let person = User { groups: vec!["crowd".to_owned(), "staff".to_owned()], ..user(&name) };
             users::insert(db, &person, None, &event("user.add")).await.unwrap();
         }
-        assert!(groups::remove(db, "crowd", at(2), &event("group.remove")).await.unwrap(), "nobody described it");
+        let removal = groups::remove(db, "crowd", None, at(2), &event("group.remove")).await.unwrap();
+        assert_eq!(removal, Removal::Done, "nobody described it");
         assert!(groups::members(db, "crowd", 10, None).await.unwrap().is_empty());
         assert_eq!(groups::members(db, "staff", 2000, None).await.unwrap().len(), 1003);
     }
@@ -93,12 +96,12 @@ on_both! {
         let db = &world.store.db;
         let (_, family) = world.redeemed(true).await;
         let code = world.code(false).await;
-        assert!(users::remove(db, world.user.id, at(1), &event("user.remove")).await.unwrap());
+        assert!(users::remove(db, &world.user, at(1), &event("user.remove")).await.unwrap());
         assert!(users::find(db, world.user.id).await.unwrap().is_none());
         assert!(chancery::storage::families::find(db, family.id).await.unwrap().is_none());
         assert!(chancery::storage::codes::find(db, &code.digest).await.unwrap().is_none());
         assert!(chancery::storage::sessions::find(db, &world.cookie).await.unwrap().is_none());
         assert!(groups::members(db, "staff", 10, None).await.unwrap().is_empty());
-        assert!(!users::remove(db, world.user.id, at(1), &event("user.remove")).await.unwrap());
+        assert!(!users::remove(db, &world.user, at(1), &event("user.remove")).await.unwrap());
     }
 }

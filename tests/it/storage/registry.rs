@@ -1,5 +1,6 @@
 //! Clients, resources and people: what operators keep.
 
+use chancery::clock::Timestamp;
 use chancery::oauth::resource::Resource;
 use chancery::storage::{StoreError, audit, clients, resources, users};
 
@@ -139,6 +140,50 @@ on_both! {
         assert!(!users::rehash(db, world.user.id, "$other$", "$new$").await.unwrap());
         assert!(users::rehash(db, world.user.id, "$argon2id$", "$new$").await.unwrap());
         assert_eq!(users::password_hash(db, world.user.id).await.unwrap().as_deref(), Some("$new$"));
+    }
+
+    async fn a_search_that_finds_little_stops_and_says_where_to_go_on(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        crate::harness::fill_audit_log(db, 12_000).await;
+        let rare = audit::AuditEvent { at: Timestamp::from_seconds(1), actor: "rare".to_owned(), ..event("test.fill") };
+        audit::insert(db, &rare).await.unwrap();
+        let by = |actor: &str, action: &str| audit::Filter {
+            actor: Some(actor.to_owned()),
+            action: Some(action.to_owned()),
+            ..audit::Filter::default()
+        };
+        // By the actor, who has nothing of this: 5000 events are looked at, and no more.
+        let (mut before, mut pages) = (None, 0);
+        loop {
+            let found = audit::search(db, &by("test", "something.else"), before, 10).await.unwrap();
+            assert!(found.events.is_empty());
+            pages += 1;
+            before = found.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, 3);
+        let found = audit::search(db, &by("rare", "test.fill"), None, 10).await.unwrap();
+        assert_eq!((found.events.len(), found.next), (1, None));
+        // Every page of every size, over events of one instant too.
+        for _ in 0..3 {
+            audit::insert(db, &audit::AuditEvent { actor: "pair".to_owned(), ..event("test.pair") }).await.unwrap();
+        }
+        for limit in 1..5 {
+            let filter = audit::Filter { actor: Some("pair".to_owned()), ..audit::Filter::default() };
+            let (mut seen, mut before) = (Vec::new(), None);
+            loop {
+                let found = audit::search(db, &filter, before, limit).await.unwrap();
+                seen.extend(found.events.into_iter().map(|event| event.id));
+                before = found.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert!(seen.len() == 3 && seen.is_sorted_by(|a, b| a > b), "{limit}: {seen:?}");
+        }
     }
 
     async fn the_audit_log_cannot_be_changed_even_with_sql(kind) {

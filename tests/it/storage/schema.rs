@@ -108,6 +108,31 @@ async fn no_statement_reads_through_a_table_that_grows() {
     assert!(scans.is_empty(), "{}", scans.join("\n"));
 }
 
+#[tokio::test]
+async fn every_filter_of_the_audit_log_has_its_index() {
+    let store = Store::empty(chancery::storage::Kind::Sqlite).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let indexes = [
+        ("PAGE", "audit_events_at"),
+        ("PAGE_OF_TARGET", "audit_events_target"),
+        ("PAGE_OF_ACTOR", "audit_events_actor"),
+        ("PAGE_OF_ACTION", "audit_events_action"),
+    ];
+    for (name, index) in indexes {
+        let wanted = format!("storage::audit::{name}");
+        let (_, sql) = chancery::storage::statements().into_iter().find(|(known, _)| known.ends_with(&wanted)).unwrap();
+        let explain = format!("EXPLAIN QUERY PLAN {}", sql.text(chancery::storage::Kind::Sqlite));
+        let explain: &'static str = Box::leak(explain.into_boxed_str());
+        let mut values = args![0, [0_u8; 16], 0, 1];
+        if name != "PAGE" {
+            values.extend(args!["x"]);
+        }
+        let plan = store.db.all(explain, values).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get("detail").unwrap()).collect();
+        assert!(steps.len() == 1 && steps[0].contains(index) && steps[0].starts_with("SEARCH"), "{name}: {steps:?}");
+    }
+}
+
 #[test]
 fn sql_stands_in_the_statements_of_its_aggregate_and_drivers_in_db_rs() {
     let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -1,9 +1,11 @@
 //! The admin API (contract.md; security.md ).
 
 mod attacks;
+mod audit;
 mod clients;
 mod keys;
 mod openapi;
+mod people;
 mod resources;
 mod rows;
 

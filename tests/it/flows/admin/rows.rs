@@ -35,7 +35,6 @@ pub fn resource_path(identifier: &str) -> String {
 /// The row of an operation. What it needs is made with `admin`.
 pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
     let client = async || admin.post("/clients", client_file()).await.json()["client_id"].as_str().unwrap().to_owned();
-    let _ = server;
     let new = || {
         let name = unique("api");
         (format!("https://{name}.example"), format!("{name}:read"))
@@ -44,6 +43,23 @@ pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
         let (identifier, scope) = new();
         admin.post("/resources", resource_file(&identifier, &scope)).await;
         resource_path(&identifier)
+    };
+    let user = async || admin.post("/users", json!({ "username": unique("user") })).await.str("id");
+    let group = async || {
+        let identifier = unique("group");
+        admin.post("/groups", json!({ "identifier": identifier })).await;
+        identifier
+    };
+    // Somebody who is signed in to a client that asked for consent.
+    let signed_in = async || {
+        let (_, person, client) = server.actors().await;
+        person.tokens(&client, "openid").await;
+        let found = admin.get(&format!("/users?username={}", person.username)).await.json();
+        (found["items"][0]["id"].as_str().unwrap().to_owned(), client.client_id)
+    };
+    let first = async |path: String, member: &str| {
+        let found = admin.get(&path).await.json();
+        found["items"][0][member].as_str().unwrap_or_else(|| panic!("{path}: {found}")).to_owned()
     };
     match operation {
         "listClients" => row("/clients?limit=2", None, 200),
@@ -71,6 +87,44 @@ pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
         "removeResource" => row(resource().await, None, 204),
         "listKeys" => row("/keys", None, 200),
         "rotateKeys" => row("/keys/rotate", Some(json!({ "alg": "ES256" })), 200),
+        "listUsers" => row("/users?limit=2", None, 200),
+        "addUser" => row("/users", Some(json!({ "username": unique("user") })), 201),
+        "getUser" => row(format!("/users/{}", user().await), None, 200),
+        "putUser" => row("/users/0198c1d5-0000-7000-8000-0000000000aa", Some(json!({ "username": unique("user") })), 201),
+        "patchUser" => row(format!("/users/{}", user().await), Some(json!({ "name": "New" })), 200),
+        "removeUser" => row(format!("/users/{}", user().await), None, 204),
+        "setPassword" => row(format!("/users/{}/password", user().await), Some(json!({ "password": "a long passphrase" })), 204),
+        "listSessions" => row(format!("/users/{}/sessions", signed_in().await.0), None, 200),
+        "endSessions" => row(format!("/users/{}/sessions", signed_in().await.0), None, 204),
+        "endSession" => {
+            let path = format!("/users/{}/sessions", signed_in().await.0);
+            row(format!("{path}/{}", first(path.clone(), "sid").await), None, 204)
+        }
+        "listGrants" => row(format!("/users/{}/grants", signed_in().await.0), None, 200),
+        "endGrants" => row(format!("/users/{}/grants", signed_in().await.0), None, 204),
+        "endGrant" => {
+            let path = format!("/users/{}/grants", signed_in().await.0);
+            row(format!("{path}/{}", first(path.clone(), "id").await), None, 204)
+        }
+        "listConsents" => row(format!("/users/{}/consents", signed_in().await.0), None, 200),
+        "withdrawConsent" => {
+            let (id, client_id) = signed_in().await;
+            row(format!("/users/{id}/consents/{client_id}"), None, 204)
+        }
+        "listGroups" => row("/groups", None, 200),
+        "addGroup" => row("/groups", Some(json!({ "identifier": unique("group"), "roles": ["clerk"] })), 201),
+        "getGroup" => row(format!("/groups/{}", group().await), None, 200),
+        "putGroup" => row(format!("/groups/{}", unique("group")), Some(json!({ "roles": ["clerk"] })), 201),
+        "patchGroup" => row(format!("/groups/{}", group().await), Some(json!({ "name": "New" })), 200),
+        "removeGroup" => row(format!("/groups/{}", group().await), None, 204),
+        "listMembers" => row(format!("/groups/{}/members", group().await), None, 200),
+        "listAuditEvents" => row("/audit-events?action=user.add", None, 200),
+        "getDecision" => {
+            let (_, _, client) = server.actors().await;
+            let refused = client.redeem("no-code", "no-verifier").await;
+            server.app.decisions.flush().await;
+            row(format!("/decisions/{}", refused.trace_id()), None, 200)
+        }
         other => panic!("the operation {other} has no row here: write down how it is called"),
     }
 }
