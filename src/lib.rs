@@ -19,4 +19,5 @@ pub mod oidc;
 pub mod seal;
 pub mod secret;
 pub mod service;
+pub mod spans;
 pub mod storage;

@@ -7,8 +7,9 @@ use super::args::ServeArgs;
 use super::error::CliError;
 use crate::app::App;
 use crate::config::{Config, Sources};
+use crate::entropy::SystemEntropy;
 use crate::http::server::{Listeners, Serving, Shutdown, on_signal};
-use crate::{http, log, measure};
+use crate::{http, log, measure, spans};
 
 pub async fn run(file: Option<PathBuf>, args: ServeArgs) -> Result<(), CliError> {
     let config = configure(file, &args)?;
@@ -22,6 +23,7 @@ pub fn configure(file: Option<PathBuf>, args: &ServeArgs) -> Result<Config, CliE
     config.check_serving()?;
     log::init(&config.log)?;
     measure::init();
+    spans::init(Arc::new(SystemEntropy));
     Ok(config)
 }
 
@@ -52,6 +54,7 @@ impl Running {
     pub async fn until_the_end(self) -> Result<(), CliError> {
         let drained = self.serving.finished().await;
         self.app.db.close().await;
+        spans::finish().await;
         tracing::info!(?drained, "stopped");
         Ok(())
     }

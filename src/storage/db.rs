@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::config::database::DatabaseConfig;
 use crate::secret::Digest;
+use crate::spans;
 use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
 use crate::storage::losses::Losses;
@@ -46,6 +47,16 @@ const CHANGED: &str = "chancery_changed";
 pub enum Kind {
     Sqlite,
     Postgres,
+}
+
+impl Kind {
+    /// As OpenTelemetry calls it (`db.system.name`).
+    fn system(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgresql",
+        }
+    }
 }
 
 /// The text of one statement, with `$1`, `$2`, … on both databases.
@@ -144,6 +155,10 @@ impl Db {
     /// Reads all rows. Where the connection turns out to be lost, the question is asked once more over another: reading does no harm.
     pub async fn all(&self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
         let sql = sql.into();
+        self.seen(sql, self.read(sql, args)).await
+    }
+
+    async fn read(&self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
         let mut reader = self.reader().await?;
         let read = reader.all(sql, args.clone()).await;
         if read.is_ok() || !reader.lost {
@@ -155,12 +170,14 @@ impl Db {
 
     /// One statement that writes, durable when it returns. Answers how many rows it changed.
     pub async fn execute(&self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
-        self.writer().await?.execute(sql, args).await
+        let sql = sql.into();
+        self.seen(sql, async { self.writer().await?.execute(sql, args).await }).await
     }
 
     /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
     pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
-        Ok(self.writer().await?.all(sql, args).await?.into_iter().next())
+        let sql = sql.into();
+        self.seen(sql, async { Ok(self.writer().await?.all(sql, args).await?.into_iter().next()) }).await
     }
 
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
@@ -175,13 +192,13 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let db = self.clone();
-        let unit = tokio::spawn(async move {
+        let unit = tokio::spawn(spans::along(async move {
             let started = Instant::now();
-            let result = db.run(work).await;
+            let result = spans::database(db.kind().system(), name, None, db.run(work)).await;
             let outcome = if result.is_ok() { "committed" } else { "rolled back" };
             tracing::trace!(unit = name, outcome, micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
             result
-        });
+        }));
         match unit.await {
             Ok(result) => result,
             Err(stopped) => Err(StoreError::Unavailable(format!("the unit of work `{name}` stopped: {stopped}")).into()),
@@ -237,6 +254,13 @@ impl Db {
             }
             Pools::Postgres { pool, .. } => pool.close().await,
         }
+    }
+
+    /// A statement as a part of the present request's span.
+    async fn seen<T>(&self, sql: Sql, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let text = sql.text(self.kind());
+        let verb = text.split_once(' ').map_or(text, |(verb, _)| verb);
+        spans::database(self.kind().system(), verb, Some(text), work).await
     }
 
     async fn reader(&self) -> Result<Tx, StoreError> {

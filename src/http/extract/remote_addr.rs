@@ -29,6 +29,11 @@ impl RemoteAddr {
         Self(client_of(peer, headers, trusted))
     }
 
+    /// Does the connection come from a configured proxy?
+    pub fn is_proxy(extensions: &Extensions, trusted: &[IpNet]) -> bool {
+        extensions.get::<Peer>().is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.0.ip().to_canonical())))
+    }
+
     /// What failures and records are counted under.
     pub fn prefix(self) -> Prefix {
         Prefix::of(self.0)

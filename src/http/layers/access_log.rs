@@ -30,7 +30,7 @@ pub fn write(about: &About, response: &Response, took: Duration) {
 }
 
 /// Methods come from the network; labels come from here.
-fn method_label(method: &Method) -> &'static str {
+pub fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

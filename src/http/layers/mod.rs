@@ -6,7 +6,7 @@
 //! 4. the handler, with a time limit, and with panics caught;
 //! 5. errors put into words (JSON or a page) and the decision recorded;
 //! 6. security headers and the trace header;
-//! 7. metrics and the access log, without query strings.
+//! 7. metrics, the access log and the span, without query strings.
 //!
 //! [`cors`] stands beside it, since it differs by route.
 
@@ -32,6 +32,7 @@ use crate::http::error::{self, ErrorPage};
 use crate::http::extract::form::BodyLimit;
 use crate::http::extract::remote_addr::RemoteAddr;
 use crate::service::decisions::Decisions;
+use crate::spans;
 
 /// What the layers need.
 #[derive(Clone)]
@@ -73,14 +74,19 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     request.extensions_mut().insert(address);
     request.extensions_mut().insert(BodyLimit(edge.body_limit));
     let about = error::About::of(&request, trace_id, address);
+    // Whose traceparent counts is whose X-Forwarded-For counts.
+    let by_proxy = RemoteAddr::is_proxy(request.extensions(), &edge.trusted_proxies);
+    let parent = by_proxy.then(|| request.headers());
+    let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
     let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {
-        Ok(()) => panics::caught(edge.request_timeout, next.run(request)).await,
+        Ok(()) => span.around(panics::caught(edge.request_timeout, next.run(request))).await,
         Err(too_large) => too_large,
     };
     let mut response = error::finish(response, &about, &edge);
     security_headers::set(response.headers_mut(), edge.https);
     trace_id::set(response.headers_mut(), trace_id);
     access_log::write(&about, &response, begin.elapsed());
+    span.end(response.status().as_u16(), response.extensions().get::<error::Refused>().map(error::Refused::rule_id));
     response
 }

@@ -21,6 +21,11 @@ impl TraceId {
     pub fn generate(entropy: &dyn Entropy) -> Self {
         Self(u128::from_be_bytes(entropy::bytes(entropy)))
     }
+
+    /// The 128 bits.
+    pub fn number(self) -> u128 {
+        self.0
+    }
 }
 
 impl fmt::Display for TraceId {

@@ -73,10 +73,10 @@
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
-//! | R-81 | `discovery::the_host_header_changes_nothing`, `attacks_pages::the_host_that_was_asked_for_appears_nowhere` |
+//! | R-81 | `discovery::the_host_header_changes_nothing`, `attacks_pages::the_host_that_was_asked_for_appears_nowhere`, `traces::only_a_configured_proxy_says_which_trace_a_request_belongs_to` |
 //! | R-82 | `serve::the_server_refuses_to_start_where_it_would_be_unsafe`, `serve::a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing` |
 //! | R-83 | `refresh::a_token_is_of_one_length_and_not_stored` reads a copy of the database; `src/seal` holds the rest |
-//! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent` |
+//! | R-84 | `binary::logs_hold_no_secrets`, `process::every_line_of_the_log_is_json_and_none_holds_what_was_sent`, `traces::a_request_is_a_trace_of_its_own_id_and_holds_no_secret` |
 //! | R-85 | `edge::what_must_not_be_cached_is_not` |
 //! | R-86 | `edge::cors_is_for_registered_origins_and_never_with_credentials`; in Chromium: `single-page-app.test.js` |
 //! | R-87 | `runbooks::*`: every section of docs/runbooks.md |
@@ -85,7 +85,7 @@
 //! | R-90 | `storage::blocking`, `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
 //! | R-92 | `process::sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0` |
-//! | R-93 | `tests/it/storage`: the sweep of each table |
+//! | R-93 | `tests/it/storage`: the sweep of each table; `plateau::a_sweep_of_much_holds_up_few` prints what it does to the p99 |
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 
 mod account;
@@ -120,4 +120,5 @@ mod runbooks;
 mod serve;
 mod server;
 mod setup;
+mod traces;
 mod userinfo;

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod browser;
 pub mod cast;
 pub mod client;
+pub mod collector;
 pub mod keyed;
 pub mod machine;
 pub mod person;
