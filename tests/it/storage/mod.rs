@@ -60,6 +60,7 @@ mod fixtures;
 mod groups;
 mod keys;
 mod owners;
+mod plateau;
 mod races;
 mod registry;
 mod schema;
