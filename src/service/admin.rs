@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::oauth::admin::{self, Right};
 use crate::oauth::refusal::Reason;
+use crate::service::address::Prefix;
 use crate::service::audit::Actor;
 use crate::service::bearer;
 use crate::service::token::Refused;
@@ -44,13 +45,17 @@ impl Caller {
 /// The caller with this token.
 ///
 /// # Errors
-/// RFC 6750 §3.1: not a token of ours, over, revoked, for another audience, or without any scope of the admin API. The client is
+/// RFC 6750 §3.1: not a token of ours (429 once too many such came from one address), over, revoked, for another audience, or without any scope of the admin API. The client is
 /// named where the token is one of ours.
-pub async fn authenticate(app: &App, token: &str, now: Timestamp) -> Result<Caller, Refused> {
+pub async fn authenticate(app: &App, token: &str, address: &Prefix, now: Timestamp) -> Result<Caller, Refused> {
     let nobody = |reason: Reason| Refused { reason, client_id: None };
     let keys = app.keys.live(now).await.map_err(|error| nobody(error.into()))?;
     let issuer = app.config.issuer.as_str();
-    let claims = bearer::read(&keys, token, now).map_err(nobody)?;
+    // Tokens are not found by trying; those of ours are never rationed.
+    let claims = bearer::read(&keys, token, now).map_err(|reason| {
+        let rationed = app.scans.count(&format!("address {address}"), now);
+        nobody(rationed.err().unwrap_or(reason))
+    })?;
     let refused = |reason: Reason| Refused { reason, client_id: Some(claims.client_id.clone()) };
     claims.check(issuer, now).map_err(refused)?;
     admin::accept(&claims, issuer).map_err(refused)?;

@@ -186,7 +186,7 @@ pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: 
 
 /// An API as the admin API shows it: its file, and who keeps it.
 #[derive(JsonSchema)]
-#[schemars(title = "Resource", deny_unknown_fields)]
+#[schemars(rename = "Resource", deny_unknown_fields)]
 #[allow(dead_code, reason = "the shape of what is shown")]
 pub struct ShownResource {
     #[serde(flatten)]

@@ -11,8 +11,8 @@ use super::operation::{Body, Operation, Verb};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::http::error::{OAuthError, Trouble};
-use crate::http::extract::TraceId;
 use crate::http::extract::form::{self, BodyLimit};
+use crate::http::extract::{RemoteAddr, TraceId};
 use crate::oauth::bearer;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
@@ -44,10 +44,16 @@ pub struct Call {
 ///
 /// # Errors
 /// RFC 6750 §3.1.
-pub async fn caller(app: &App, headers: &HeaderMap, query: &Params, now: Timestamp) -> Result<Caller, OAuthError> {
+pub async fn caller(
+    app: &App,
+    headers: &HeaderMap,
+    query: &Params,
+    address: RemoteAddr,
+    now: Timestamp,
+) -> Result<Caller, OAuthError> {
     let values: Vec<&[u8]> = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
     let token = bearer::token(&values, query, None)?;
-    admin::authenticate(app, token.expose(), now).await.map_err(|refused| match refused.client_id {
+    admin::authenticate(app, token.expose(), &address.prefix(), now).await.map_err(|refused| match refused.client_id {
         Some(client_id) => OAuthError::from(refused.reason).for_client(client_id),
         None => refused.reason.into(),
     })
@@ -62,7 +68,8 @@ impl Call {
         let now = app.clock.now();
         let (mut parts, body) = request.into_parts();
         let query = Params::parse_query(parts.uri.query().unwrap_or_default())?;
-        let caller = caller(&app, &parts.headers, &query, now).await?;
+        let Ok(address) = RemoteAddr::from_request_parts(&mut parts, &()).await;
+        let caller = caller(&app, &parts.headers, &query, address, now).await?;
         let named = |reason: Trouble| OAuthError::from(reason).for_client(&caller.client_id);
         caller.check(operation.right).map_err(|reason| named(reason.into()))?;
 

@@ -46,7 +46,7 @@ pub const OPERATIONS: &[Operation] = &[
 /// A key, without anything secret.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[schemars(title = "Key", deny_unknown_fields)]
+#[schemars(rename = "Key", deny_unknown_fields)]
 enum ShownKey {
     /// Signs tokens (RFC 7517).
     Signing {
@@ -64,7 +64,7 @@ enum ShownKey {
 
 /// Which keys to rotate: at most one of alg, kid and purpose; without any of them, every signing key.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Rotation", deny_unknown_fields)]
 #[allow(dead_code, reason = "the shape of a document, which is read member by member")]
 struct RotateFile {
     /// The signing keys of this algorithm alone.
@@ -87,7 +87,7 @@ struct Rotations {
 
 /// One key in the place of another.
 #[derive(Default, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields, title = "Rotation")]
+#[schemars(deny_unknown_fields)]
 struct ShownRotation {
     #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<Alg>,

@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::operation::{Answer, Body, MakeSchema, Operation};
+use super::operation::{Answer, Body, MakeSchema, Operation, Verb};
 use super::{V1, problem, table};
 use crate::oauth::admin::Right;
 use crate::oauth::endpoint::Endpoint;
@@ -71,6 +71,15 @@ impl Schemas {
     fn sent(&mut self, make: MakeSchema) -> Value {
         let (name, schema) = generated(make, SchemaSettings::for_deserialize);
         self.keep(format!("{name}Input"), schema)
+    }
+
+    /// What is sent to a path that says some of it.
+    fn sent_to(&mut self, make: MakeSchema, said: &[&str]) -> Value {
+        let (name, mut schema) = generated(make, SchemaSettings::for_deserialize);
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| !name.as_str().is_some_and(|name| said.contains(&name)));
+        }
+        self.keep(format!("{name}Replacement"), schema)
     }
 
     /// A merge patch of what is sent (RFC 7396): everything may be left out, and null takes away.
@@ -142,6 +151,10 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     });
     let body = match operation.body {
         Body::None => None,
+        Body::Json(make) if operation.verb == Verb::Put => {
+            let said: Vec<&str> = operation.path_parameters().collect();
+            Some((true, "application/json", schemas.sent_to(make, &said)))
+        }
         Body::Json(make) => Some((true, "application/json", schemas.sent(make))),
         Body::Optional(make) => Some((false, "application/json", schemas.sent(make))),
         Body::Patch(make) => Some((true, "application/merge-patch+json", schemas.patch(make))),

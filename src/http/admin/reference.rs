@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::operation::{Answer, Body, Operation};
+use super::operation::{Answer, Body, Operation, Verb};
 use super::{V1, openapi, table};
 use crate::app::App;
 use crate::app::Prepared;
@@ -56,6 +56,7 @@ fn describe(operation: &'static Operation, issuer: &str, document: &Value) -> De
     let parameters = operation.query_parameters().map(|query| (query.name, query.description)).collect();
     let (kind, body) = match operation.body {
         Body::None => (None, None),
+        Body::Json(make) if operation.verb == Verb::Put => (Some("application/json"), Some((make, "Replacement"))),
         Body::Json(make) | Body::Optional(make) => (Some("application/json"), Some((make, "Input"))),
         Body::Patch(make) => (Some("application/merge-patch+json"), Some((make, "Patch"))),
     };

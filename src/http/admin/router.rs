@@ -15,6 +15,7 @@ use super::operation::{Operation, Verb};
 use super::{BASE, V1, openapi, reference, table};
 use crate::app::{App, Prepared};
 use crate::http::error::OAuthError;
+use crate::http::extract::RemoteAddr;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 
@@ -48,10 +49,10 @@ fn methods(operations: &[&'static Operation]) -> MethodRouter<Arc<App>> {
     }
     let allowed = operations.iter().map(|operation| operation.verb.as_str()).collect::<Vec<_>>().join(", ");
     // A path with other methods.
-    router.fallback(async move |State(app): State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap| {
+    router.fallback(async move |State(app): State<Arc<App>>, address: RemoteAddr, method: Method, uri: Uri, headers: HeaderMap| {
         let method = method.as_str().chars().take(32).collect();
         let reason = Reason::MethodNotAllowed { method, allowed: allowed.clone() };
-        let error = refusal(&app, &headers, &uri, reason).await;
+        let error = refusal(&app, &headers, &uri, address, reason).await;
         let is_callers = matches!(error.reason(), Reason::MethodNotAllowed { .. });
         let mut response = error.into_response();
         if let (true, Ok(allowed)) = (is_callers, HeaderValue::from_str(&allowed)) {
@@ -85,18 +86,18 @@ async fn run(app: Arc<App>, operation: &'static Operation, request: Request) -> 
 }
 
 /// A path that no row has.
-async fn nothing_here(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> OAuthError {
+async fn nothing_here(State(app): State<Arc<App>>, address: RemoteAddr, uri: Uri, headers: HeaderMap) -> OAuthError {
     let path = uri.path().chars().take(256).collect();
-    refusal(&app, &headers, &uri, Reason::NotFound { path }).await
+    refusal(&app, &headers, &uri, address, Reason::NotFound { path }).await
 }
 
 /// Who has no token learns nothing but that.
-async fn refusal(app: &App, headers: &HeaderMap, uri: &Uri, reason: Reason) -> OAuthError {
+async fn refusal(app: &App, headers: &HeaderMap, uri: &Uri, address: RemoteAddr, reason: Reason) -> OAuthError {
     let query = match Params::parse_query(uri.query().unwrap_or_default()) {
         Ok(query) => query,
         Err(reason) => return reason.into(),
     };
-    match call::caller(app, headers, &query, app.clock.now()).await {
+    match call::caller(app, headers, &query, address, app.clock.now()).await {
         Ok(caller) => OAuthError::from(reason).for_client(caller.client_id),
         Err(error) => error,
     }

@@ -366,8 +366,8 @@ impl Reason {
             )
             .expected(format!("at most {limit} open; the next in {}", words(Duration::from_secs(*retry_after)))),
             Self::TooManyUnknownTokens { limit, retry_after } => Story::new(
-                "This client asked about more tokens that this server never issued than it may in a minute. Questions about tokens of this server were answered all the while.",
-                "Somebody may be sending rubbish to this resource server: let it refuse what is not shaped like one of our tokens before it asks. If it serves several authorization servers, let it look at the issuer first. The limit is unknown_tokens_per_minute in [throttle].",
+                "A client at introspection, or an address at the admin API, came with more tokens that this server never issued than it may in a minute. Tokens of this server were answered all the while.",
+                "Somebody may be trying tokens, or sending rubbish to a resource server that asks here: let that refuse what is not shaped like one of our tokens before it asks. If it serves several authorization servers, let it look at the issuer first. The limit is unknown_tokens_per_minute in [throttle].",
             )
             .expected(format!("at most {limit} a minute; the next in {}", words(Duration::from_secs(*retry_after)))),
             Self::UnsupportedGrantType { received } => Story::new(

@@ -224,7 +224,7 @@ impl Reason {
             Self::TooManyUnknownTokens { retry_after, .. } => Wire {
                 status: 429,
                 retry_after: Some(*retry_after),
-                ..bad("temporarily_unavailable", "This client asked about too many tokens that were never issued. Tokens of this server are still answered.".to_owned())
+                ..bad("temporarily_unavailable", "Too many tokens came that were never issued. Tokens of this server are still answered.".to_owned())
             },
 
             Self::UnsupportedGrantType { received } => bad(

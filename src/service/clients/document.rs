@@ -71,7 +71,7 @@ impl ClientDocument {
 
 /// A client's file: what may be sent.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Client", deny_unknown_fields)]
 #[allow(dead_code, reason = "the shape of a document, which is read member by member")]
 pub struct ClientFile {
     /// `false` refuses everything that the client asks for.
@@ -82,8 +82,7 @@ pub struct ClientFile {
 
 /// A client as operators see it: its secrets by their times alone.
 #[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[schemars(title = "Client")]
+#[schemars(rename = "Client", deny_unknown_fields)]
 pub struct ShownClient {
     client_id: String,
     /// Seconds since 1970 (RFC 7591 section 3.2.1).
@@ -104,7 +103,7 @@ pub struct ShownClient {
 
 /// One of a client's secrets, by its times alone.
 #[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(rename = "ClientSecret", deny_unknown_fields)]
 pub struct ShownSecret {
     id: String,
     created_at: String,
@@ -114,7 +113,7 @@ pub struct ShownSecret {
 
 /// A client with the secret that is told this once, where one was made.
 #[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(rename = "ClientWithSecret", deny_unknown_fields)]
 pub struct ToldClient {
     #[serde(flatten)]
     client: ShownClient,
@@ -128,7 +127,7 @@ pub struct ToldClient {
 
 /// A new secret, told this once.
 #[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(rename = "NewClientSecret", deny_unknown_fields)]
 pub struct ToldSecret {
     client_id: String,
     #[serde(flatten)]

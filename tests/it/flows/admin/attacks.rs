@@ -11,6 +11,7 @@ on_both![
     only_a_token_made_for_the_admin_api_counts,
     a_token_counts_while_everything_behind_it_stands,
     an_administrator_may_act_in_person,
+    tokens_are_not_found_by_trying,
     unknown_and_reserved_members_are_refused_by_name,
     the_form_of_a_request_is_read_strictly,
     cursors_cannot_be_made_up_or_moved,
@@ -97,6 +98,24 @@ async fn a_token_counts_while_everything_behind_it_stands(server: Server) {
     admin.get("/clients").await.problem(401, "token-expired");
 }
 
+/// trying is rationed by address; those who hold a token notice nothing.
+async fn tokens_are_not_found_by_trying(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let thief = server.stranger().with_token("abc");
+    let allowed = server.app.config.throttle.unknown_tokens_per_minute;
+    for _ in 0..allowed {
+        thief.get("/clients").await.problem(401, "token-malformed");
+    }
+    for path in ["/clients", "/nothing"] {
+        let refused = thief.get(path).await.problem(429, "too-many-unknown-tokens");
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 60);
+    }
+    admin.get("/clients").await.ok();
+    server.stranger().get("/clients").await.problem(401, "token-missing");
+    server.wait(Duration::from_secs(61));
+    thief.get("/clients").await.problem(401, "token-malformed");
+}
+
 /// A person's token counts while the person is an administrator, and the log names the person.
 async fn an_administrator_may_act_in_person(server: Server) {
     let office = server.client(json!({ "scope": "openid admin:write" })).await;
@@ -178,6 +197,9 @@ async fn the_form_of_a_request_is_read_strictly(server: Server) {
     let long = json!({ "client_name": "a".repeat(70_000) }).to_string();
     post("application/json; charset=utf-8", &long).await.problem(413, "body-too-large");
     admin.raw("DELETE", "/clients/x", Some(("application/json", "{}".to_owned())), &[]).await.problem(400, "document-refused");
+    // What the server itself refuses, before any handler, is a problem document too.
+    let long = "a".repeat(20_000);
+    admin.call_with("GET", "/clients", None, &[("x-long", &long)]).await.problem(431, "parameter-too-long");
     for (path, name) in [
         ("/clients?limit=0", "limit"),
         ("/clients?limit=201", "limit"),

@@ -81,7 +81,10 @@ pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
         "getResource" => row(resource().await, None, 200),
         "putResource" => {
             let (identifier, scope) = new();
-            row(resource_path(&identifier), Some(resource_file(&identifier, &scope)), 201)
+            let mut file = resource_file(&identifier, &scope);
+            // The path says it.
+            file.as_object_mut().unwrap().remove("identifier");
+            row(resource_path(&identifier), Some(file), 201)
         }
         "patchResource" => row(resource().await, Some(json!({ "access_token_lifetime": null, "name": "New" })), 200),
         "removeResource" => row(resource().await, None, 204),
