@@ -359,7 +359,7 @@ fn no_key_is_offered_that_nothing_reads() {
         let field = format!(".{key}");
         sources
             .match_indices(&field)
-            .any(|(at, _)| !sources[at + field.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            .any(|(at, _)| !sources[at + field.len()..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '"')))
     };
     let unread: Vec<String> = Config::known()
         .into_iter()
