@@ -1,7 +1,7 @@
 //! Chancery: an OAuth 2.0 and OpenID Connect authorization server that explains itself when it says no.
 //!
-//! Folders are layers, and a lower one never names a higher one: `clock`, `entropy`, `secret`, `seal`, `jose` and the pure core
-//! (`oauth`, `oidc`) know nothing of databases or HTTP; `storage` holds facts; `service` loads facts, asks the core, applies its
+//! Folders are layers, and a lower one never names a higher one: `clock`, `entropy`, `secret`, `seal`, `jose`, `factors` and the pure
+//! core (`oauth`, `oidc`) know nothing of databases or HTTP; `storage` holds facts; `service` loads facts, asks the core, applies its
 //! decisions; `http`, `cli` and `jobs` are the edges; `app` is the one place where all is put together.
 
 pub mod app;
@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod factors;
 pub mod http;
 pub mod jobs;
 pub mod jose;

@@ -156,6 +156,8 @@ pub enum UserCommand {
     },
     /// End all sessions and tokens of a person, or of everybody
     SignOut(SignOutArgs),
+    /// Take away all second factors and recovery codes of a person who has lost them; all sessions and tokens end
+    ResetFactors(UserName),
 }
 
 /// Whom a command means.
@@ -366,7 +368,7 @@ pub enum KeyCommand {
 /// `chancery key rotate`.
 #[derive(Debug, Args)]
 pub struct RotateArgs {
-    /// A data key instead of the signing keys: signing, refresh, token, user_code, cookie, cursor or lookup
+    /// A data key instead of the signing keys: signing, refresh, token, user_code, cookie, cursor, lookup or factor
     #[arg(long, value_name = "PURPOSE", conflicts_with_all = ["alg", "kid"])]
     pub purpose: Option<String>,
     /// Signing keys of one algorithm only: RS256, ES256 or EdDSA

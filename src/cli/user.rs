@@ -56,6 +56,10 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
             }
             out.say(&format!("All {people} users are signed out; every session and token has ended."))
         }
+        UserCommand::ResetFactors(user) => {
+            let user = users::reset_factors(&operator, &user.name).await?;
+            done(&user, "has no second factor and no recovery codes any more; every session and token has ended", out)
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod database;
 mod duration;
+mod factors;
 mod file;
 mod issuer;
 mod keys;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 
 pub use database::DatabaseConfig;
 pub use duration::parse as parse_duration;
+pub use factors::FactorsConfig;
 pub use issuer::Issuer;
 pub use keys::KeysConfig;
 pub use lifetimes::Lifetimes;
@@ -66,6 +68,7 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     pub throttle: ThrottleConfig,
     pub passwords: PasswordsConfig,
+    pub factors: FactorsConfig,
     pub limits: Limits,
     pub proxies: Proxies,
     pub outbound: Outbound,
@@ -156,6 +159,7 @@ impl Config {
             lifetimes: Lifetimes::read(&mut reader.section("lifetimes")),
             throttle: ThrottleConfig::read(&mut reader.section("throttle")),
             passwords: PasswordsConfig::read(&mut reader.section("passwords")),
+            factors: FactorsConfig::read(&mut reader.section("factors")),
             limits: Limits::read(&mut reader.section("limits")),
             proxies: Proxies::read(&mut reader.section("proxies")),
             outbound: Outbound::read(&mut reader.section("outbound")),

@@ -10,6 +10,7 @@ use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
 use crate::jose::Alg;
+use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
 
@@ -107,6 +108,9 @@ pub struct ClientMetadata {
     /// What its ID tokens and userinfo say about the person's groups and roles. Set by the command line and the admin API alone.
     #[serde(default, skip_serializing_if = "ClaimMapping::is_empty")]
     pub claims: ClaimMapping,
+    /// Whether people must prove a second factor for this client; `None`: as `[factors] second_factor` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_factor: Option<Demand>,
 }
 
 /// RFC 6749 grants that a client may register.
@@ -313,6 +317,7 @@ impl Default for ClientMetadata {
             refresh_recovery: defaults::refresh_recovery(),
             introspection: Introspection::default(),
             claims: ClaimMapping::default(),
+            second_factor: None,
         }
     }
 }

@@ -149,6 +149,8 @@ pub enum Reason {
     CrossSiteForm { origin: Option<String> },
     /// The sign-in failed: the branch is for the operator alone, the page is the same.
     SignInFailed { branch: SignInBranch, identifier: String },
+    /// The second factor failed, after the password was right: the branch is for the operator alone, the page is the same.
+    FactorFailed { branch: FactorBranch, sub: String },
     /// Too many failures for this account or address.
     SignInThrottled { scope: String, retry_after: u64 },
     /// Too much password hashing is waiting.
@@ -309,6 +311,26 @@ pub enum LoginBecause {
     OtherUser,
     /// The user was disabled.
     UserDisabled,
+    /// A second factor is demanded, and the session was begun without one.
+    SecondFactor,
+}
+
+/// Which branch a failing second factor took. For the decision record only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactorBranch {
+    /// Not the code of the present time step, nor of one beside it.
+    WrongCode,
+    /// A code that was accepted before, or of an earlier time step.
+    CodeReplayed,
+    /// The person has no authenticator app.
+    NoApp,
+    /// The app's secret does not open: its data key was declared compromised.
+    SecretLost,
+    /// Not one of the person's recovery codes.
+    WrongRecoveryCode,
+    /// A recovery code that was used before.
+    RecoveryCodeUsed,
 }
 
 /// Which branch a failing sign-in took. For the decision record only: the page is the same for all.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::authentication::Acr;
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
 use crate::jose::Alg;
@@ -50,6 +51,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
         ("introspection_endpoint_auth_methods_supported", json!(confidential)),
         ("code_challenge_methods_supported", json!([pkce::S256])),
+        ("acr_values_supported", json!(Acr::ALL.map(Acr::as_str))),
         ("claim_types_supported", json!(["normal"])),
         ("claims_supported", json!(claims)),
         ("ui_locales_supported", json!(offered.ui_locales)),
@@ -106,6 +108,7 @@ mod tests {
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
+            "acr_values_supported": ["urn:chancery:acr:password", "urn:chancery:acr:mfa"],
             "claim_types_supported": ["normal"],
             "claims_supported": [
                 "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash",

@@ -1,5 +1,6 @@
 //! OpenID Connect, pure: ID tokens, claims, prompt and max_age, userinfo, logout, discovery. The same rules as for `oauth`.
 
+pub mod authentication;
 pub mod claims;
 pub mod discovery;
 pub mod groups;

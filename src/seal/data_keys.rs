@@ -27,12 +27,14 @@ pub enum Purpose {
     Cursor,
     /// The keyed hash of identifiers that must not be stored as typed.
     Lookup,
+    /// Seals the secrets of authenticator apps.
+    Factor,
 }
 
 impl Purpose {
     /// Every purpose, in a fixed order.
-    pub const ALL: [Self; 7] =
-        [Self::Signing, Self::Refresh, Self::Token, Self::UserCode, Self::Cookie, Self::Cursor, Self::Lookup];
+    pub const ALL: [Self; 8] =
+        [Self::Signing, Self::Refresh, Self::Token, Self::UserCode, Self::Cookie, Self::Cursor, Self::Lookup, Self::Factor];
 
     /// The name in the database and on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Purpose {
             Self::Cookie => "cookie",
             Self::Cursor => "cursor",
             Self::Lookup => "lookup",
+            Self::Factor => "factor",
         }
     }
 
@@ -82,7 +85,7 @@ pub fn new_data_key(master: &MasterKey, entropy: &dyn Entropy, id: i64, purpose:
 
 /// All data keys that are believed, by purpose. Immutable: a rotation makes a new one.
 pub struct DataKeys {
-    rings: [Ring; 7],
+    rings: [Ring; 8],
 }
 
 /// The keys of one purpose: the one that seals, and all that open.
@@ -119,8 +122,8 @@ impl DataKeys {
             let current = current.and_then(|id| all.get(&id)).map(Arc::clone).ok_or(SealError::NoKey(purpose.as_str()))?;
             Ok(Ring { current, all })
         };
-        let [a, b, c, d, e, f, g] = Purpose::ALL.map(ring);
-        Ok(Self { rings: [a?, b?, c?, d?, e?, f?, g?] })
+        let [a, b, c, d, e, f, g, h] = Purpose::ALL.map(ring);
+        Ok(Self { rings: [a?, b?, c?, d?, e?, f?, g?, h?] })
     }
 
     /// Seals `plain` under the purpose's current key, bound to `context`.
@@ -160,7 +163,7 @@ impl DataKeys {
     }
 
     fn ring(&self, purpose: Purpose) -> &Ring {
-        let [signing, refresh, token, user_code, cookie, cursor, lookup] = &self.rings;
+        let [signing, refresh, token, user_code, cookie, cursor, lookup, factor] = &self.rings;
         match purpose {
             Purpose::Signing => signing,
             Purpose::Refresh => refresh,
@@ -169,6 +172,7 @@ impl DataKeys {
             Purpose::Cookie => cookie,
             Purpose::Cursor => cursor,
             Purpose::Lookup => lookup,
+            Purpose::Factor => factor,
         }
     }
 }

@@ -14,10 +14,11 @@ use crate::oauth::authorize::{ProvedRedirect, ValidatedAuthorize, check, prove};
 use crate::oauth::client::Client;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::authentication::Acr;
 use crate::oidc::id_token::Hint;
 use crate::secret::Secret;
 use crate::service::browser::{Browser, session};
-use crate::service::logout;
+use crate::service::{factors, logout};
 use crate::storage::{consents, interactions, sessions};
 
 use code::Authorized;
@@ -28,6 +29,7 @@ use interaction::{Open, State};
 pub enum Page {
     Login,
     SelectAccount,
+    SecondFactor,
     /// Names exactly these scopes.
     Consent {
         scopes: Vec<String>,
@@ -174,12 +176,26 @@ async fn next_step(
     {
         sessions::touch(&app.db, session.id, browser.address.map(|prefix| prefix.to_string()), now).await?;
     }
-    let known = Known { session: facts.as_ref(), consent: consent.as_ref(), hint_sub: hint_sub.as_deref() };
-    let progress = Progress { signed_in_at: state.signed_in_at, consented: state.consented, selected: state.selected };
+    let reachable = match &found {
+        // Only a wish for more than there is needs to know.
+        Some((session, user)) if Acr::wished(&request.acr_values, Acr::HIGHEST) > Some(Acr::of(session.acr.as_deref())) => {
+            factors::reachable(app, user).await?
+        }
+        Some(_) | None => Acr::Password,
+    };
+    let known = Known { session: facts.as_ref(), consent: consent.as_ref(), hint_sub: hint_sub.as_deref(), reachable };
+    let progress = Progress {
+        signed_in_at: state.signed_in_at,
+        consented: state.consented,
+        selected: state.selected,
+        stepped_up: state.stepped_up,
+    };
     let catalogue = app.registry.catalogue().await?;
-    Ok(match decide(&Asked { request, client, catalogue: &catalogue }, &known, &progress, now) {
+    let demand = factors::demand(app, Some(client));
+    Ok(match decide(&Asked { request, client, catalogue: &catalogue, demand }, &known, &progress, now) {
         Next::Login { .. } => Step::Visit(Page::Login),
         Next::SelectAccount => Step::Visit(Page::SelectAccount),
+        Next::SecondFactor => Step::Visit(Page::SecondFactor),
         Next::Consent { scopes } => Step::Visit(Page::Consent { scopes }),
         Next::Refuse(reason) => Step::Refuse(reason),
         Next::Issue { scopes } => match found {

@@ -1,23 +1,25 @@
 //! Signing in with a password: the same work, the same writes and the same answer on every branch that fails (security.md R-54).
 
+use serde_json::json;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::oauth::refusal::{Reason, SignInBranch};
+use crate::oidc::authentication::{self, Acr, Demand, Method};
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
 use crate::service::address::Prefix;
 use crate::service::audit;
 use crate::service::browser::{Browser, session};
+use crate::service::factors as second_factor;
 use crate::service::passwords::PasswordError;
 use crate::service::throttle::Subject;
+use crate::storage::audit::AuditEvent;
+use crate::storage::factors::{self, Change};
+use crate::storage::second_step::{self, Begin, Outcome};
 use crate::storage::{sessions, users};
-
-/// RFC 8176: a password was checked.
-const AMR_PASSWORD: &str = "pwd";
-/// The authentication context of a password alone.
-pub const ACR_PASSWORD: &str = "urn:chancery:acr:password";
 
 /// How often a password is checked before the write must find the account unchanged.
 const ATTEMPTS: usize = 2;
@@ -31,17 +33,30 @@ pub struct Attempt {
 }
 
 /// A person has signed in: the browser's new session cookie.
+#[derive(Debug)]
 pub struct SignedIn {
     pub cookie: Secret<String>,
     pub session: Session,
     pub user: User,
+    /// The session was there before: a second factor was proved in it, no more.
+    pub raised: bool,
 }
 
-/// Checks the password and begins a session, or renews the one that the same person has in this browser.
+/// What a right password leads to.
+#[derive(Debug)]
+pub enum Progress {
+    /// A session.
+    SignedIn(Box<SignedIn>),
+    /// The person has a second factor, or must have one: the id of the step that follows, see [`factors::step`].
+    SecondFactor { sign_in: Secret<String> },
+}
+
+/// Checks the password and begins a session, or renews the one that the same person has in this browser. Where the person has a second
+/// factor, or one is demanded, none begins yet.
 ///
 /// # Errors
 /// [`Reason::SignInFailed`], [`Reason::SignInThrottled`], [`Reason::Overloaded`], or the database is away.
-pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timestamp) -> Result<SignedIn, Reason> {
+pub async fn sign_in(app: &App, attempt: Attempt, demand: Demand, browser: &Browser, now: Timestamp) -> Result<Progress, Reason> {
     let username = users::canonical(&attempt.username);
     let subjects = subjects(&username, &attempt.address.to_string());
     // Before any hashing: a guess that is refused must cost nothing.
@@ -49,10 +64,15 @@ pub async fn sign_in(app: &App, attempt: Attempt, browser: &Browser, now: Timest
 
     for _ in 0..ATTEMPTS {
         let (user, hash) = check_password(app, &username, &attempt.password, &subjects, now).await?;
+        if demand == Demand::Required || factors::summary(&app.db, user.id).await?.any() {
+            let hash = renew_hash(app, &user, hash, attempt.password).await;
+            let sign_in = second_factor::wait(app, &user, &hash, browser, now).await?;
+            return Ok(Progress::SecondFactor { sign_in });
+        }
         // The write repeats what was checked. If it finds that changed, everything is looked at once more.
-        if let Some(signed_in) = begin_session(app, user, &hash, browser, now).await? {
-            renew_hash(app, &signed_in.user, &hash, attempt.password).await;
-            return Ok(signed_in);
+        if let Begun::Yes(signed_in) = begin_session(app, user, &[Method::Password], (&hash, None), browser, now).await? {
+            renew_hash(app, &signed_in.user, hash, attempt.password).await;
+            return Ok(Progress::SignedIn(signed_in));
         }
     }
     Err(Reason::StateChanged)
@@ -85,7 +105,7 @@ pub async fn confirm(
         let cookie = entropy::token(app.entropy.as_ref());
         let event = audit::event(app, now, &audit::Actor::User(user.id), "session.confirm", &user.id.to_string());
         if sessions::confirm(&app.db, &session, &cookie.digest(), &hash, now, &event).await? {
-            renew_hash(app, user, &hash, password).await;
+            renew_hash(app, user, hash, password).await;
             return Ok(cookie);
         }
     }
@@ -133,33 +153,70 @@ pub(super) async fn check_password(
 }
 
 /// Hashes a password anew that was hashed with other parameters than those configured now: the moment of a successful sign-in is the
-/// only one at which it is known. Not being able to is no reason to turn the person away.
-async fn renew_hash(app: &App, user: &User, stored: &str, password: Secret<String>) {
-    if !app.passwords.needs_rehash(stored) {
-        return;
+/// only one at which it is known. Not being able to is no reason to turn the person away. Answers with the hash that stands.
+async fn renew_hash(app: &App, user: &User, stored: String, password: Secret<String>) -> String {
+    if !app.passwords.needs_rehash(&stored) {
+        return stored;
     }
     match app.passwords.hash(password).await {
-        Ok(fresh) => match users::rehash(&app.db, user.id, stored, &fresh).await {
-            Ok(renewed) => tracing::debug!(renewed, "a password was hashed anew with the configured parameters"),
+        Ok(fresh) => match users::rehash(&app.db, user.id, &stored, &fresh).await {
+            Ok(true) => {
+                tracing::debug!("a password was hashed anew with the configured parameters");
+                return fresh;
+            }
+            Ok(false) => {}
             Err(error) => tracing::warn!(%error, "a password hash could not be renewed"),
         },
         Err(error) => tracing::debug!(%error, "a password hash is renewed another time"),
     }
+    stored
 }
 
-/// `None` if the person was disabled or has another password by now.
-async fn begin_session(app: &App, user: User, hash: &str, browser: &Browser, now: Timestamp) -> Result<Option<SignedIn>, Reason> {
+/// What a session rests on that begins with a second factor.
+#[derive(Debug)]
+pub(super) struct SecondProof {
+    /// The step that it was proved at.
+    pub sign_in: Digest,
+    pub change: Change,
+    /// What is to be told beside the session's own event.
+    pub events: Vec<AuditEvent>,
+}
+
+/// Whether a session began.
+#[derive(Debug)]
+pub(super) enum Begun {
+    Yes(Box<SignedIn>),
+    /// The person was disabled or has another password by now, or the step is over.
+    Changed,
+    /// The second factor was spent meanwhile.
+    Spent,
+}
+
+/// Begins a session for who proved these methods: the password of this hash, and a second factor if there is one.
+pub(super) async fn begin_session(
+    app: &App,
+    user: User,
+    methods: &[Method],
+    (hash, second): (&str, Option<SecondProof>),
+    browser: &Browser,
+    now: Timestamp,
+) -> Result<Begun, Reason> {
     let entropy = app.entropy.as_ref();
     let cookie = entropy::token(entropy);
     let before = session(app, browser).await?;
-    let event = audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string());
+    let acr = Acr::reached_by(methods).as_str().to_owned();
+    let amr = authentication::amr(methods);
+    let event = AuditEvent {
+        is_now: Some(json!({ "acr": acr, "amr": amr }).to_string()),
+        ..audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string())
+    };
     let fresh = Session {
         id: entropy::row_id(entropy, now),
         sid: entropy::token(entropy).expose().clone(),
         user_id: user.id,
         auth_time: now,
-        acr: Some(ACR_PASSWORD.to_owned()),
-        amr: vec![AMR_PASSWORD.to_owned()],
+        acr: Some(acr),
+        amr,
         created_at: now,
         last_used_at: now,
         expires_at: now.plus(app.config.lifetimes.session),
@@ -179,9 +236,27 @@ async fn begin_session(app: &App, user: User, hash: &str, browser: &Browser, now
         ..fresh.clone()
     });
     for session in renewed.into_iter().chain([fresh]) {
-        // The write repeats what this rests on: the person is enabled and has that password, the session to renew has not ended.
-        if !sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? {
-            continue;
+        // The write repeats what this rests on: the person is enabled and has that password, the session to renew has not ended, and
+        // the second factor was not spent.
+        let outcome = match &second {
+            None if sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? => Outcome::Done,
+            None => Outcome::Changed,
+            Some(SecondProof { sign_in, change, events }) => {
+                let begin = Begin {
+                    session: session.clone(),
+                    cookie: cookie.digest(),
+                    sign_in: *sign_in,
+                    password_hash: hash.to_owned(),
+                    change: change.clone(),
+                    events: events.iter().cloned().chain([event.clone()]).collect(),
+                };
+                second_step::begin(&app.db, begin, now).await?
+            }
+        };
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Changed => continue,
+            Outcome::Spent => return Ok(Begun::Spent),
         }
         if let Some((before, owner)) = before.filter(|(before, _)| before.id != session.id && before.ended_at.is_none()) {
             let because = if owner.id == user.id { "signed in anew after it expired" } else { "another person signed in" };
@@ -189,7 +264,7 @@ async fn begin_session(app: &App, user: User, hash: &str, browser: &Browser, now
             sessions::end(&app.db, before.id, now, because, Some(&event)).await?;
         }
         metrics::counter!("chancery_sign_ins_total").increment(1);
-        return Ok(Some(SignedIn { cookie, session, user }));
+        return Ok(Begun::Yes(Box::new(SignedIn { cookie, session, user, raised: false })));
     }
-    Ok(None)
+    Ok(Begun::Changed)
 }

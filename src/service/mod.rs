@@ -13,6 +13,7 @@ pub mod clients;
 pub mod decisions;
 pub mod device;
 pub mod document;
+pub mod factors;
 pub mod groups;
 pub mod introspect;
 pub mod issue;

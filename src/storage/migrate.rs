@@ -53,6 +53,7 @@ migrations! {
     9 "0009_groups"
     10 "0010_device_codes"
     11 "0011_audit"
+    12 "0012_factors"
 }
 
 /// How long to wait for another process that is migrating.

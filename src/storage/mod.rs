@@ -6,7 +6,7 @@
 //! never asks for the time; `now` is an argument.
 //!
 //! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users, clients,
-//! sessions, interactions, codes, device codes, grants (by id), families.
+//! factors and sign-ins, sessions, interactions, codes, device codes, grants (by id), families.
 
 /// Declares the statements of a file, each a constant [`Sql`](db::Sql), and lists them all in `STATEMENTS` for the test that prepares
 /// every one of them on both databases.
@@ -31,6 +31,7 @@ pub mod db;
 pub mod decisions;
 pub mod device_codes;
 pub mod error;
+pub mod factors;
 pub mod failures;
 pub mod families;
 pub mod grants;
@@ -43,8 +44,10 @@ pub mod migrate;
 pub mod owners;
 pub mod resources;
 pub mod revoked_tokens;
+pub mod second_step;
 pub mod sessions;
 pub mod setup;
+pub mod sign_ins;
 pub mod sweep;
 mod text;
 pub mod users;
@@ -68,6 +71,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         consents::STATEMENTS,
         decisions::STATEMENTS,
         device_codes::STATEMENTS,
+        factors::STATEMENTS,
         failures::STATEMENTS,
         families::STATEMENTS,
         grants::STATEMENTS,
@@ -78,8 +82,10 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         owners::STATEMENTS,
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
+        second_step::STATEMENTS,
         sessions::STATEMENTS,
         setup::STATEMENTS,
+        sign_ins::STATEMENTS,
         sweep::STATEMENTS,
         users::STATEMENTS,
     ]

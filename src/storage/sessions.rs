@@ -109,21 +109,30 @@ async fn begin_if(
     password_hash: Option<String>,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let user_id = session.user_id;
-    let values = values(session, cookie)?;
+    let (session, cookie) = (session.clone(), *cookie);
     audited(db, "session.begin", Some(event), move |tx| {
         Box::pin(async move {
-            let user = match password_hash {
-                Some(hash) => tx.optional(LOCK_USER_WITH_PASSWORD, args![user_id, hash]).await?,
-                None => tx.optional(LOCK_USER, args![user_id]).await?,
-            };
-            if user.is_none() {
+            if !lock_user_tx(tx, session.user_id, password_hash).await? {
                 return Ok(0);
             }
-            tx.execute(BEGIN, values).await
+            begin_tx(tx, &session, &cookie).await
         })
     })
     .await
+}
+
+/// Takes the lock under which a session may begin. `false` if the person is disabled, or has another password than this by now.
+pub(super) async fn lock_user_tx(tx: &mut Tx, user_id: Uuid, password_hash: Option<String>) -> Result<bool, StoreError> {
+    let user = match password_hash {
+        Some(hash) => tx.optional(LOCK_USER_WITH_PASSWORD, args![user_id, hash]).await?,
+        None => tx.optional(LOCK_USER, args![user_id]).await?,
+    };
+    Ok(user.is_some())
+}
+
+/// Writes a session that begins; 0 rows if the one to renew has ended, is past its time or is another person's.
+pub(super) async fn begin_tx(tx: &mut Tx, session: &Session, cookie: &Digest) -> Result<u64, StoreError> {
+    tx.execute(BEGIN, values(session, cookie)?).await
 }
 
 /// Adds a session as part of a unit of work that holds the person's lock.

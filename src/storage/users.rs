@@ -9,6 +9,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::factors;
 use crate::storage::facts::user;
 use crate::storage::sessions;
 use crate::storage::text::to_json;
@@ -57,6 +58,7 @@ statements! {
     END_SESSIONS = Both("UPDATE sessions SET ended_at = $2, ended_because = $3 WHERE user_id = $1 AND ended_at IS NULL");
     CONSUME_INTERACTIONS = Both("UPDATE interactions SET consumed_at = $2
                                  WHERE consumed_at IS NULL AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)");
+    CONSUME_SIGN_INS = Both("UPDATE sign_ins SET consumed_at = $2 WHERE user_id = $1 AND consumed_at IS NULL");
     CONSUME_CODES = Both("UPDATE codes SET consumed_at = $2
                           WHERE consumed_at IS NULL AND grant_id IN (SELECT id FROM grants WHERE user_id = $1)");
     WITHDRAW_DEVICE_CODES = Both("UPDATE device_codes SET withdrawn_at = $2
@@ -263,6 +265,22 @@ pub async fn sign_out(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> 
     .await
 }
 
+/// Takes every second factor of a person away, with the recovery codes, and ends everything that they are signed in to: whoever lost a
+/// factor may have lost it to somebody. `false` if the person is gone.
+pub async fn reset_factors(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "user.reset_factors", Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = tx.execute(TOUCH, args![id, now]).await?;
+            if changed > 0 {
+                factors::remove_all_tx(tx, id).await?;
+                end_everything(tx, id, now, "second factors reset").await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
 /// Ends everything that a person is signed in to but the session `this` and what began in it. `false` if the person is gone.
 pub async fn sign_out_elsewhere(db: &Db, id: Uuid, this: Uuid, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     const BECAUSE: &str = "signed out from another browser";
@@ -321,6 +339,7 @@ pub async fn rehash(db: &Db, id: Uuid, old: &str, new: &str) -> Result<bool, Sto
 
 /// In the order of the locks (see the folder's comment); the person's own row is locked already.
 async fn end_everything(tx: &mut Tx, id: Uuid, now: Timestamp, because: &'static str) -> Result<(), StoreError> {
+    tx.execute(CONSUME_SIGN_INS, args![id, now]).await?;
     tx.execute(END_SESSIONS, args![id, now, because]).await?;
     tx.execute(CONSUME_INTERACTIONS, args![id, now]).await?;
     tx.execute(CONSUME_CODES, args![id, now]).await?;

@@ -43,10 +43,12 @@ pub enum Section {
     Overview,
     Profile,
     Password,
+    /// Second factors: see `browser::factors`.
+    Factors,
 }
 
 impl Section {
-    const ALL: [Self; 3] = [Self::Overview, Self::Profile, Self::Password];
+    const ALL: [Self; 4] = [Self::Overview, Self::Profile, Self::Password, Self::Factors];
 
     /// What addresses call it.
     pub const fn word(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Section {
             Self::Overview => "account",
             Self::Profile => "profile",
             Self::Password => "password",
+            Self::Factors => "factors",
         }
     }
 
@@ -63,6 +66,7 @@ impl Section {
             Self::Overview => paths::ACCOUNT,
             Self::Profile => paths::ACCOUNT_PROFILE,
             Self::Password => paths::ACCOUNT_PASSWORD,
+            Self::Factors => paths::FACTORS,
         }
     }
 

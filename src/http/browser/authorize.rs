@@ -62,6 +62,7 @@ pub async fn respond(cx: &Context, answer: Result<Answer, LocalRefusal>) -> Resp
             let path = match page {
                 Page::Login => paths::LOGIN,
                 Page::SelectAccount => paths::SELECT_ACCOUNT,
+                Page::SecondFactor => paths::SECOND_FACTOR,
                 Page::Consent { .. } => paths::CONSENT,
             };
             let mut response = cx.see_other(&format!("{}?interaction={}", cx.path(path), interaction.expose()));

@@ -22,11 +22,13 @@ use crate::http::pages::{self, csrf};
 use crate::oauth::device::UserCode;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::authentication::Acr;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::service::authorize::LocalRefusal;
 use crate::service::browser;
 use crate::service::device::{self, Seen, Viewer};
+use crate::service::factors;
 
 /// Typing a code.
 const TYPE: &str = "device";
@@ -88,9 +90,19 @@ fn sign_in_first(cx: &Context, typed: &str) -> Response {
 async fn look(cx: &Context, typed: &str, session: &Session, user: &User) -> Response {
     let viewer = Viewer { session, user, address: cx.address_prefix() };
     match device::look(&cx.app, typed, viewer, cx.now).await {
-        Ok(seen) => show(cx, &seen, viewer).await,
+        Ok(seen) => match prove_more(cx, &seen, session) {
+            Some(response) => response,
+            None => show(cx, &seen, viewer).await,
+        },
         Err(refused) => failed(cx, typed, refused),
     }
+}
+
+/// Where the client, or this server, demands a second factor that was not proved in this session, it is proved before anything is shown.
+fn prove_more(cx: &Context, seen: &Seen, session: &Session) -> Option<Response> {
+    let demanded = factors::demand(&cx.app, Some(seen.client.as_ref())).level();
+    let path = cx.path(paths::SECOND_FACTOR);
+    (Acr::of(session.acr.as_deref()) < demanded).then(|| cx.see_other(&format!("{path}?user_code={}", seen.user_code.shown())))
 }
 
 async fn decide(cx: &Context, params: &Params, typed: &str, allow: bool, session: &Session, user: &User) -> Response {
@@ -99,6 +111,9 @@ async fn decide(cx: &Context, params: &Params, typed: &str, allow: bool, session
         Ok(seen) => seen,
         Err(refused) => return failed(cx, typed, refused),
     };
+    if allow && let Some(response) = prove_more(cx, &seen, session) {
+        return response;
+    }
     // The page of somebody else, or of another question: it is asked as it stands now. A no is a no all the same.
     if allow && !cx.is_current(params, DECIDE, &seen.question(session)) {
         return show(cx, &seen, viewer).await;

@@ -6,9 +6,12 @@ pub mod consent;
 pub mod context;
 pub mod demo;
 pub mod device;
+pub mod enrol;
 pub mod error_page;
+pub mod factors;
 pub mod login;
 pub mod logout;
+pub mod second_factor;
 pub mod select_account;
 
 pub use context::Context;
@@ -25,6 +28,12 @@ pub mod paths {
     pub const CHANGE_PASSWORD: &str = "/.well-known/change-password";
     pub const ACCOUNT_CONFIRM: &str = "/account/confirm";
     pub const DEVICE: &str = "/device";
+    /// A second factor is proved here.
+    pub const SECOND_FACTOR: &str = "/second-factor";
+    /// An authenticator app is enrolled here.
+    pub const ENROL: &str = "/second-factor/enrol";
+    /// One's own second factors.
+    pub const FACTORS: &str = "/account/factors";
     pub const DEMO: &str = "/demo";
     /// Below it every asset has its name with a hash of its content.
     pub const ASSETS: &str = "/assets";

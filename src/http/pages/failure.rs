@@ -86,6 +86,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::AccessDenied
         | Reason::SignInFailed { .. }
         | Reason::ClaimsTooLarge { .. }
+        | Reason::FactorFailed { .. }
         | Reason::UnsupportedGrantType { .. }
         | Reason::UnauthorizedGrantType { .. }
         | Reason::CodeUnknown

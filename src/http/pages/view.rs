@@ -8,12 +8,17 @@ pub mod reference;
 use askama::Template;
 
 use crate::oauth::refusal::Reason;
+use crate::oidc::user::User;
 
 use super::assets;
 use super::client_seen::{ClientSeen, Destination, initial};
 use super::failure;
 use super::i18n::{DemoTexts, Lang, Phrase, Texts};
 use super::scope_words::ScopeGroup;
+
+mod factors;
+
+pub use factors::{EnrolView, FactorFailure, FactorsView, RecoveryCodesView, SecondFactorView};
 
 /// What every page has around it.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +133,14 @@ pub struct Person<'a> {
     pub name: &'a str,
     /// Email address or username: what tells two accounts apart.
     pub detail: &'a str,
+}
+
+impl<'a> Person<'a> {
+    /// This person.
+    pub fn of(user: &'a User) -> Self {
+        let name = user.claims.name.as_deref().unwrap_or(&user.username);
+        Self { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }
+    }
 }
 
 impl Person<'_> {

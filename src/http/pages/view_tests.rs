@@ -8,6 +8,7 @@ use super::account::{
 use super::*;
 use crate::clock::Timestamp;
 use crate::http::pages::client_seen::HttpsLink;
+use crate::http::pages::qr::Qr;
 use crate::http::pages::scope_words::ScopeLine;
 use crate::oauth::grant::samples;
 use crate::oauth::resource::Catalogue;
@@ -134,6 +135,32 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     let confirm = |failure| {
         ConfirmView { frame, form: form("/account/confirm"), person, username: &alice, to: "account", failure }.render().unwrap()
     };
+    let codes = [format!("12345-67890-12345-67890{stranger}")];
+    let second_factor = |recovery, failure| {
+        let form = form("/second-factor");
+        let (sign_in, other_way) = (Some("s"), Some("/auth/second-factor?sign_in=s"));
+        SecondFactorView { frame, form, sign_in, client: Some(&client), person, recovery, other_way, failure }.render().unwrap()
+    };
+    let (uri, qr) = (format!("otpauth://totp/x?secret=A{stranger}"), Qr::of("otpauth://totp/x?secret=A").unwrap());
+    let enrol = |wrong| {
+        let view = EnrolView {
+            frame,
+            form: form("/second-factor/enrol"),
+            sign_in: None,
+            enrolment: "sealed",
+            client: Some(&client),
+            person,
+            demanded: true,
+            qr: &qr,
+            uri: &uri,
+            secret: "GEZD GNBV GY3T QOJQ",
+            wrong,
+        };
+        view.render().unwrap()
+    };
+    let factors = |totp, recovery_codes| {
+        FactorsView { frame, form: form("/account/factors"), person, totp, recovery_codes }.render().unwrap()
+    };
     let reason = Reason::RedirectUriMismatch {
         client_id: "c1".into(),
         registered: vec!["https://registered.example/cb".into()],
@@ -197,6 +224,14 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("password-wrong", password(Some(PasswordFailure::Current(LoginFailure::NoMatch)))),
         ("confirm", confirm(None)),
         ("confirm-failed", confirm(Some(LoginFailure::NoMatch))),
+        ("second-factor", second_factor(false, None)),
+        ("second-factor-wrong", second_factor(false, Some(FactorFailure::Wrong))),
+        ("recovery-code-throttled", second_factor(true, Some(FactorFailure::Throttled(Duration::from_secs(150))))),
+        ("enrol", enrol(false)),
+        ("enrol-wrong", enrol(true)),
+        ("recovery-codes", RecoveryCodesView { frame, codes: &codes, next: "/auth/consent?interaction=i" }.render().unwrap()),
+        ("factors", factors(Some(("1 May 2026", "2 May 2026")), 10)),
+        ("factors-none", factors(None, 0)),
         (
             "demo",
             DemoView {
@@ -248,7 +283,8 @@ fn no_page_needs_what_the_policy_forbids() {
         assert!(!html.contains(" onclick=") && !html.contains("javascript:"), "{name}");
         for link in page.select(&Selector::parse("a[href]").unwrap()) {
             let to = link.attr("href").unwrap();
-            assert!(to.starts_with("https://") || to.starts_with("/auth/"), "{name}: {to}");
+            let to_app = name.starts_with("enrol") && to.starts_with("otpauth://totp/");
+            assert!(to.starts_with("https://") || to.starts_with("/auth/") || to_app, "{name}: {to}");
         }
     }
 }
@@ -276,6 +312,9 @@ fn the_names_that_scripts_and_password_managers_rely_on_are_there() {
     assert_eq!(count(&change, "main form input[name=password][type=password][autocomplete=current-password]"), 1);
     assert_eq!(count(&change, "main form input[name=new_password][type=password][autocomplete=new-password]"), 1);
     assert_eq!(count(&page("confirm"), "main form input[name=password][autocomplete=current-password]"), 1);
+    for name in ["second-factor", "enrol"] {
+        assert_eq!(count(&page(name), "main form input[name=code][autocomplete=one-time-code]"), 1, "{name}");
+    }
     for name in ["consent", "logout"] {
         assert_eq!(count(&page(name), "main form button[name=decision][value=allow]"), 1, "{name}");
         assert_eq!(count(&page(name), "main form button[name=decision][value=deny]"), 1, "{name}");

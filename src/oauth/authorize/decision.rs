@@ -13,6 +13,7 @@ use crate::oauth::redirect_uri;
 use crate::oauth::refusal::{LoginBecause, Reason};
 use crate::oauth::resource::{self, Catalogue};
 use crate::oauth::scope;
+use crate::oidc::authentication::{Acr, Demand};
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 
@@ -22,6 +23,8 @@ pub struct Asked<'a> {
     pub request: &'a ValidatedAuthorize,
     pub client: &'a Client,
     pub catalogue: &'a Catalogue,
+    /// Whether a second factor is asked for: the client's own word, else the server's.
+    pub demand: Demand,
 }
 
 /// What is known about the browser and the person in front of it.
@@ -33,6 +36,8 @@ pub struct Known<'a> {
     pub consent: Option<&'a Consent>,
     /// `sub` of the id_token_hint, which was verified.
     pub hint_sub: Option<&'a str>,
+    /// The level that this person can reach with the factors that they have.
+    pub reachable: Acr,
 }
 
 /// What the person has done within this interaction, in the present session.
@@ -44,6 +49,8 @@ pub struct Progress {
     pub consented: bool,
     /// They chose to go on with the account that is signed in.
     pub selected: bool,
+    /// They were asked for a second factor, and proved one.
+    pub stepped_up: bool,
 }
 
 /// A browser session and its person, as far as the decision needs them.
@@ -54,6 +61,8 @@ pub struct SessionFacts {
     /// May be granted admin scopes.
     pub admin: bool,
     pub auth_time: Timestamp,
+    /// What was proved at sign-in and since.
+    pub level: Acr,
     pub state: SessionState,
 }
 
@@ -99,6 +108,8 @@ pub enum Next {
     Login { because: LoginBecause },
     /// The page that asks which account to use.
     SelectAccount,
+    /// The page that asks for a second factor; who has none enrols one there, if it is demanded.
+    SecondFactor,
     /// The consent page, which shows exactly these scopes.
     Consent { scopes: Vec<String> },
     /// A code for exactly these scopes.
@@ -116,7 +127,14 @@ impl SessionFacts {
             None if now >= expired_at => SessionState::Expired { expired_at },
             None => SessionState::Live,
         };
-        Self { sub: user.sub.clone(), enabled: user.enabled, admin: user.admin, auth_time: session.auth_time, state }
+        Self {
+            sub: user.sub.clone(),
+            enabled: user.enabled,
+            admin: user.admin,
+            auth_time: session.auth_time,
+            level: Acr::of(session.acr.as_deref()),
+            state,
+        }
     }
 }
 
@@ -137,6 +155,14 @@ pub fn decide(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, now: Ti
     // Signing in was choosing.
     if request.prompts(Prompt::SelectAccount) && !progress.selected && !signed_in_here(known, progress) {
         return Next::SelectAccount;
+    }
+    match missing_factor(asked, known, progress, session) {
+        // Nothing that the client or the server demands is ever left out.
+        Some(Wanted::Demanded) if silent => return Next::Refuse(Reason::LoginRequired { because: LoginBecause::SecondFactor }),
+        // acr_values are a wish (OpenID Connect Core §3.1.2.1), and prompt=none comes before it. The answer says what is true.
+        Some(Wanted::Wished) if silent => {}
+        Some(Wanted::Demanded | Wanted::Wished) => return Next::SecondFactor,
+        None => {}
     }
 
     let scopes = grantable(&request.scopes, asked.client, asked.catalogue, session.admin);
@@ -195,6 +221,25 @@ fn signed_in_here(known: &Known<'_>, progress: &Progress) -> bool {
     matches!((known.session, progress.signed_in_at), (Some(session), Some(at)) if session.auth_time >= at)
 }
 
+/// Why a second factor is asked for.
+enum Wanted {
+    Demanded,
+    Wished,
+}
+
+/// Must, or should, a second factor be proved for this request?
+fn missing_factor(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, session: &SessionFacts) -> Option<Wanted> {
+    if session.level < asked.demand.level() {
+        return Some(Wanted::Demanded);
+    }
+    // Asked once: whoever could have proved more and did not is not asked for ever.
+    if progress.stepped_up {
+        return None;
+    }
+    let wished = Acr::wished(&asked.request.acr_values, known.reachable.max(session.level))?;
+    (session.level < wished).then_some(Wanted::Wished)
+}
+
 /// What this person can grant this client now: the client's registration and the resources may have changed since the request
 /// was checked, and admin scopes are for administrators.
 pub fn grantable(scopes: &[String], client: &Client, catalogue: &Catalogue, is_admin: bool) -> Vec<String> {
@@ -247,6 +292,7 @@ mod tests {
             enabled: true,
             admin: false,
             auth_time: NOW.minus(Duration::from_secs(100)),
+            level: Acr::Password,
             state: SessionState::Live,
         }
     }
@@ -264,6 +310,8 @@ mod tests {
         consent: Option<Consent>,
         hint_sub: Option<&'static str>,
         progress: Progress,
+        demand: Demand,
+        reachable: Acr,
     }
 
     fn a_scene(more: &'static str) -> Scene {
@@ -275,15 +323,26 @@ mod tests {
             consent: Some(consent("openid email")),
             hint_sub: None,
             progress: Progress::default(),
+            demand: Demand::Optional,
+            reachable: Acr::Password,
         }
+    }
+
+    fn a_scene_like(scene: &Scene) -> Scene {
+        Scene { client: scene.client.clone(), session: scene.session.clone(), consent: scene.consent.clone(), ..*scene }
     }
 
     impl Scene {
         fn next(&self) -> Next {
             let request = scene::request(&self.client, self.scope, self.more);
             let catalogue = scene::catalogue();
-            let asked = Asked { request: &request, client: &self.client, catalogue: &catalogue };
-            let known = Known { session: self.session.as_ref(), consent: self.consent.as_ref(), hint_sub: self.hint_sub };
+            let asked = Asked { request: &request, client: &self.client, catalogue: &catalogue, demand: self.demand };
+            let known = Known {
+                session: self.session.as_ref(),
+                consent: self.consent.as_ref(),
+                hint_sub: self.hint_sub,
+                reachable: self.reachable,
+            };
             decide(&asked, &known, &self.progress, NOW)
         }
 
@@ -505,9 +564,10 @@ mod tests {
                 let mut request = scene::request(&scene::web(), "openid email", "");
                 request.redirect_uri = redirect_uri.to_owned();
                 let (consent, catalogue, session) = (consent("openid email"), scene::catalogue(), session());
-                let known = Known { session: Some(&session), consent: Some(&consent), hint_sub: None };
+                let known = Known { session: Some(&session), consent: Some(&consent), hint_sub: None, reachable: Acr::Password };
                 let next = |request: &ValidatedAuthorize, progress: Progress| {
-                    decide(&Asked { request, client: &client, catalogue: &catalogue }, &known, &progress, NOW)
+                    let asked = Asked { request, client: &client, catalogue: &catalogue, demand: Demand::Optional };
+                    decide(&asked, &known, &progress, NOW)
                 };
                 assert_eq!(
                     matches!(next(&request, Progress::default()), Next::Consent { .. }),
@@ -542,6 +602,44 @@ mod tests {
     }
 
     #[test]
+    fn a_demanded_factor_is_never_left_out() {
+        let mut scene = a_scene("");
+        scene.demand = Demand::Required;
+        for (stepped_up, reachable) in [(false, Acr::Password), (true, Acr::MultiFactor)] {
+            (scene.progress.stepped_up, scene.reachable) = (stepped_up, reachable);
+            assert_eq!(scene.next(), Next::SecondFactor);
+            assert_eq!(Scene { more: "&prompt=none", ..a_scene_like(&scene) }.error(), "login_required");
+        }
+        scene.session = Some(SessionFacts { level: Acr::MultiFactor, ..session() });
+        assert!(scene.issues());
+        // It comes after signing in and after choosing whose factor it is.
+        let mut before = a_scene("&prompt=select_account");
+        before.demand = Demand::Required;
+        assert_eq!(before.next(), Next::SelectAccount);
+        before.session = None;
+        assert_eq!(before.login(), LoginBecause::NoSession);
+    }
+
+    /// OpenID Connect Core §3.1.2.1: acr_values are voluntary.
+    #[test]
+    fn a_wished_level_is_asked_for_once_and_where_it_can_be_reached() {
+        let mut scene = a_scene("&acr_values=urn:chancery:acr:mfa");
+        assert!(scene.issues(), "nobody is made to enrol by a wish");
+        scene.reachable = Acr::MultiFactor;
+        assert_eq!(scene.next(), Next::SecondFactor);
+        scene.progress.stepped_up = true;
+        assert!(scene.issues());
+        scene.progress.stepped_up = false;
+        scene.session = Some(SessionFacts { level: Acr::MultiFactor, ..session() });
+        assert!(scene.issues());
+        scene.session = Some(session());
+        scene.more = "&acr_values=urn:chancery:acr:password+urn:chancery:acr:mfa";
+        assert!(scene.issues(), "the client is content with what there is");
+        scene.more = "&acr_values=urn:chancery:acr:mfa&prompt=none";
+        assert!(scene.issues(), "the answer says which level it was");
+    }
+
+    #[test]
     fn admin_scopes_are_granted_to_administrators_alone() {
         let mut scene = a_scene("");
         scene.client.metadata.scope = Some("openid admin:write".to_owned());
@@ -561,8 +659,9 @@ mod tests {
         let mut client = scene::web();
         client.metadata.scope = Some("openid".to_owned());
         let (catalogue, session, consent) = (scene::catalogue(), session(), consent("openid email"));
-        let known = Known { session: Some(&session), consent: Some(&consent), hint_sub: None };
-        let next = decide(&Asked { request: &request, client: &client, catalogue: &catalogue }, &known, &Progress::default(), NOW);
+        let known = Known { session: Some(&session), consent: Some(&consent), hint_sub: None, reachable: Acr::Password };
+        let asked = Asked { request: &request, client: &client, catalogue: &catalogue, demand: Demand::Optional };
+        let next = decide(&asked, &known, &Progress::default(), NOW);
         assert_eq!(next, Next::Issue { scopes: vec!["openid".into()] });
     }
 
@@ -574,7 +673,8 @@ mod tests {
             prompts in proptest::sample::subsequence(vec![Prompt::Login, Prompt::Consent, Prompt::SelectAccount], 0..=3),
             silent: bool, max_age in proptest::option::of(0u64..300), hint in proptest::option::of(prop_oneof!["alice", "bob"]),
             has_session: bool, enabled: bool, admin: bool, state in 0u8..3, remembered: bool, public: bool, first_party: bool,
-            signed_in in proptest::option::of(0u64..200), consented: bool, selected: bool,
+            signed_in in proptest::option::of(0u64..200), consented: bool, selected: bool, stepped_up: bool,
+            demanded: bool, multi_factor: bool, wish in 0usize..3, can: bool,
         ) {
             let mut client = if public { scene::native() } else { scene::web() };
             client.metadata.first_party = first_party;
@@ -586,19 +686,28 @@ mod tests {
                 1 => SessionState::Expired { expired_at: NOW },
                 _ => SessionState::Ended,
             };
-            let facts = SessionFacts { enabled, admin, state, ..session() };
+            let level = if multi_factor { Acr::MultiFactor } else { Acr::Password };
+            let wishes = ["urn:unknown", Acr::Password.as_str(), Acr::MultiFactor.as_str()];
+            request.acr_values = wishes.get(wish).map(|wish| (*wish).to_owned()).into_iter().collect();
+            let facts = SessionFacts { enabled, admin, state, level, ..session() };
             let given = consent("openid email offline_access");
-            let known = Known { session: has_session.then_some(&facts), consent: remembered.then_some(&given), hint_sub: hint.as_deref() };
-            let progress = Progress { signed_in_at: signed_in.map(|ago| NOW.minus(Duration::from_secs(ago))), consented, selected };
+            let known = Known { session: has_session.then_some(&facts), consent: remembered.then_some(&given), hint_sub: hint.as_deref(),
+                reachable: if can { Acr::MultiFactor } else { Acr::Password } };
+            let signed_in_at = signed_in.map(|ago| NOW.minus(Duration::from_secs(ago)));
+            let progress = Progress { signed_in_at, consented, selected, stepped_up };
             let catalogue = scene::catalogue();
-            match decide(&Asked { request: &request, client: &client, catalogue: &catalogue }, &known, &progress, NOW) {
+            let demand = if demanded { Demand::Required } else { Demand::Optional };
+            match decide(&Asked { request: &request, client: &client, catalogue: &catalogue, demand }, &known, &progress, NOW) {
                 Next::Login { .. } | Next::SelectAccount | Next::Consent { .. } => prop_assert!(!silent),
+                Next::SecondFactor => prop_assert!(!silent && !multi_factor && (demanded || (wish == 2 && can && !stepped_up))),
                 Next::Refuse(reason) => {
                     let other_user = matches!(reason, Reason::LoginRequired { because: LoginBecause::OtherUser });
                     prop_assert!(silent || other_user);
                 },
                 Next::Issue { scopes } => {
                     prop_assert!(has_session && enabled && facts.state == SessionState::Live);
+                    prop_assert!(!demanded || multi_factor, "what is demanded was proved");
+                    prop_assert!(silent || stepped_up || multi_factor || wish != 2 || !can, "what is wished for and possible was asked");
                     prop_assert!(scope::is_subset(&scopes, &request.scopes));
                     prop_assert!(hint.is_none_or(|sub| sub == facts.sub));
                     prop_assert!(!request.prompts(Prompt::Consent) || consented);

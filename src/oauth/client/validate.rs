@@ -269,6 +269,9 @@ fn privileges(metadata: &ClientMetadata, policy: &Policy) -> Result<(), Metadata
     if !metadata.claims.is_empty() {
         return refuse("claims", "is set by the command line and the admin API alone");
     }
+    if metadata.second_factor.is_some() {
+        return refuse("second_factor", "is set by the command line and the admin API alone");
+    }
     if !metadata.require_pkce {
         return refuse("require_pkce", "is turned off by the command line and the admin API alone");
     }
@@ -424,6 +427,9 @@ mod tests {
         assert_eq!(registered(json!({ "scope": "openid admin:read" })).unwrap_err(), "scope");
         assert_eq!(registered(json!({ "scope": "admin:write" })).unwrap_err(), "scope");
         assert_eq!(registered(json!({ "first_party": true })).unwrap_err(), "first_party");
+        for demand in ["optional", "required"] {
+            assert_eq!(registered(json!({ "second_factor": demand })).unwrap_err(), "second_factor");
+        }
         assert_eq!(registered(json!({ "introspection": "any" })).unwrap_err(), "introspection");
         assert_eq!(registered(json!({ "require_pkce": false })).unwrap_err(), "require_pkce");
     }

@@ -156,6 +156,9 @@ impl Reason {
             Self::SignInFailed { .. } => {
                 rule("sign-in-failed", "the person proves who they are", "OpenID Connect Core section 3.1.2.3")
             }
+            Self::FactorFailed { .. } => {
+                rule("factor-failed", "a second factor is proved, and each code counts once", "RFC 6238 section 5.2")
+            }
             Self::SignInThrottled { .. } => {
                 rule("sign-in-throttled", "guessing is slowed down", "Chancery security requirement R-55")
             }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{LoginBecause, Reason, SignInBranch};
+use super::{FactorBranch, LoginBecause, Reason, SignInBranch};
 use crate::clock::Timestamp;
 use crate::oauth::client::GrantType;
 use crate::oauth::redirect_uri;
@@ -349,6 +349,7 @@ impl Reason {
                 };
                 Story::new(happened, mend).received(identifier.clone())
             }
+            Self::FactorFailed { branch, sub } => factor_failed(*branch).received(format!("a sign-in of {sub}")),
             Self::SignInThrottled { scope, retry_after } => Story::new(
                 format!("There were too many failed sign-ins for this {scope}, so the next attempt has to wait."),
                 "It ends by itself. If honest people share the address behind a proxy, configure [proxies] trusted so that their own addresses are seen; the limits are in [throttle].",
@@ -774,10 +775,45 @@ fn login_required(because: &LoginBecause) -> Story {
             "a session of a disabled account".to_owned(),
             "If the account should work again: `chancery user enable`.",
         ),
+        LoginBecause::SecondFactor => (
+            "a second factor is demanded, and none was proved when the person signed in".to_owned(),
+            "a session that was begun with less".to_owned(),
+            "Let the client send the person here without prompt=none, where they prove it. Who demands it: second_factor of the client, else [factors] second_factor.",
+        ),
     };
     Story::new(format!("The person has to sign in, and the client forbade to ask (prompt=none): {happened}."), mend)
         .expected("a live session of the right person that is young enough")
         .received(received)
+}
+
+fn factor_failed(branch: FactorBranch) -> Story {
+    let (happened, mend) = match branch {
+        FactorBranch::WrongCode => (
+            "The password was right, and the code of the authenticator app was wrong.",
+            "If it happens to one person again and again, the clock of their phone is off by more than half a minute, or the app holds another account's entry. Many failures for one account after right passwords: somebody else knows the password.",
+        ),
+        FactorBranch::CodeReplayed => (
+            "The code of the authenticator app was right, but it or a later one was used before.",
+            "Each code counts once: let the person wait for the next one, at most 30 seconds. If they did not use it themselves, somebody read it over their shoulder and knows their password.",
+        ),
+        FactorBranch::NoApp => (
+            "A code of an authenticator app was sent, and the person has none.",
+            "Nothing is broken if it was removed while the page was open. Else somebody sends forms by hand.",
+        ),
+        FactorBranch::SecretLost => (
+            "The secret of the person's authenticator app does not open: its data key was declared compromised.",
+            "Let the person sign in with a recovery code and enrol the app anew. Without one: `chancery user reset-factors`.",
+        ),
+        FactorBranch::WrongRecoveryCode => (
+            "The password was right, and the recovery code is none of the person's.",
+            "Recovery codes are made anew on the account page, and those of an older list are worth nothing. If the person has lost them all: `chancery user reset-factors`.",
+        ),
+        FactorBranch::RecoveryCodeUsed => (
+            "The recovery code was used before: each counts once.",
+            "Let the person take the next one of their list, and make a new list on the account page. If they did not use it themselves, the list is in other hands: `chancery user reset-factors`.",
+        ),
+    };
+    Story::new(happened, mend)
 }
 
 /// A moment as people in operations write it.

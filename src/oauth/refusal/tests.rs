@@ -61,6 +61,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::CsrfMismatch,
         Reason::CrossSiteForm { origin: Some(k()) },
         Reason::SignInFailed { branch: SignInBranch::WrongPassword, identifier: k() },
+        Reason::FactorFailed { branch: FactorBranch::WrongCode, sub: k() },
         Reason::SignInThrottled { scope: k(), retry_after: 30 },
         Reason::Overloaded { retry_after: 1 },
         Reason::TooManyOpenRequests { scope: k(), limit: 500, retry_after: 60 },
@@ -154,6 +155,7 @@ fn variations() -> Vec<Reason> {
             LoginBecause::PromptLogin,
             LoginBecause::OtherUser,
             LoginBecause::UserDisabled,
+            LoginBecause::SecondFactor,
         ]
         .map(|because| Reason::LoginRequired { because }),
     );
@@ -166,6 +168,16 @@ fn variations() -> Vec<Reason> {
             SignInBranch::NoPassword,
         ]
         .map(|branch| Reason::SignInFailed { branch, identifier: "keyed hash".to_owned() }),
+    );
+    all.extend(
+        [
+            FactorBranch::CodeReplayed,
+            FactorBranch::NoApp,
+            FactorBranch::SecretLost,
+            FactorBranch::WrongRecoveryCode,
+            FactorBranch::RecoveryCodeUsed,
+        ]
+        .map(|branch| Reason::FactorFailed { branch, sub: "alice".to_owned() }),
     );
     all
 }

@@ -210,6 +210,7 @@ impl Reason {
             Self::CsrfMismatch => forbidden("access_denied", "The form does not belong to this browser. Load the page again."),
             Self::CrossSiteForm { .. } => forbidden("access_denied", "The form was sent from another site."),
             Self::SignInFailed { .. } => bad("access_denied", "The username or the password is wrong.".to_owned()),
+            Self::FactorFailed { .. } => bad("access_denied", "The second factor was not proved.".to_owned()),
             Self::SignInThrottled { retry_after, .. } => Wire {
                 status: 429,
                 retry_after: Some(*retry_after),

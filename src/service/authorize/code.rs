@@ -11,6 +11,7 @@ use crate::oauth::authorize::decision::Consent;
 use crate::oauth::authorize::{ValidatedAuthorize, response};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::grant::{AuthorizationCode, Grant};
+use crate::oidc::authentication::Acr;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
@@ -52,7 +53,7 @@ pub(super) async fn issue(
         scopes,
         resources: request.resources.clone(),
         auth_time: session.auth_time,
-        acr: session.acr.clone(),
+        acr: Some(Acr::of(session.acr.as_deref()).told(&request.acr_values).as_str().to_owned()),
         amr: session.amr.clone(),
         session_id: Some(session.id),
         sid: Some(session.sid.clone()),

@@ -26,7 +26,10 @@ pub struct State {
     pub selected: bool,
     /// The person said yes to the consent page.
     pub consented: bool,
-    /// The session for which the two answers above were given.
+    /// The person proved a second factor within this interaction.
+    #[serde(default)]
+    pub stepped_up: bool,
+    /// The session for which the answers above were given.
     pub session_id: Option<uuid::Uuid>,
 }
 
@@ -85,6 +88,14 @@ pub async fn deny(app: &App, open: &Open, browser: &Browser, now: Timestamp) -> 
     }
     app.quotas.give_back(browser.address, &open.client.client_id);
     Ok(refuse(app, &open.client, &open.request.redirect(), Reason::AccessDenied))
+}
+
+/// Keeps what happened on a page of ours that no step of the authorization follows at once.
+///
+/// # Errors
+/// When the interaction was consumed meanwhile, or the database is away.
+pub async fn keep_state(app: &App, open: &Open) -> Result<(), LocalRefusal> {
+    keep(app, open.id.clone(), &open.state).await.map(drop)
 }
 
 /// Keeps the state of an interaction that is stored already, and gives its id back.

@@ -212,6 +212,7 @@ fn members() -> Vec<String> {
         software_version: text(""),
         profile: Some(crate::oauth::client::Profile::Fapi2),
         claims: serde_json::from_value(json!({ "groups": "groups" })).unwrap_or_default(),
+        second_factor: Some(crate::oidc::authentication::Demand::Required),
         ..ClientMetadata::default()
     };
     let mut names: Vec<String> = match serde_json::to_value(&full) {

@@ -100,6 +100,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::InteractionUnknown
         | Reason::InteractionExpired { .. }
         | Reason::CsrfMismatch
+        | Reason::FactorFailed { .. }
         | Reason::Overloaded { .. }
         | Reason::TooManyOpenRequests { .. }
         | Reason::TooManyUnknownTokens { .. }

@@ -47,16 +47,17 @@
 //! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active` |
 //! | R-44 | `refresh::a_family_idles_out_and_ages_out` |
 //! | R-45 | `refresh::scope_narrows_one_access_token_only` |
-//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive` |
+//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `factors::what_waits_ends_with_the_password_and_the_account`, `factors::a_reset_lets_in_with_the_password_and_ends_all_else`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive` |
 //! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything`, `introspect_revoke::nobody_finds_tokens_by_trying` |
 //! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
-//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours` |
+//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours`, `factors::an_old_session_does_not_satisfy_a_demand` |
 //! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone`, `device::the_decision_cannot_be_forged` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
 //! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
 //! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account` |
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not` |
+//! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
@@ -104,6 +105,7 @@ mod decisions;
 mod device;
 mod discovery;
 mod edge;
+mod factors;
 mod groups;
 mod health;
 mod introspect_revoke;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use chancery::app::App;
 use chancery::config::Config;
 use chancery::oauth::refusal::Reason;
+use chancery::oidc::authentication::Demand;
 use chancery::secret::Secret;
 use chancery::service::address::Prefix;
 use chancery::service::browser::Browser;
-use chancery::service::login::{Attempt, SignedIn, sign_in};
+use chancery::service::login::{Attempt, Progress, SignedIn, sign_in};
 use chancery::service::operator::Operator;
 use chancery::service::users::{self, UserDocument};
 use chancery::storage;
@@ -41,8 +42,11 @@ async fn alice(app: &App, password: &str) -> uuid::Uuid {
 async fn attempt(app: &App, password: &str) -> Result<SignedIn, Reason> {
     let address = Prefix::of("127.0.0.1".parse::<IpAddr>().unwrap());
     let attempt = Attempt { username: "Alice ".to_owned(), password: Secret::new(password.to_owned()), address };
-    sign_in(app, attempt, &Browser { session: None, bindings: Vec::new(), address: Some(address), device: None }, app.clock.now())
-        .await
+    let browser = Browser { session: None, bindings: Vec::new(), address: Some(address), device: None };
+    match sign_in(app, attempt, Demand::Optional, &browser, app.clock.now()).await? {
+        Progress::SignedIn(signed_in) => Ok(*signed_in),
+        Progress::SecondFactor { .. } => panic!("nobody here has a second factor"),
+    }
 }
 
 async fn urls() -> (tempfile::TempDir, [String; 2]) {

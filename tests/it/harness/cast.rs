@@ -138,6 +138,10 @@ impl Server {
         users::enable(&self.operator(), &person.username).await.unwrap();
     }
 
+    pub async fn reset_factors(&self, person: &Person) {
+        users::reset_factors(&self.operator(), &person.username).await.unwrap();
+    }
+
     pub async fn set_password(&self, person: &Person, password: &str) {
         users::set_password(&self.operator(), &person.username, Secret::new(password.to_owned())).await.unwrap();
     }

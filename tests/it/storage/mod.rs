@@ -56,6 +56,7 @@ macro_rules! on_both {
 mod blocking;
 mod database;
 mod decisions;
+mod factors;
 mod fixtures;
 mod groups;
 mod keys;

@@ -205,6 +205,8 @@ pub static TEXTS: Texts = Texts {
         done_password_changed: "Your password is changed, and you are signed out everywhere else.",
     },
 
+    factors: super::factors::ENGLISH,
+
     error_parameter: "Parameter",
     error_received: "Received",
     error_trace_id: "Trace id",

@@ -192,6 +192,8 @@ pub static TEXTS: Texts = Texts {
         done_password_changed: "Ihr Passwort ist geändert, und Sie sind überall sonst abgemeldet.",
     },
 
+    factors: super::factors::GERMAN,
+
     error_parameter: "Parameter",
     error_received: "Empfangen",
     error_trace_id: "Vorgangsnummer",

@@ -4,7 +4,10 @@
 //! compile. A text around an emphasised value is a pair: what stands before it and what stands after it.
 
 mod english;
+mod factors;
 mod german;
+
+pub use factors::FactorTexts;
 
 use time::{Month, OffsetDateTime};
 
@@ -215,6 +218,9 @@ pub struct Texts {
     pub sign_out_here: &'static str,
     pub sign_out_everywhere: &'static str,
     pub account: AccountTexts,
+
+    /// Second factors.
+    pub factors: FactorTexts,
 
     // Errors.
     pub error_parameter: &'static str,

@@ -1,0 +1,114 @@
+//! The pages of second factors.
+
+use std::time::Duration;
+
+use askama::Template;
+
+use super::{ClientSeen, Form, Frame, LoginFailure, Person};
+use crate::http::pages::i18n::{Around, FactorTexts};
+use crate::http::pages::qr::Qr;
+
+impl Frame<'_> {
+    fn factor_texts(&self) -> &'static FactorTexts {
+        &self.texts().factors
+    }
+}
+
+/// The page that asks for a code, after the password. Sends `code`; the button to cancel sends `decision=deny`.
+#[derive(Template)]
+#[template(path = "second_factor.html")]
+pub struct SecondFactorView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// Sent as `sign_in`: the sign-in that waits.
+    pub sign_in: Option<&'a str>,
+    /// The app that sent the person here.
+    pub client: Option<&'a ClientSeen>,
+    pub person: Person<'a>,
+    /// A recovery code is asked for, and sent with `use=recovery`.
+    pub recovery: bool,
+    /// The address of the same page for the other kind of code.
+    pub other_way: Option<&'a str>,
+    pub failure: Option<FactorFailure>,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactorFailure {
+    /// Wrong, or used before.
+    Wrong,
+    /// Too many failures: how long to wait.
+    Throttled(Duration),
+}
+
+impl SecondFactorView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        Some(match self.failure? {
+            FactorFailure::Wrong if self.recovery => texts.factors.recovery_code_wrong.to_owned(),
+            FactorFailure::Wrong => texts.factors.code_wrong.to_owned(),
+            FactorFailure::Throttled(wait) => LoginFailure::Throttled(wait).text(texts, ""),
+        })
+    }
+}
+
+/// An authenticator app is enrolled. Sends `code`, and `enrolment` as it came.
+#[derive(Template)]
+#[template(path = "enrol.html")]
+pub struct EnrolView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    /// Sent as `sign_in`: the sign-in that waits.
+    pub sign_in: Option<&'a str>,
+    /// The sealed secret.
+    pub enrolment: &'a str,
+    /// The app that sent the person here.
+    pub client: Option<&'a ClientSeen>,
+    pub person: Person<'a>,
+    /// Not the person's own wish: it is asked of them now.
+    pub demanded: bool,
+    pub qr: &'a Qr,
+    /// What the QR code says, for an app on this device.
+    pub uri: &'a str,
+    /// The secret as text.
+    pub secret: &'a str,
+    /// The code that was sent did not fit.
+    pub wrong: bool,
+}
+
+/// The recovery codes, shown this once.
+#[derive(Template)]
+#[template(path = "recovery_codes.html")]
+pub struct RecoveryCodesView<'a> {
+    pub frame: Frame<'a>,
+    pub codes: &'a [String],
+    /// Where the person goes on.
+    pub next: &'a str,
+}
+
+/// One's own second factors. Sends `change` with `remove_app` or `recovery_codes`.
+#[derive(Template)]
+#[template(path = "factors.html")]
+pub struct FactorsView<'a> {
+    pub frame: Frame<'a>,
+    pub form: Form<'a>,
+    pub person: Person<'a>,
+    /// Since when there is an authenticator app, and when it was last used, in words.
+    pub totp: Option<(&'a str, &'a str)>,
+    pub recovery_codes: u64,
+}
+
+impl FactorsView<'_> {
+    fn recovery_codes_left(&self) -> String {
+        let texts = self.frame.factor_texts();
+        match self.recovery_codes {
+            0 => texts.no_recovery_codes.to_owned(),
+            1 => texts.one_recovery_code.to_owned(),
+            many => format!("{}{many}{}", texts.many_recovery_codes.0, texts.many_recovery_codes.1),
+        }
+    }
+
+    fn around(text: &Around, value: &str) -> String {
+        format!("{}{value}{}", text.0, text.1)
+    }
+}

@@ -1,0 +1,156 @@
+//! Second factors. Whatever counts once is spent by a conditional write, in the transaction that makes something of it: a time step of
+//! an authenticator app only upwards, a recovery code only while it is unused. Secrets are here sealed, recovery codes as digests.
+//!
+//! A unit of work takes the person's row first, then these tables, then sessions.
+
+use uuid::Uuid;
+
+use crate::args;
+use crate::clock::Timestamp;
+use crate::secret::Digest;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
+use crate::storage::db::{Db, Tx};
+use crate::storage::error::StoreError;
+
+/// What a person has, without any secret.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Since when there is an authenticator app, and when a code of it was last accepted.
+    pub totp: Option<(Timestamp, Timestamp)>,
+    /// Unused recovery codes.
+    pub recovery_codes: u64,
+}
+
+impl Summary {
+    /// Is there a second factor? Recovery codes are none: they stand in for one.
+    pub fn any(&self) -> bool {
+        self.totp.is_some()
+    }
+}
+
+/// An authenticator app's secret as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totp {
+    pub sealed: Vec<u8>,
+    pub last_step: i64,
+}
+
+/// A change of a person's factors that happens together with something else, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A code of this step was right.
+    SpendTotp { step: i64 },
+    /// A recovery code was right.
+    SpendRecoveryCode { digest: Digest },
+    /// A first authenticator app, confirmed by a code of `step`.
+    EnrolTotp { sealed: Vec<u8>, step: i64, recovery_codes: Vec<Digest> },
+}
+
+statements! {
+    SUMMARY = Both("SELECT (SELECT t.created_at FROM totp_secrets t WHERE t.user_id = $1) AS totp_created_at,
+                           (SELECT t.last_used_at FROM totp_secrets t WHERE t.user_id = $1) AS totp_last_used_at,
+                           (SELECT COUNT(*) FROM recovery_codes r WHERE r.user_id = $1 AND r.used_at IS NULL) AS recovery_codes");
+    TOTP = Both("SELECT sealed, last_step FROM totp_secrets WHERE user_id = $1");
+    RECOVERY_CODE = Both("SELECT used_at FROM recovery_codes WHERE user_id = $1 AND digest = $2");
+    SPEND_TOTP = Both("UPDATE totp_secrets SET last_step = $2, last_used_at = $3 WHERE user_id = $1 AND last_step < $2");
+    SPEND_RECOVERY_CODE = Both("UPDATE recovery_codes SET used_at = $3 WHERE user_id = $1 AND digest = $2 AND used_at IS NULL");
+    ENROL_TOTP = Both("INSERT INTO totp_secrets (user_id, sealed, last_step, created_at, last_used_at) VALUES ($1, $2, $3, $4, $4)
+                       ON CONFLICT (user_id) DO NOTHING");
+    INSERT_RECOVERY_CODE = Both("INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3)");
+    REMOVE_RECOVERY_CODES = Both("DELETE FROM recovery_codes WHERE user_id = $1");
+    REMOVE_TOTP = Both("DELETE FROM totp_secrets WHERE user_id = $1");
+    // Changes of one person's factors come one after the other.
+    LOCK_USER = Split {
+        sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1",
+        postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 FOR NO KEY UPDATE",
+    };
+}
+
+/// What a person has.
+pub async fn summary(db: &Db, user_id: Uuid) -> Result<Summary, StoreError> {
+    let Some(row) = db.optional(SUMMARY, args![user_id]).await? else { return Ok(Summary::default()) };
+    let created_at: Option<Timestamp> = row.get("totp_created_at")?;
+    let last_used_at: Option<Timestamp> = row.get("totp_last_used_at")?;
+    Ok(Summary { totp: created_at.zip(last_used_at), recovery_codes: row.get("recovery_codes")? })
+}
+
+/// The secret of a person's authenticator app.
+pub async fn totp(db: &Db, user_id: Uuid) -> Result<Option<Totp>, StoreError> {
+    let row = db.optional(TOTP, args![user_id]).await?;
+    row.map(|row| Ok(Totp { sealed: row.get("sealed")?, last_step: row.get("last_step")? })).transpose()
+}
+
+/// Is this a recovery code of this person, and was it used?
+pub async fn recovery_code(db: &Db, user_id: Uuid, digest: &Digest) -> Result<Option<Option<Timestamp>>, StoreError> {
+    db.optional(RECOVERY_CODE, args![user_id, digest]).await?.map(|row| row.get("used_at")).transpose()
+}
+
+/// Makes the change. `false`, and then nothing may be made of it, if the code was used meanwhile or the factor is gone, or there is one
+/// already.
+pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: Timestamp) -> Result<bool, StoreError> {
+    match change {
+        Change::SpendTotp { step } => Ok(tx.execute(SPEND_TOTP, args![user_id, *step, now]).await? > 0),
+        Change::SpendRecoveryCode { digest } => Ok(tx.execute(SPEND_RECOVERY_CODE, args![user_id, digest, now]).await? > 0),
+        Change::EnrolTotp { sealed, step, recovery_codes } => {
+            if tx.execute(ENROL_TOTP, args![user_id, sealed.clone(), *step, now]).await? == 0 {
+                return Ok(false);
+            }
+            replace_recovery_codes_tx(tx, user_id, recovery_codes, now).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// A new list of recovery codes; those of the old one are worth nothing any more. `false` if the person is gone or disabled.
+pub async fn replace_recovery_codes(
+    db: &Db,
+    user_id: Uuid,
+    codes: Vec<Digest>,
+    now: Timestamp,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    audited(db, "factors.recovery_codes", Some(event), move |tx| {
+        Box::pin(async move {
+            if tx.optional(LOCK_USER, args![user_id]).await?.is_none() {
+                return Ok(0);
+            }
+            replace_recovery_codes_tx(tx, user_id, &codes, now).await?;
+            Ok(1)
+        })
+    })
+    .await
+}
+
+async fn replace_recovery_codes_tx(tx: &mut Tx, user_id: Uuid, codes: &[Digest], now: Timestamp) -> Result<(), StoreError> {
+    if codes.is_empty() {
+        return Ok(());
+    }
+    tx.execute(REMOVE_RECOVERY_CODES, args![user_id]).await?;
+    for digest in codes {
+        tx.execute(INSERT_RECOVERY_CODE, args![user_id, digest, now]).await?;
+    }
+    Ok(())
+}
+
+/// Takes the authenticator app away, and the recovery codes with the last factor. `false` if there was none.
+pub async fn remove_totp(db: &Db, user_id: Uuid, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "factors.remove_totp", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.optional(LOCK_USER, args![user_id]).await?;
+            let removed = tx.execute(REMOVE_TOTP, args![user_id]).await?;
+            if removed > 0 {
+                tx.execute(REMOVE_RECOVERY_CODES, args![user_id]).await?;
+            }
+            Ok(removed)
+        })
+    })
+    .await
+}
+
+/// Takes everything away; the person's row is locked already.
+pub(super) async fn remove_all_tx(tx: &mut Tx, user_id: Uuid) -> Result<(), StoreError> {
+    tx.execute(REMOVE_TOTP, args![user_id]).await?;
+    tx.execute(REMOVE_RECOVERY_CODES, args![user_id]).await?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Second factors: what counts once counts once, on two replicas too, and nothing is half done.
+
+use chancery::clock::Timestamp;
+use chancery::secret::Digest;
+use chancery::storage::factors::{self, Change};
+use chancery::storage::second_step::{self, Begin, Outcome, Raise};
+use chancery::storage::sign_ins::{self, SignIn};
+use chancery::storage::{sessions, users};
+use futures_util::future::join_all;
+
+use super::fixtures::{NOW, World, at, digest, event, session};
+
+const HASH: &str = "$argon2id$";
+
+/// A sign-in that waits.
+async fn waiting(world: &World, expires_at: Timestamp) -> Digest {
+    let id = digest();
+    let row = SignIn {
+        browser: digest(),
+        user_id: world.user.id,
+        password_digest: digest(),
+        created_at: NOW,
+        expires_at,
+        consumed_at: None,
+    };
+    sign_ins::insert(&world.store.db, &id, &row).await.unwrap();
+    assert_eq!(sign_ins::find(&world.store.db, &id).await.unwrap(), Some(row));
+    id
+}
+
+async fn begin(world: &World, change: Change) -> Begin {
+    Begin {
+        session: session(&world.user),
+        cookie: digest(),
+        sign_in: waiting(world, at(600)).await,
+        password_hash: HASH.to_owned(),
+        change,
+        events: vec![event("session.begin")],
+    }
+}
+
+/// An app whose last step was 100, and two recovery codes.
+async fn enrolled(world: &World) -> [Digest; 2] {
+    let codes = [digest(), digest()];
+    let change = Change::EnrolTotp { sealed: vec![1, 2, 3], step: 100, recovery_codes: codes.to_vec() };
+    assert_eq!(second_step::begin(&world.store.db, begin(world, change).await, at(1)).await.unwrap(), Outcome::Done);
+    codes
+}
+
+on_both! {
+    async fn of_fifty_uses_of_one_code_exactly_one_begins_a_session(kind) {
+        let world = World::new(kind).await;
+        let codes = enrolled(&world).await;
+        let dbs = [world.store.db.clone(), world.store.replica().await];
+        let before = sessions::list_for_user(&dbs[0], world.user.id, NOW, 100).await.unwrap().len();
+        for (round, change) in [Change::SpendTotp { step: 101 }, Change::SpendRecoveryCode { digest: codes[0] }].into_iter().enumerate() {
+            let mut begins = Vec::new();
+            for _ in 0..50 {
+                begins.push(begin(&world, change.clone()).await);
+            }
+            let tasks: Vec<_> = begins.into_iter().enumerate().map(|(number, begin)| {
+                let db = dbs[number % 2].clone();
+                tokio::spawn(async move { second_step::begin(&db, begin, at(2)).await.unwrap() })
+            }).collect();
+            let outcomes: Vec<Outcome> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+            assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Done).count(), 1, "{outcomes:?}");
+            assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Spent).count(), 49, "{outcomes:?}");
+            let sessions = sessions::list_for_user(&dbs[0], world.user.id, NOW, 200).await.unwrap().len();
+            assert_eq!(sessions, before + round + 1, "nothing is half done");
+        }
+    }
+
+    async fn steps_go_upwards_alone(kind) {
+        let world = World::new(kind).await;
+        enrolled(&world).await;
+        for (step, outcome) in [(100, Outcome::Spent), (99, Outcome::Spent), (102, Outcome::Done), (101, Outcome::Spent), (103, Outcome::Done)] {
+            let begin = begin(&world, Change::SpendTotp { step }).await;
+            assert_eq!(second_step::begin(&world.store.db, begin, at(2)).await.unwrap(), outcome, "{step}");
+        }
+        assert_eq!(factors::totp(&world.store.db, world.user.id).await.unwrap().unwrap().last_step, 103);
+    }
+
+    async fn what_comes_to_nothing_spends_nothing(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let codes = enrolled(&world).await;
+        let code = Change::SpendRecoveryCode { digest: codes[0] };
+        let mut other_password = begin(&world, code.clone()).await;
+        other_password.password_hash = "$other$".to_owned();
+        let mut too_late = begin(&world, code.clone()).await;
+        too_late.sign_in = waiting(&world, at(2)).await;
+        let mut unknown = begin(&world, code.clone()).await;
+        unknown.sign_in = digest();
+        let mut ended = begin(&world, code.clone()).await;
+        ended.session.id = world.session.id;
+        sessions::end(db, world.session.id, at(1), "signed out", None).await.unwrap();
+        for begin in [other_password, too_late, unknown, ended] {
+            assert_eq!(second_step::begin(db, begin, at(2)).await.unwrap(), Outcome::Changed);
+        }
+        assert_eq!(factors::recovery_code(db, world.user.id, &codes[0]).await.unwrap(), Some(None), "it is unused");
+        // One sign-in, one session.
+        let good = begin(&world, code).await;
+        assert_eq!(second_step::begin(db, good.clone(), at(2)).await.unwrap(), Outcome::Done);
+        let again = Begin { change: Change::SpendRecoveryCode { digest: codes[1] }, session: session(&world.user), cookie: digest(), ..good };
+        assert_eq!(second_step::begin(db, again, at(2)).await.unwrap(), Outcome::Changed);
+        assert_eq!(factors::summary(db, world.user.id).await.unwrap().recovery_codes, 1);
+    }
+
+    async fn a_session_rises_under_its_own_cookie_alone(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        enrolled(&world).await;
+        let raise = |old_cookie, step| Raise {
+            session: chancery::oidc::session::Session { acr: Some("higher".to_owned()), amr: vec!["mfa".to_owned()], ..world.session.clone() },
+            old_cookie, cookie: digest(), change: Change::SpendTotp { step }, events: vec![event("session.step_up")],
+        };
+        assert_eq!(second_step::raise(db, raise(digest(), 101), at(2)).await.unwrap(), Outcome::Changed, "a cookie of before");
+        let good = raise(world.cookie, 101);
+        assert_eq!(second_step::raise(db, good.clone(), at(2)).await.unwrap(), Outcome::Done);
+        assert_eq!(sessions::find(db, &world.cookie).await.unwrap(), None);
+        let (risen, _) = sessions::find(db, &good.cookie).await.unwrap().unwrap();
+        assert_eq!((risen.acr.as_deref(), risen.auth_time, &risen.sid), (Some("higher"), world.session.auth_time, &world.session.sid));
+        users::set_enabled(db, world.user.id, false, at(3), &event("disable")).await.unwrap();
+        assert_eq!(second_step::raise(db, raise(good.cookie, 102), at(4)).await.unwrap(), Outcome::Changed);
+    }
+
+    async fn removing_and_resetting_take_it_all(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        assert!(!factors::remove_totp(db, world.user.id, &event("factor.remove")).await.unwrap());
+        let codes = enrolled(&world).await;
+        let second = Change::EnrolTotp { sealed: vec![9], step: 1, recovery_codes: vec![digest()] };
+        let second = begin(&world, second).await;
+        assert_eq!(second_step::begin(db, second, at(2)).await.unwrap(), Outcome::Spent, "there is one already");
+        assert!(factors::replace_recovery_codes(db, world.user.id, vec![digest()], at(2), &event("codes")).await.unwrap());
+        assert_eq!(factors::recovery_code(db, world.user.id, &codes[0]).await.unwrap(), None);
+        assert!(factors::remove_totp(db, world.user.id, &event("factor.remove")).await.unwrap());
+        assert_eq!(factors::summary(db, world.user.id).await.unwrap(), factors::Summary::default());
+        enrolled(&world).await;
+        let waiting = begin(&world, Change::SpendTotp { step: 200 }).await;
+        assert!(users::reset_factors(db, world.user.id, at(3), &event("user.reset_factors")).await.unwrap());
+        assert_eq!(factors::summary(db, world.user.id).await.unwrap(), factors::Summary::default());
+        assert_eq!(sessions::list_for_user(db, world.user.id, NOW, 100).await.unwrap(), []);
+        assert_eq!(second_step::begin(db, waiting, at(4)).await.unwrap(), Outcome::Changed, "what waits is over");
+    }
+}
