@@ -11,6 +11,7 @@ use crate::jose::{Alg, KeyLife};
 use crate::oidc::discovery::{self, Offered};
 use crate::secret::Digest;
 use crate::service::decisions::Decisions;
+use crate::service::forwarded::Forwarded;
 use crate::service::keyed::Keyed;
 use crate::service::keys::{KeyError, Keys};
 use crate::service::master_key::{self, MasterKeyError};
@@ -18,6 +19,7 @@ use crate::service::passwords::{PasswordError, Passwords};
 use crate::service::quota::Quotas;
 use crate::service::registry::Registry;
 use crate::service::scans::Scans;
+use crate::service::secret_uses::SecretUses;
 use crate::service::throttle::Throttle;
 use crate::storage::{Db, StoreError, migrate};
 
@@ -37,6 +39,10 @@ pub struct App {
     pub quotas: Quotas,
     /// Device codes that nobody has redeemed.
     pub device_quotas: Quotas,
+    /// Which client secrets are in use.
+    pub secret_uses: SecretUses,
+    /// Proxies that are not trusted.
+    pub forwarded: Arc<Forwarded>,
     pub scans: Scans,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
@@ -140,6 +146,8 @@ impl Builder {
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
             device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),
             scans: Scans::new(config.throttle.unknown_tokens_per_minute),
+            secret_uses: SecretUses::default(),
+            forwarded: Arc::default(),
             decisions: Decisions::start(db.clone(), keyed),
             metadata: discovery_document(config.issuer.as_str()),
             config,

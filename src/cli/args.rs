@@ -66,6 +66,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Make clients and resources what a set-up file (TOML) says; all of it or nothing
     Apply(ApplyArgs),
+    /// Say what is wrong with this deployment and how to mend it; changes nothing
+    Doctor(ServeArgs),
     /// Ask the running server whether it is ready; for container health checks
     Healthcheck,
 }
@@ -441,6 +443,7 @@ mod tests {
             "chancery plan apps.toml --json --detailed-exitcode",
             "chancery apply apps.toml --adopt --prune",
             "chancery explain 0123456789abcdef0123456789abcdef",
+            "chancery doctor --json",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -448,14 +451,9 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_is_not_offered() {
-        for line in [
-            "chancery doctor",
-            "chancery apply",
-            "chancery apply x --prune --release",
-            "chancery",
-            "chancery user add",
-            "chancery serve --colour",
-        ] {
+        for line in
+            ["chancery apply", "chancery apply x --prune --release", "chancery", "chancery user add", "chancery serve --colour"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod config_check;
+mod doctor;
 mod error;
 mod explain;
 mod group;
@@ -22,6 +23,7 @@ mod setup;
 mod user;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -41,10 +43,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::new(format!("the runtime does not start: {error}"))),
     };
-    match runtime.block_on(run(cli)) {
+    let code = match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => fail(&error),
-    }
+    };
+    // Nobody waits for a resolver that never answers.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, CliError> {
@@ -63,6 +68,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Explain { trace_id } => explain::run(file, &trace_id, out).await,
         Command::Plan(args) => return setup::plan(file, args, out).await,
         Command::Apply(args) => setup::apply(file, args, out).await,
+        Command::Doctor(args) => doctor::run(file, args, out).await,
         Command::Healthcheck => healthcheck::run(file, out).await,
     };
     done.map(|()| ExitCode::SUCCESS)

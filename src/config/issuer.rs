@@ -14,6 +14,8 @@ pub struct Issuer {
     path: String,
     https: bool,
     loopback: bool,
+    /// It was written with a trailing slash, which was dropped.
+    slash: bool,
 }
 
 impl Issuer {
@@ -61,13 +63,20 @@ impl Issuer {
         if path.contains('%') || path.contains(';') {
             return Err("must not have '%' or ';' in its path: cookies and routes go by its bytes".to_owned());
         }
-        Ok(Self { text: canonical.to_owned(), origin: url.origin().ascii_serialization(), path, https, loopback })
+        Ok(Self {
+            text: canonical.to_owned(),
+            origin: url.origin().ascii_serialization(),
+            path,
+            https,
+            loopback,
+            slash: trimmed != text,
+        })
     }
 
     /// `http://localhost` at a port: what a server is called that nobody gave a name.
     pub(super) fn on_localhost(port: u16) -> Self {
         let origin = if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") };
-        Self { text: origin.clone(), origin, path: String::new(), https: false, loopback: true }
+        Self { text: origin.clone(), origin, path: String::new(), https: false, loopback: true, slash: false }
     }
 
     /// The issuer as it stands in tokens and metadata, without a trailing slash.
@@ -93,6 +102,11 @@ impl Issuer {
     /// Whether browsers reach it by TLS: decides cookie prefixes and HSTS.
     pub fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// Whether the configuration writes it with a trailing slash, which is not part of it: clients that were given that spelling do not match.
+    pub fn was_written_with_slash(&self) -> bool {
+        self.slash
     }
 
     /// Whether its host is a loopback host.

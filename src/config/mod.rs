@@ -44,7 +44,7 @@ pub use passwords::PasswordsConfig;
 pub use proxies::Proxies;
 pub use reader::{Known, KnownKind};
 pub use registration::Registration;
-pub use secret_file::{SecretFileError, read as read_secret_file};
+pub use secret_file::{SecretFileError, is_world_readable, read as read_secret_file};
 pub use security_txt::SecurityTxt;
 pub use server::ServerConfig;
 pub use throttle::ThrottleConfig;
@@ -183,11 +183,18 @@ pub struct ConfigError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// A file that others may read holds a secret.
+    pub exposes: bool,
 }
 
 impl ConfigError {
     pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place: place.into(), message: message.into(), hint: None }
+        Self { place: place.into(), message: message.into(), hint: None, exposes: false }
+    }
+
+    pub(crate) fn exposes(mut self, exposes: bool) -> Self {
+        self.exposes = exposes;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::file::{File, Raw};
-use super::{ConfigError, MaybeSecret, Sources, duration, file, secret_file};
+use super::secret_file::{self, SecretFileError};
+use super::{ConfigError, MaybeSecret, Sources, duration, file};
 use crate::secret::Secret;
 
 /// What every environment variable of this server begins with.
@@ -340,7 +341,8 @@ impl Section<'_> {
             (Found { raw: Raw::Text(path), place, .. }, true) => match secret_file::read(path.as_ref()) {
                 Ok(secret) => Some(secret),
                 Err(error) => {
-                    self.reader.errors.push(ConfigError::new(place, error.to_string()).hint(error.hint()));
+                    let exposes = matches!(error, SecretFileError::WorldReadable { .. });
+                    self.reader.errors.push(ConfigError::new(place, error.to_string()).hint(error.hint()).exposes(exposes));
                     None
                 }
             },
@@ -371,7 +373,8 @@ impl Section<'_> {
         self.reader.refused_world_readable = true;
         self.reader.errors.push(
             ConfigError::new(place, format!("[{}] {key} is a secret, and every user of this machine may read the file", self.name))
-                .hint(format!("chmod o-rwx {} or use {key}_file", path.display())),
+                .hint(format!("chmod o-rwx {} or use {key}_file", path.display()))
+                .exposes(true),
         );
     }
 

@@ -339,7 +339,7 @@ fn the_reference_names_every_short_variable() {
 
 /// Keys that deployments may set by name already, and that nothing reads yet: [`Config::check_serving`] refuses those of `[tls]`, and
 /// without a fetcher there is nothing that `[outbound]` could restrict.
-const NOT_READ_YET: [&str; 4] = ["outbound.allow", "outbound.extra_ca_file", "tls.certificate_file", "tls.private_key_file"];
+const NOT_READ_YET: [&str; 3] = ["outbound.allow", "tls.certificate_file", "tls.private_key_file"];
 
 #[test]
 fn no_key_is_offered_that_nothing_reads() {

@@ -100,6 +100,7 @@ fn edge(app: &Arc<App>) -> Edge {
         clock: Arc::clone(&app.clock),
         decisions: app.decisions.clone(),
         trusted_proxies: config.proxies.trusted.clone().into(),
+        forwarded: Arc::clone(&app.forwarded),
         issuer: config.issuer.as_str().to_owned(),
         https: config.issuer.is_https(),
         body_limit: count(config.limits.body),

@@ -3,6 +3,7 @@
 
 pub mod changes;
 pub mod key_rotation;
+pub mod observations;
 pub mod sweep;
 
 use std::convert::Infallible;
@@ -38,6 +39,11 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
     jobs.every("measurements", measure::UPKEEP_EVERY, || async {
         measure::upkeep();
         Ok::<(), Infallible>(())
+    });
+    let observing = Arc::clone(app);
+    jobs.every("observations", observations::EVERY, move || {
+        let app = Arc::clone(&observing);
+        async move { observations::tick(&app).await }
     });
     let told = Arc::clone(app);
     let shutdown = jobs.shutdown.clone();

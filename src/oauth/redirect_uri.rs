@@ -1,9 +1,13 @@
 //! Redirect URIs: compared as raw bytes (RFC 9700 §2.1, RFC 6749 §3.1.2), extended as raw text, parsed only to reject one at
 //! registration. A URL parser maps many strings to one (security.md X-1), so no decision to redirect ever rests on it.
 
+mod doubt;
+
 use std::fmt::Write as _;
 
 use url::{Host, Url};
+
+pub use doubt::{Doubt, doubts};
 
 /// Longest redirect URI, in bytes.
 pub const MAX_LENGTH: usize = 2048;

@@ -26,6 +26,28 @@ impl Prefix {
     }
 }
 
+/// Whether the world can reach the address: not loopback, private (RFC 1918, RFC 4193), shared (RFC 6598), link-local, multicast, or no
+/// address at all.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || a == 0
+                || shared)
+        }
+        IpAddr::V6(ip) => {
+            let unspecified = ip.is_unspecified();
+            !(ip.is_loopback() || unspecified || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_multicast())
+        }
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -38,6 +60,30 @@ impl fmt::Display for Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn public_is_what_the_world_can_reach() {
+        for (text, public) in [
+            ("8.8.8.8", true),
+            ("2606:4700::1", true),
+            ("::ffff:8.8.8.8", true),
+            ("100.128.0.1", true),
+            ("0.0.0.0", false),
+            ("127.0.0.1", false),
+            ("10.0.0.1", false),
+            ("172.16.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.1.1", false),
+            ("100.64.0.1", false),
+            ("::1", false),
+            ("::", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
+            assert_eq!(is_public(text.parse().unwrap()), public, "{text}");
+        }
+    }
 
     #[test]
     fn prefixes_are_one_ipv4_address_or_one_ipv6_household() {

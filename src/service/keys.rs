@@ -100,6 +100,40 @@ pub struct DataKeyInfo {
     pub compromised_at: Option<Timestamp>,
 }
 
+/// What somebody sees who only looks at the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// Data keys and check value that are still sealed under the older of two master keys.
+    pub under_older: usize,
+    /// What was due in the lives of signing keys at the instant that was asked for, by algorithm.
+    pub due: Vec<(Alg, Event)>,
+}
+
+/// Opens every key and changes nothing. `due_at`: the instant whose due steps are wanted. `None` if there are no keys yet.
+///
+/// # Errors
+/// As [`Keys::open`].
+pub async fn inspect(
+    db: &Db,
+    master: &MasterKey,
+    life: &KeyLife,
+    now: Timestamp,
+    due_at: Timestamp,
+) -> Result<Option<Inspected>, KeyError> {
+    let Some(value) = store::check_value(db).await? else {
+        return if store::exist(db).await? { Err(KeyError::CheckValueMissing) } else { Ok(None) };
+    };
+    change::check(master, &value)?;
+    let snapshot = snapshot::load(db, master, None, now).await?;
+    let data = store::data_keys(db).await?;
+    let live = data.iter().filter(|record| record.compromised_at.is_none()).map(|record| record.sealed.as_slice());
+    let under_older = live.chain(std::iter::once(value.as_slice())).filter(|sealed| !master.is_newest(sealed)).count();
+    let wanted = store::wanted_rotations(db).await?;
+    let due_for =
+        |alg: Alg| plan(alg, &snapshot.times(alg), wanted.contains(&alg), life, due_at).into_iter().map(move |event| (alg, event));
+    Ok(Some(Inspected { under_older, due: Alg::ALL.into_iter().flat_map(due_for).collect() }))
+}
+
 /// The keys of this process.
 pub struct Keys {
     db: Db,

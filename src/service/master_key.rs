@@ -35,27 +35,37 @@ pub enum MasterKeyError {
     Unwritable { path: PathBuf, error: io::Error },
 }
 
-/// The master key of this installation. `has_keys` says whether the database holds keys already.
+/// The master key of this installation, as it is: none is made. `None` if a first start would make one.
 ///
 /// # Errors
-/// When it is missing, malformed, lost, or in a file that everybody may read.
-pub fn load_or_make(config: &Config, has_keys: bool, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+/// As [`load_or_make`].
+pub fn load(config: &Config, has_keys: bool) -> Result<Option<MasterKey>, MasterKeyError> {
     if let Some(text) = &config.keys.master_key {
         let place = "the master key of the configuration".to_owned();
-        return MasterKey::parse(text).map_err(|error| MasterKeyError::Malformed { place, error });
+        return MasterKey::parse(text).map(Some).map_err(|error| MasterKeyError::Malformed { place, error });
     }
     if !config.database.is_sqlite() {
         return Err(MasterKeyError::Required);
     }
     let path = config.server.data_dir.join(FILE_NAME);
     if !path.exists() {
-        if has_keys {
-            return Err(MasterKeyError::Lost { path });
-        }
-        make(&path, entropy).map_err(|error| MasterKeyError::Unwritable { path: path.clone(), error })?;
+        return if has_keys { Err(MasterKeyError::Lost { path }) } else { Ok(None) };
     }
     let text = read_secret_file(&path)?;
-    MasterKey::parse(&text).map_err(|error| MasterKeyError::Malformed { place: path.display().to_string(), error })
+    MasterKey::parse(&text).map(Some).map_err(|error| MasterKeyError::Malformed { place: path.display().to_string(), error })
+}
+
+/// The master key of this installation. `has_keys` says whether the database holds keys already.
+///
+/// # Errors
+/// When it is missing, malformed, lost, or in a file that everybody may read.
+pub fn load_or_make(config: &Config, has_keys: bool, entropy: &dyn Entropy) -> Result<MasterKey, MasterKeyError> {
+    if let Some(master) = load(config, has_keys)? {
+        return Ok(master);
+    }
+    let path = config.server.data_dir.join(FILE_NAME);
+    make(&path, entropy).map_err(|error| MasterKeyError::Unwritable { path: path.clone(), error })?;
+    load(config, true)?.ok_or(MasterKeyError::Lost { path })
 }
 
 /// Writes a new key so that the file appears whole or not at all. When two processes start at once, the first wins and both read it.

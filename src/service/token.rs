@@ -89,7 +89,11 @@ pub async fn authenticate(
         Some(claimed) => app.registry.client(claimed).await?,
         None => None,
     };
-    client_auth::authenticate(&credentials, client.as_ref(), now)
+    let client = client_auth::authenticate(&credentials, client.as_ref(), now)?;
+    if let Some(secret_id) = client.secret_id() {
+        app.secret_uses.note(secret_id, now);
+    }
+    Ok(client)
 }
 
 /// Keys and resources, from memory where they are fresh. Nothing is signed from what is past its time (design 5).

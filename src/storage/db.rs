@@ -37,6 +37,9 @@ const PREPARED_STATEMENTS: usize = 400;
 /// SQLite readers share one page cache each and one disk; more of them only cost memory.
 const MOST_SQLITE_READERS: u32 = 8;
 
+/// How long somebody who only looks waits for anything.
+const LOOKING: Duration = Duration::from_secs(5);
+
 /// Where the triggers count on SQLite.
 const CHANGE_NUMBER: &str = "SELECT number FROM changes";
 /// The channel that the triggers speak on.
@@ -124,10 +127,23 @@ impl Db {
         let pools = if url.starts_with("sqlite:") {
             connect_sqlite(config).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            connect_postgres(config).await?
+            connect_postgres(config, false).await?
         } else {
             return Err(StoreError::Unavailable("the database URL must begin with sqlite:// or postgres://".to_owned()));
         };
+        Ok(Self(Arc::new(Inner { pools, statement_timeout: config.statement_timeout })))
+    }
+
+    /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
+    pub async fn look(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let patience = |configured: Duration| configured.min(LOOKING);
+        let config = DatabaseConfig {
+            url: config.url.clone(),
+            max_connections: 2,
+            acquire_timeout: patience(config.acquire_timeout),
+            statement_timeout: patience(config.statement_timeout),
+        };
+        let pools = if config.is_sqlite() { look_at_sqlite(&config).await? } else { connect_postgres(&config, true).await? };
         Ok(Self(Arc::new(Inner { pools, statement_timeout: config.statement_timeout })))
     }
 
@@ -617,7 +633,27 @@ fn make_private(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn connect_postgres(config: &DatabaseConfig) -> Result<Pools, StoreError> {
+/// A database that a server is using is read through its log, one that nobody uses as it stands: then not even the log is made.
+async fn look_at_sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError> {
+    let options = SqliteConnectOptions::from_str(config.url.expose()).map_err(store_error)?;
+    let file = options.get_filename().to_path_buf();
+    if !file.exists() {
+        return Err(StoreError::Unavailable(format!("there is no file {}", file.display())));
+    }
+    let mut log = file.clone().into_os_string();
+    log.push("-wal");
+    let options = options
+        .read_only(true)
+        .immutable(!Path::new(&log).exists())
+        .busy_timeout(config.acquire_timeout)
+        .pragma("query_only", "ON");
+    let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout).connect_with(options);
+    let pool = pool.await.map_err(store_error)?;
+    Ok(Pools::Sqlite { readers: pool.clone(), writer: pool, file })
+}
+
+/// `looking`: nothing can be written.
+async fn connect_postgres(config: &DatabaseConfig, looking: bool) -> Result<Pools, StoreError> {
     let options = PgConnectOptions::from_str(config.url.expose())
         .map_err(store_error)?
         .application_name("chancery")
@@ -630,8 +666,9 @@ async fn connect_postgres(config: &DatabaseConfig) -> Result<Pools, StoreError> 
     // Numbers from our own configuration; as statements and not as start-up options, which poolers refuse.
     let settings: Arc<str> = format!(
         "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {}; \
-         SET default_transaction_isolation = 'read committed'",
-        limit.saturating_mul(2)
+         SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = {}",
+        limit.saturating_mul(2),
+        if looking { "on" } else { "off" }
     )
     .into();
     let losses = Arc::new(Losses::none());

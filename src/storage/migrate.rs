@@ -54,6 +54,7 @@ migrations! {
     10 "0010_device_codes"
     11 "0011_audit"
     12 "0012_factors"
+    13 "0013_secret_uses"
 }
 
 /// How long to wait for another process that is migrating.

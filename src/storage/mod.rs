@@ -30,10 +30,12 @@ pub mod consents;
 pub mod db;
 pub mod decisions;
 pub mod device_codes;
+pub mod doctor;
 pub mod error;
 pub mod factors;
 pub mod failures;
 pub mod families;
+pub mod forwarded;
 pub mod grants;
 pub mod groups;
 pub mod interactions;
@@ -45,6 +47,7 @@ pub mod owners;
 pub mod resources;
 pub mod revoked_tokens;
 pub mod second_step;
+pub mod secret_uses;
 pub mod sessions;
 pub mod setup;
 pub mod sign_ins;
@@ -72,8 +75,10 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         decisions::STATEMENTS,
         device_codes::STATEMENTS,
         factors::STATEMENTS,
+        doctor::STATEMENTS,
         failures::STATEMENTS,
         families::STATEMENTS,
+        forwarded::STATEMENTS,
         grants::STATEMENTS,
         groups::STATEMENTS,
         interactions::STATEMENTS,
@@ -83,6 +88,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
         second_step::STATEMENTS,
+        secret_uses::STATEMENTS,
         sessions::STATEMENTS,
         setup::STATEMENTS,
         sign_ins::STATEMENTS,

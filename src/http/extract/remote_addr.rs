@@ -40,6 +40,16 @@ impl RemoteAddr {
     }
 }
 
+/// Headers by which proxies say for whom they speak.
+const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
+
+/// The peer, if it forwards somebody else's request, or says so, and is no configured proxy.
+pub fn untrusted_proxy(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let forwards = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    let peer = extensions.get::<Peer>().filter(|_| forwards)?.0.ip().to_canonical();
+    (!trusted.iter().any(|network| network.contains(&peer))).then_some(peer)
+}
+
 fn client_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_proxy = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
     let mut client = peer.to_canonical();

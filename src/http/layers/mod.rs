@@ -30,8 +30,9 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::http::error::{self, ErrorPage};
 use crate::http::extract::form::BodyLimit;
-use crate::http::extract::remote_addr::RemoteAddr;
+use crate::http::extract::remote_addr::{self, RemoteAddr};
 use crate::service::decisions::Decisions;
+use crate::service::forwarded::Forwarded;
 use crate::spans;
 
 /// What the layers need.
@@ -45,6 +46,8 @@ pub struct Edge {
     pub decisions: Decisions,
     /// Networks of configured reverse proxies: only they are believed about whom they speak for (security.md R-81).
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Where forwarded headers of other peers are noted.
+    pub forwarded: Arc<Forwarded>,
     /// The issuer: the realm of challenges.
     pub issuer: String,
     /// Whether the issuer is https: then HSTS is sent.
@@ -70,6 +73,9 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     let begin = Instant::now();
     let trace_id = trace_id::TraceId::generate(edge.entropy.as_ref());
     let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
+    if let Some(peer) = remote_addr::untrusted_proxy(request.extensions(), request.headers(), &edge.trusted_proxies) {
+        edge.forwarded.note(peer, edge.clock.now());
+    }
     request.extensions_mut().insert(trace_id);
     request.extensions_mut().insert(address);
     request.extensions_mut().insert(BodyLimit(edge.body_limit));

@@ -10,6 +10,8 @@ mod none;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::client::{AuthMethod, Client};
 use super::params::Params;
 use super::refusal::Reason;
@@ -38,6 +40,7 @@ enum Presented {
 pub struct AuthenticatedClient {
     client: Arc<Client>,
     method: AuthMethod,
+    secret_id: Option<Uuid>,
 }
 
 impl Credentials {
@@ -125,13 +128,18 @@ pub fn authenticate(
     if !client.enabled {
         return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
     }
-    Ok(AuthenticatedClient { client: Arc::clone(client), method })
+    Ok(AuthenticatedClient { client: Arc::clone(client), method, secret_id: compared.matches })
 }
 
 impl AuthenticatedClient {
     /// The method that succeeded.
     pub fn method(&self) -> AuthMethod {
         self.method
+    }
+
+    /// The secret by which it proved itself, if it did by one.
+    pub fn secret_id(&self) -> Option<Uuid> {
+        self.secret_id
     }
 }
 
@@ -146,7 +154,8 @@ impl Deref for AuthenticatedClient {
 /// How the presented secret compares with the client's.
 #[derive(Debug, Clone, Copy)]
 struct Compared {
-    matches: bool,
+    /// The live secret that is the same.
+    matches: Option<Uuid>,
     live_secrets: usize,
     expired_match: bool,
 }
@@ -159,11 +168,13 @@ fn compare_secrets(credentials: &Credentials, client: Option<&Client>, now: Time
         Presented::Assertion | Presented::Nothing => Digest::of(&[]),
     };
     let secrets = client.map(|client| client.secrets.as_slice()).unwrap_or_default();
-    let mut compared = Compared { matches: false, live_secrets: 0, expired_match: false };
+    let mut compared = Compared { matches: None, live_secrets: 0, expired_match: false };
     for secret in secrets {
         let same = secret.digest == presented;
         let live = secret.is_live(now);
-        compared.matches |= same & live;
+        if same & live {
+            compared.matches = Some(secret.id);
+        }
         compared.expired_match |= same & !live;
         compared.live_secrets += usize::from(live);
     }
@@ -187,7 +198,7 @@ fn wrong_method(credentials: &Credentials, client: &Client) -> Reason {
 }
 
 fn check_secret(client: &Client, compared: Compared) -> Result<(), Reason> {
-    if compared.matches {
+    if compared.matches.is_some() {
         return Ok(());
     }
     Err(Reason::WrongClientSecret {

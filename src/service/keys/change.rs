@@ -66,14 +66,19 @@ impl Context {
 
     /// Whether the master key is the one that made the check value.
     pub(super) fn check(&self, value: &[u8]) -> Result<(), KeyError> {
-        match self.master.open(CHECK_CONTEXT, value) {
-            Ok(text) if text.expose() == CHECK_TEXT => Ok(()),
-            Ok(_) | Err(_) => Err(KeyError::WrongMasterKey),
-        }
+        check(&self.master, value)
     }
 
     fn check_value(&self) -> Vec<u8> {
         self.master.seal(&*self.entropy, CHECK_CONTEXT, CHECK_TEXT)
+    }
+}
+
+/// Whether this master key made the check value.
+pub(super) fn check(master: &MasterKey, value: &[u8]) -> Result<(), KeyError> {
+    match master.open(CHECK_CONTEXT, value) {
+        Ok(text) if text.expose() == CHECK_TEXT => Ok(()),
+        Ok(_) | Err(_) => Err(KeyError::WrongMasterKey),
     }
 }
 

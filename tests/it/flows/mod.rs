@@ -104,6 +104,7 @@ mod consent;
 mod decisions;
 mod device;
 mod discovery;
+mod doctor;
 mod edge;
 mod factors;
 mod groups;

@@ -102,6 +102,7 @@ async fn start(limits: Limits) -> Running {
         clock: Arc::new(SystemClock::default()),
         decisions: decisions.clone(),
         trusted_proxies: Arc::clone(&limits.trusted_proxies),
+        forwarded: Arc::default(),
         issuer: "https://issuer.example".to_owned(),
         https: true,
         body_limit: 64 * 1024,

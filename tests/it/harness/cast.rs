@@ -235,6 +235,7 @@ pub async fn dump(database_url: &str) -> Dump {
 }
 
 /// A copy of the database's bytes.
+#[derive(PartialEq, Eq)]
 pub struct Dump(Vec<u8>);
 
 impl Dump {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chancery::config::DatabaseConfig;
+use chancery::config::{Config, DatabaseConfig, Sources};
 use chancery::storage::Db;
 use serde_json::{Value, json};
 
@@ -68,6 +68,12 @@ impl Machine {
     pub fn database_url(&self) -> String {
         let configured = self.env.iter().find(|(name, _)| name == "CHANCERY_DATABASE_URL").map(|(_, url)| url.clone());
         configured.unwrap_or_else(|| format!("sqlite://{}", self.path().join("chancery-data/chancery.db").display()))
+    }
+
+    /// The configuration that its commands read.
+    pub fn config(&self) -> Config {
+        let flags = vec![("server.data_dir", self.path().join("chancery-data").display().to_string())];
+        Config::load(Sources { file: None, env: self.env.iter().cloned().collect(), flags }).unwrap()
     }
 
     /// The same database, opened by the test.
