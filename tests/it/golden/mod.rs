@@ -100,3 +100,17 @@ fn the_admin_operations_are_these() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"));
 }
+
+/// What the operator's guide tells people to watch is there to be watched, and what it links to exists.
+#[test]
+fn the_operators_guide_names_what_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("docs/operators-guide.md")).unwrap();
+    let source: String = sources("src").iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for metric in guide.split('`').filter(|word| word.starts_with("chancery_")) {
+        assert!(source.contains(&format!("\"{metric}\"")), "there is no metric {metric}");
+    }
+    for link in guide.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(root.join("docs").join(link).exists(), "{link} does not exist");
+    }
+}
