@@ -158,6 +158,11 @@ impl Claims {
         if !facts.client_enabled {
             return Err(revoked("the client was disabled or removed"));
         }
+        // An id that an operator chose may come back after its client was removed; the tokens of the one before do not. What another
+        // replica issued just now may seem older than the client.
+        if facts.registered_at.is_some_and(|registered_at| self.issued_at.plus(REPLICA_OFFSET) < registered_at) {
+            return Err(revoked("it was issued to an earlier client of the same id"));
+        }
         // `iat` has whole seconds: a token of the very second is taken for older.
         if facts.tokens_not_before.is_some_and(|not_before| self.issued_at < not_before) {
             return Err(revoked("the client's earlier tokens were revoked"));
@@ -318,11 +323,13 @@ mod tests {
     #[test]
     fn a_clients_own_token_answers_to_the_client() {
         let claims = Claims::read(made_for_a_service()).unwrap();
-        let alive = ClientTokenFacts { revoked: false, client_enabled: true, tokens_not_before: Some(at(0)) };
+        let alive =
+            ClientTokenFacts { revoked: false, client_enabled: true, registered_at: Some(at(5)), tokens_not_before: Some(at(0)) };
         assert_eq!(claims.is_live_for_client(&alive), Ok(()));
         for dead in [
             ClientTokenFacts { revoked: true, ..alive },
             ClientTokenFacts { client_enabled: false, ..alive },
+            ClientTokenFacts { registered_at: Some(at(6)), ..alive },
             ClientTokenFacts { tokens_not_before: Some(at(1)), ..alive },
         ] {
             assert!(matches!(claims.is_live_for_client(&dead), Err(Reason::TokenRevoked { .. })));

@@ -26,7 +26,7 @@ statements! {
     // The outer join answers one row whether the grant is there or not.
     TOKEN_FACTS = Both(concat!("SELECT ", revoked!("$2"), ", ", standing_columns!(),
                         " FROM (SELECT 1 AS one) AS always LEFT JOIN grants g ON g.id = $1", standing_joins!()));
-    CLIENT_TOKEN_FACTS = Both(concat!("SELECT ", revoked!("$2"), ", COALESCE(c.enabled, 0) AS enabled, c.tokens_not_before
+    CLIENT_TOKEN_FACTS = Both(concat!("SELECT ", revoked!("$2"), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
                                FROM (SELECT 1 AS one) AS always LEFT JOIN clients c ON c.client_id = $1"));
 }
 
@@ -51,6 +51,7 @@ pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Resul
     Ok(ClientTokenFacts {
         revoked: row.get("revoked")?,
         client_enabled: row.get("enabled")?,
+        registered_at: row.get("created_at")?,
         tokens_not_before: row.get("tokens_not_before")?,
     })
 }

@@ -77,6 +77,8 @@ pub struct ClientTokenFacts {
     pub revoked: bool,
     /// `false` too if the client was removed.
     pub client_enabled: bool,
+    /// When the client of this id that there is now was registered.
+    pub registered_at: Option<Timestamp>,
     pub tokens_not_before: Option<Timestamp>,
 }
 

@@ -13,6 +13,7 @@ on_both![
     secrets_are_told_once_and_two_live,
     what_was_seen_is_what_is_changed,
     simultaneous_changes_lose_nothing,
+    an_id_that_comes_back_revives_nothing,
     what_a_set_up_file_keeps_is_marked_and_read_only,
 ];
 
@@ -237,4 +238,29 @@ async fn what_a_set_up_file_keeps_is_marked_and_read_only(server: Server) {
         assert_eq!(items.iter().find(is_it).unwrap()["owner"], "apps");
         assert_eq!(items.iter().filter(|item| !item["owner"].is_null()).count(), 1);
     }
+}
+
+/// an id that an operator chose may be given again; what the client before held does not come back with it.
+async fn an_id_that_comes_back_revives_nothing(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let client_id = unique("night-job");
+    let path = format!("/clients/{client_id}");
+    let file = json!({ "grant_types": ["client_credentials"], "scope": "admin:read" });
+    let machine = async || {
+        let secret = admin.put(&path, file.clone()).await.str("client_secret");
+        let (site, redirect_uri) = (server.site(), String::new());
+        crate::harness::Client { site, client_id: client_id.clone(), secret: Some(secret), redirect_uri, posts: false }
+    };
+    let first = machine().await;
+    let old = server.admin_token(&first).await;
+    assert!(first.is_active(&old).await);
+    admin.with_token(&old).get("/clients").await.ok();
+    assert_eq!(admin.delete(&path).await.status, 204);
+    server.wait(std::time::Duration::from_secs(10));
+    let second = machine().await;
+    first.token(&[("grant_type", "client_credentials")]).await.refused(401, "invalid_client");
+    assert!(!second.is_active(&old).await);
+    admin.with_token(&old).get("/clients").await.problem(401, "token-revoked");
+    let new = server.admin_token(&second).await;
+    assert!(second.is_active(&new).await);
 }
