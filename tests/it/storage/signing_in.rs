@@ -387,12 +387,13 @@ on_both! {
         assert_eq!(unknown, TokenFacts { revoked: true, grant: None });
 
         let client = revoked_tokens::client_token_facts(db, "app", &digest()).await.unwrap();
-        assert_eq!(client, ClientTokenFacts { revoked: false, client_enabled: true, tokens_not_before: None });
+        let registered_at = Some(world.client.created_at);
+        assert_eq!(client, ClientTokenFacts { revoked: false, client_enabled: true, registered_at, tokens_not_before: None });
         clients::end_tokens(db, "app", at(9), &event("client.end_tokens")).await.unwrap();
         clients::set_enabled(db, "app", false, at(9), &event("client.disable")).await.unwrap();
         let client = revoked_tokens::client_token_facts(db, "app", &jti).await.unwrap();
-        assert_eq!(client, ClientTokenFacts { revoked: true, client_enabled: false, tokens_not_before: Some(at(9)) });
+        assert_eq!(client, ClientTokenFacts { revoked: true, client_enabled: false, registered_at, tokens_not_before: Some(at(9)) });
         let nobody = revoked_tokens::client_token_facts(db, "nobody", &digest()).await.unwrap();
-        assert_eq!(nobody, ClientTokenFacts { revoked: false, client_enabled: false, tokens_not_before: None });
+        assert_eq!(nobody, ClientTokenFacts { revoked: false, client_enabled: false, registered_at: None, tokens_not_before: None });
     }
 }
