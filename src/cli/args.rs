@@ -64,7 +64,7 @@ pub enum Command {
     },
     /// Show what applying a set-up file (TOML) would change
     Plan(PlanArgs),
-    /// Make clients and resources what a set-up file (TOML) says; all of it or nothing
+    /// Make clients, resources and groups what a set-up file (TOML) says; all of it or nothing
     Apply(ApplyArgs),
     /// Say what is wrong with this deployment and how to mend it; changes nothing
     Doctor(ServeArgs),

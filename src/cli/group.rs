@@ -8,10 +8,12 @@ use super::args::GroupCommand;
 use super::error::CliError;
 use super::input;
 use super::office::Office;
-use super::output::{Out, Table};
+use super::output::{Out, Table, cell};
 use super::user;
 use crate::service::document::Document;
 use crate::service::groups::{self, Kept};
+use crate::service::setup;
+use crate::storage::owners::Kind;
 
 pub async fn run(file: Option<PathBuf>, command: GroupCommand, out: Out) -> Result<(), CliError> {
     let office = Office::open(file).await?;
@@ -22,9 +24,13 @@ pub async fn run(file: Option<PathBuf>, command: GroupCommand, out: Out) -> Resu
                 .map_err(|error| CliError::new(format!("{}: {error}", file.file.display())))?;
             done(&groups::add(&operator, group).await?, "added", out)
         }
-        GroupCommand::List(args) => list(&groups::list(&operator, args.limit, args.after.as_deref()).await?, out),
+        GroupCommand::List(args) => {
+            let all = groups::list(&operator, args.limit, args.after.as_deref()).await?;
+            list(&marked(&office, all.iter().map(groups::show).collect()).await?, out)
+        }
         GroupCommand::Show(group) => {
             let group = groups::show(&groups::find(&operator, &group.identifier).await?);
+            let group = marked(&office, vec![group]).await?.pop().unwrap_or_default();
             out.show(&group, || Table::members(&group))
         }
         GroupCommand::Members { group, list } => {
@@ -53,13 +59,15 @@ fn done(kept: &Kept, what: &str, out: Out) -> Result<(), CliError> {
     out.say(&format!("Group {:?} {what}.", kept.group.identifier))
 }
 
-fn list(all: &[Kept], out: Out) -> Result<(), CliError> {
-    let value = Value::Array(all.iter().map(groups::show).collect());
-    out.show(&value, || {
-        let mut table = Table::new(["IDENTIFIER", "NAME", "ROLES"]);
-        for kept in all {
-            let name = kept.group.name.clone().unwrap_or_else(|| "-".to_owned());
-            table.row([kept.group.identifier.clone(), name, kept.group.roles.join(" ")]);
+async fn marked(office: &Office, shown: Vec<Value>) -> Result<Vec<Value>, CliError> {
+    Ok(setup::marked(&office.db, Kind::Group, "identifier", shown).await?)
+}
+
+fn list(all: &[Value], out: Out) -> Result<(), CliError> {
+    out.show(&Value::from(all), || {
+        let mut table = Table::new(["IDENTIFIER", "NAME", "ROLES", "OWNER"]);
+        for group in all {
+            table.row(["identifier", "name", "roles", "owner"].map(|member| cell(&group[member])));
         }
         table
     })

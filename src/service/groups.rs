@@ -14,6 +14,7 @@ use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
 use crate::storage::StoreError;
 use crate::storage::groups as store;
+use crate::storage::owners::Guard;
 
 pub use store::Kept;
 use store::Removal;
@@ -91,12 +92,19 @@ pub struct ShownGroup {
     group: Group,
     created_at: String,
     updated_at: String,
+    /// The set-up file that keeps it (`chancery apply`): then it is read-only here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 /// A group as JSON, as operators see it.
 pub fn show(kept: &Kept) -> Value {
-    let shown =
-        ShownGroup { group: kept.group.clone(), created_at: kept.created_at.rfc3339(), updated_at: kept.updated_at.rfc3339() };
+    let shown = ShownGroup {
+        group: kept.group.clone(),
+        created_at: kept.created_at.rfc3339(),
+        updated_at: kept.updated_at.rfc3339(),
+        owner: None,
+    };
     serde_json::to_value(&shown).unwrap_or(Value::Null)
 }
 
@@ -165,6 +173,7 @@ pub async fn update_if(
 ) -> Result<Kept, OperationError> {
     for _ in 0..ATTEMPTS {
         let before = find(operator, identifier).await?;
+        Guard::group(identifier).ask(operator.db).await?;
         precondition.check(Some(&show(&before)))?;
         let group = patched(&before, patch.clone())?;
         if let Some(changed) = change(operator, before, group).await? {
@@ -187,6 +196,9 @@ pub async fn put(
 ) -> Result<(Kept, bool), OperationError> {
     for _ in 0..ATTEMPTS {
         let before = store::find(operator.db, identifier).await?;
+        if before.is_some() {
+            Guard::group(identifier).ask(operator.db).await?;
+        }
         precondition.check(before.as_ref().map(show).as_ref())?;
         let group = replacing(identifier, before.as_ref(), document.clone())?;
         let Some(before) = before else {
@@ -230,6 +242,7 @@ pub async fn remove(operator: &Operator<'_>, identifier: &str) -> Result<(), Ope
 pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: &Precondition) -> Result<(), OperationError> {
     for _ in 0..ATTEMPTS {
         let before = store::find(operator.db, identifier).await?;
+        Guard::group(identifier).ask(operator.db).await?;
         precondition.check(before.as_ref().map(show).as_ref())?;
         let event = operator.event("group.remove", identifier, before.as_ref().map(show), None);
         let seen = before.as_ref().map(|before| before.updated_at);
@@ -242,7 +255,11 @@ pub async fn remove_if(operator: &Operator<'_>, identifier: &str, precondition: 
     Err(contended(identifier))
 }
 
-fn read(document: Document) -> Result<Group, DocumentError> {
+/// From members that have been read strictly already, checked.
+///
+/// # Errors
+/// The first member that is not acceptable.
+pub fn read(document: Document) -> Result<Group, DocumentError> {
     let group = document.rest(&MEMBERS)?;
     check(&group)?;
     Ok(group)

@@ -1,10 +1,10 @@
-//! Declarative set-up: one TOML file says which clients and resources there are, `chancery plan` shows what is different, and `chancery
+//! Declarative set-up: one TOML file says which clients, resources and groups there are, `chancery plan` shows what is different, and `chancery
 //! apply` makes it so.
 //!
 //! What a file has made or adopted it owns: nobody else changes it (`storage::owners`). Everything that is added or changed is one
 //! transaction, decided on what the transaction itself has read, and only one file is applied at a time: a plan and what is done never
-//! differ. Only removing a client comes after it, since a big one takes several units of work; until it is gone it is switched off
-//! and still the file's, so that applying the file once more goes on where it stopped.
+//! differ. Only removing a client or a group comes after it, since a big one takes several units of work; a client is switched off until it
+//! is gone, and still the file's, so that applying the file once more goes on where it stopped.
 
 mod file;
 mod plan;
@@ -17,11 +17,12 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::config::ConfigErrors;
 use crate::entropy::{self, Entropy};
-use crate::service::clients;
 use crate::service::operator::{OperationError, Operator};
+use crate::service::{clients, groups};
 use crate::storage::audit::AuditEvent;
+use crate::storage::groups::Removal;
 use crate::storage::owners::{self, Kind};
-use crate::storage::{Db, StoreError, clients as client_store, setup as store};
+use crate::storage::{Db, StoreError, clients as client_store, groups as group_store, setup as store};
 
 pub use file::SetupFile;
 pub use plan::{Action, Member, Plan, Step};
@@ -46,9 +47,9 @@ pub enum SetupError {
     #[error(transparent)]
     Operation(#[from] OperationError),
     #[error(
-        "everything of the file is applied but for the removal of the client {client_id:?}: {why}; it is switched off, and applying the file with --prune once more goes on"
+        "everything of the file is applied but for the removal of the {kind} {id:?}: {why}; a client is switched off until it is gone, and applying the file with --prune once more goes on"
     )]
-    NotRemoved { client_id: String, why: String },
+    NotRemoved { kind: &'static str, id: String, why: String },
 }
 
 impl From<StoreError> for SetupError {
@@ -95,13 +96,32 @@ pub async fn apply(
         Ok::<_, SetupError>((changes, plan))
     })
     .await?;
-    for step in plan.steps.iter().filter(|step| step.action == Action::Remove && step.object.kind == Kind::Client) {
-        let client_id = &step.object.id;
-        let Some(client) = client_store::find(operator.db, client_id).await? else { continue };
-        let event = author.event("client.remove", client_id, Some(clients::show(&client)), None);
-        client_store::remove_by(operator.db, Some(&owner), client_id, operator.now, &event)
-            .await
-            .map_err(|error| SetupError::NotRemoved { client_id: client_id.clone(), why: error.to_string() })?;
+    for step in plan.steps.iter().filter(|step| step.action == Action::Remove) {
+        let id = &step.object.id;
+        let removed = match step.object.kind {
+            Kind::Client => {
+                let Some(client) = client_store::find(operator.db, id).await? else { continue };
+                let event = author.event("client.remove", id, Some(clients::show(&client)), None);
+                client_store::remove_by(operator.db, Some(&owner), id, operator.now, &event).await.map(drop)
+            }
+            Kind::Group => {
+                let Some(kept) = group_store::find(operator.db, id).await? else { continue };
+                let event = author.event("group.remove", id, Some(groups::show(&kept)), None);
+                let seen = Some(kept.updated_at);
+                match group_store::remove_by(operator.db, Some(&owner), id, seen, (operator.now, &event)).await {
+                    Ok(Removal::Done | Removal::Nothing) => Ok(()),
+                    Ok(Removal::Changed) => Err(StoreError::Conflict("somebody else changed it just now".to_owned())),
+                    Err(error) => Err(error),
+                }
+            }
+            // Gone with the rest.
+            Kind::Resource => continue,
+        };
+        removed.map_err(|error| SetupError::NotRemoved {
+            kind: step.object.kind.as_str(),
+            id: id.clone(),
+            why: error.to_string(),
+        })?;
     }
     Ok(plan)
 }

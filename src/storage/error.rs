@@ -13,7 +13,7 @@ pub enum StoreError {
     /// A set-up file keeps it: nobody else may change it.
     #[error("the {kind} {id:?} is kept by the set-up file {owner:?}: change it there and run `chancery apply`")]
     Owned {
-        /// `client`, `resource`.
+        /// `client`, `resource`, `group`.
         kind: &'static str,
         id: String,
         /// The file's `name`.

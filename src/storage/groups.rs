@@ -9,9 +9,10 @@ use crate::oidc::groups::Group;
 use crate::oidc::user::User;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
-use crate::storage::db::{Db, Row};
+use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
+use crate::storage::owners::{Guard, guarded};
 use crate::storage::text::{from_json, to_json};
 
 /// People taken out of a removed group in one unit of work.
@@ -80,7 +81,31 @@ pub async fn insert(db: &Db, kept: &Kept, event: &AuditEvent) -> Result<(), Stor
 /// Writes a group if nobody has changed it since `seen`; `false` if somebody has, or it is gone.
 pub async fn update(db: &Db, kept: &Kept, seen: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let values = args![&kept.group.identifier, to_json(&kept.group)?, kept.updated_at, seen];
-    audited(db, "group.update", Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+    let guard = Guard::group(&kept.group.identifier);
+    guarded(db, "group.update", guard, Some(event), move |tx| Box::pin(async move { tx.execute(UPDATE, values).await })).await
+}
+
+/// See [`find`].
+pub(super) async fn find_tx(tx: &mut Tx, identifier: &str) -> Result<Option<Kept>, StoreError> {
+    tx.optional(FIND, args![identifier]).await?.as_ref().map(read).transpose()
+}
+
+/// See [`insert`].
+pub(super) async fn insert_tx(tx: &mut Tx, kept: &Kept) -> Result<(), StoreError> {
+    let values = args![&kept.group.identifier, to_json(&kept.group)?, kept.created_at, kept.updated_at];
+    tx.execute(INSERT, values).await.map(drop)
+}
+
+/// See [`update`].
+///
+/// # Errors
+/// [`StoreError::Conflict`] if somebody has changed it since `seen`.
+pub(super) async fn update_tx(tx: &mut Tx, kept: &Kept, seen: Timestamp) -> Result<(), StoreError> {
+    let values = args![&kept.group.identifier, to_json(&kept.group)?, kept.updated_at, seen];
+    match tx.execute(UPDATE, values).await? {
+        0 => Err(StoreError::Conflict(format!("the group {:?}", kept.group.identifier))),
+        _ => Ok(()),
+    }
 }
 
 /// What became of a removal.
@@ -102,10 +127,23 @@ pub async fn remove(
     now: Timestamp,
     event: &AuditEvent,
 ) -> Result<Removal, StoreError> {
+    remove_by(db, None, identifier, seen, (now, event)).await
+}
+
+/// As [`remove`], in the name of a set-up file if one is named.
+pub async fn remove_by(
+    db: &Db,
+    file: Option<&str>,
+    identifier: &str,
+    seen: Option<Timestamp>,
+    (now, event): (Timestamp, &AuditEvent),
+) -> Result<Removal, StoreError> {
+    let guard = Guard::group(identifier).by(file);
     let (name, event) = (identifier.to_owned(), event.clone());
     let removal = db
         .transaction("group.remove", move |tx| {
             Box::pin(async move {
+                guard.pass(tx).await?;
                 let described = match seen {
                     Some(seen) => tx.execute(DELETE, args![&name, seen]).await? > 0,
                     None => tx.optional(FIND, args![&name]).await?.is_some(),

@@ -14,6 +14,7 @@ use crate::storage::error::StoreError;
 pub enum Kind {
     Client,
     Resource,
+    Group,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
         match self {
             Self::Client => "client",
             Self::Resource => "resource",
+            Self::Group => "group",
         }
     }
 
@@ -29,12 +31,13 @@ impl Kind {
         match text {
             "client" => Ok(Self::Client),
             "resource" => Ok(Self::Resource),
+            "group" => Ok(Self::Group),
             other => Err(StoreError::Schema(format!("a set-up file keeps a {other}, which this version does not know"))),
         }
     }
 }
 
-/// One thing by its name: `client_id` or `identifier`.
+/// One thing by its name: `client_id`, or the `identifier` of a resource or a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {
     pub kind: Kind,
@@ -50,6 +53,11 @@ impl Object {
     /// The resource with this identifier.
     pub fn resource(identifier: &str) -> Self {
         Self { kind: Kind::Resource, id: identifier.to_owned() }
+    }
+
+    /// The group with this identifier.
+    pub fn group(identifier: &str) -> Self {
+        Self { kind: Kind::Group, id: identifier.to_owned() }
     }
 }
 
@@ -88,6 +96,11 @@ impl Guard {
         Self { object: Object::resource(identifier), secrets: false, by: None }
     }
 
+    /// A change of a group. Who is in it is the people's, not the group's.
+    pub fn group(identifier: &str) -> Self {
+        Self { object: Object::group(identifier), secrets: false, by: None }
+    }
+
     /// In the name of a set-up file, if one is named.
     #[must_use]
     pub fn by(self, file: Option<&str>) -> Self {
@@ -103,6 +116,15 @@ impl Guard {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Takes the lock of the object's row and checks, as the first thing of a unit of work.
+    ///
+    /// # Errors
+    /// As [`Guard::check`].
+    pub(super) async fn pass(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        lock_tx(tx, &self.object).await?;
+        self.check(find_tx(tx, &self.object).await?.as_ref())
     }
 
     /// Refuses early what [`guarded`] would refuse: before documents are read that only the owner may send.
@@ -123,6 +145,10 @@ statements! {
     LOCK_RESOURCE = Split {
         sqlite: "SELECT identifier FROM resources WHERE identifier = $1",
         postgres: "SELECT identifier FROM resources WHERE identifier = $1 FOR UPDATE",
+    };
+    LOCK_GROUP = Split {
+        sqlite: "SELECT identifier FROM user_groups WHERE identifier = $1",
+        postgres: "SELECT identifier FROM user_groups WHERE identifier = $1 FOR UPDATE",
     };
     FIND = Both("SELECT kind, id, owner, secrets FROM owned_objects WHERE kind = $1 AND id = $2");
     OF_KIND = Both("SELECT kind, id, owner, secrets FROM owned_objects WHERE kind = $1 ORDER BY id");
@@ -157,6 +183,7 @@ pub async fn lock_tx(tx: &mut Tx, object: &Object) -> Result<(), StoreError> {
     let statement = match object.kind {
         Kind::Client => LOCK_CLIENT,
         Kind::Resource => LOCK_RESOURCE,
+        Kind::Group => LOCK_GROUP,
     };
     tx.all(statement, args![&object.id]).await.map(drop)
 }
@@ -186,8 +213,7 @@ pub(super) async fn guarded(
     let event = event.cloned();
     db.transaction(name, move |tx| {
         Box::pin(async move {
-            lock_tx(tx, &guard.object).await?;
-            guard.check(find_tx(tx, &guard.object).await?.as_ref())?;
+            guard.pass(tx).await?;
             let changed = change(tx).await? > 0;
             if changed && let Some(event) = &event {
                 audit::insert_tx(tx, event).await?;

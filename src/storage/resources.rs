@@ -107,13 +107,14 @@ pub(super) async fn insert_without_scopes_tx(tx: &mut Tx, resource: &Resource, n
 
 /// Its scopes are to follow by [`insert_scopes`].
 pub(super) async fn update_without_scopes_tx(tx: &mut Tx, resource: &Resource, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(UPDATE, args![&resource.identifier, to_json(resource)?, now]).await?;
+    // In whatever state: its row is locked.
+    tx.execute(UPDATE, args![&resource.identifier, to_json(resource)?, now, Option::<Timestamp>::None]).await?;
     tx.execute(DELETE_SCOPES, args![&resource.identifier]).await.map(drop)
 }
 
 /// See [`remove`].
 pub(super) async fn remove_tx(tx: &mut Tx, identifier: &str) -> Result<(), StoreError> {
-    tx.execute(DELETE, args![identifier]).await.map(drop)
+    tx.execute(DELETE, args![identifier, Option::<Timestamp>::None]).await.map(drop)
 }
 
 /// Removes a resource and its scopes; `false` if there is none.

@@ -11,6 +11,7 @@ use crate::oauth::resource::Resource;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::groups::{self, Kept};
 use crate::storage::owners::{self, Kind, Object, Owned};
 use crate::storage::{clients, resources};
 
@@ -28,6 +29,7 @@ pub struct Names {
     pub owner: String,
     pub clients: Vec<String>,
     pub resources: Vec<String>,
+    pub groups: Vec<String>,
 }
 
 /// What there is, as far as the file is concerned.
@@ -37,6 +39,8 @@ pub struct Present {
     pub clients: BTreeMap<String, Client>,
     /// All of them: a scope has one resource.
     pub resources: Vec<Resource>,
+    /// Those that the file names or owns.
+    pub groups: BTreeMap<String, Kept>,
     /// What the file owns, and what others own of what it names.
     pub owned: BTreeMap<Object, Owned>,
 }
@@ -51,6 +55,9 @@ pub struct Changes {
     pub removed_resources: Vec<String>,
     pub added_resources: Vec<Resource>,
     pub changed_resources: Vec<Resource>,
+    pub added_groups: Vec<Kept>,
+    /// Each with the time of its last change before.
+    pub changed_groups: Vec<(Kept, Timestamp)>,
     pub owned: Vec<Owned>,
     pub released: Vec<Object>,
     pub events: Vec<AuditEvent>,
@@ -100,8 +107,9 @@ async fn read(tx: &mut Tx, names: Names) -> Result<Present, StoreError> {
     }
     let clients = names.clients.iter().map(|id| Object::client(id));
     let resources = names.resources.iter().map(|id| Object::resource(id));
+    let groups = names.groups.iter().map(|id| Object::group(id));
     // In order, so that nobody waits for what another holds who waits for this one.
-    let all: BTreeSet<Object> = clients.chain(resources).chain(present.owned.keys().cloned()).collect();
+    let all: BTreeSet<Object> = clients.chain(resources).chain(groups).chain(present.owned.keys().cloned()).collect();
     for object in all {
         owners::lock_tx(tx, &object).await?;
         if let Some(owned) = owners::find_tx(tx, &object).await? {
@@ -115,6 +123,11 @@ async fn read(tx: &mut Tx, names: Names) -> Result<Present, StoreError> {
             }
             // They are all read below.
             Kind::Resource => {}
+            Kind::Group => {
+                if let Some(kept) = groups::find_tx(tx, &object.id).await? {
+                    present.groups.insert(object.id, kept);
+                }
+            }
         }
     }
     present.resources = resources::all_tx(tx).await?;
@@ -143,6 +156,12 @@ async fn write(tx: &mut Tx, owner: &str, changes: Changes, now: Timestamp) -> Re
     }
     for client_id in &changes.suspended_clients {
         clients::suspend_tx(tx, client_id, now).await?;
+    }
+    for kept in &changes.added_groups {
+        groups::insert_tx(tx, kept).await?;
+    }
+    for (kept, seen) in &changes.changed_groups {
+        groups::update_tx(tx, kept, *seen).await?;
     }
     for owned in &changes.owned {
         owners::own_tx(tx, owned, now).await?;

@@ -1,5 +1,6 @@
 //! `/groups` and who is in them.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::operation::{Answer, Body, Operation, Verb, schema};
@@ -7,9 +8,12 @@ use super::page::Page;
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
+use crate::oauth::refusal::Reason;
 use crate::oidc::groups::Group;
 use crate::service::groups::{self, GroupThere, ShownGroup};
+use crate::service::setup;
 use crate::service::users::{self, ShownUser};
+use crate::storage::owners::Kind;
 
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -101,7 +105,13 @@ pub const OPERATIONS: &[Operation] = &[
 async fn list(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
     let found = groups::list(&call.operator(), page.reads(), page.after.as_deref()).await?;
-    page.reply(&call, found.iter().map(|kept| (kept.group.identifier.clone(), groups::show(kept))).collect())
+    let shown = marked(&call, found.iter().map(groups::show).collect()).await?;
+    page.reply(&call, found.into_iter().map(|kept| kept.group.identifier).zip(shown).collect())
+}
+
+/// With the name of the set-up file that keeps it.
+async fn marked(call: &Call, shown: Vec<Value>) -> Result<Vec<Value>, Reason> {
+    Ok(setup::marked(&call.app.db, Kind::Group, "identifier", shown).await?)
 }
 
 async fn add(call: Call) -> Result<Reply, OAuthError> {
@@ -110,7 +120,8 @@ async fn add(call: Call) -> Result<Reply, OAuthError> {
 }
 
 async fn get(call: Call) -> Result<Reply, OAuthError> {
-    Ok(Reply::found(groups::show(&groups::find(&call.operator(), call.path("identifier")?).await?)))
+    let shown = groups::show(&groups::find(&call.operator(), call.path("identifier")?).await?);
+    Ok(Reply::found(marked(&call, vec![shown]).await?.pop().unwrap_or_default()))
 }
 
 async fn put(call: Call) -> Result<Reply, OAuthError> {

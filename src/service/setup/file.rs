@@ -11,15 +11,16 @@ use toml::de::{DeTable, DeValue};
 use crate::config::{ConfigError, ConfigErrors, read_secret_file};
 use crate::oauth::client::{self, Policy};
 use crate::oauth::resource::Resource;
+use crate::oidc::groups::Group;
 use crate::secret::{Digest, Secret};
 use crate::service::clients::{self, ClientDocument};
 use crate::service::document::{Document, DocumentError};
-use crate::service::resources;
+use crate::service::{groups, resources};
 use crate::storage::owners::Object;
 use crate::storage::setup::Names;
 
 /// What may stand at the top.
-const TOP: [&str; 3] = ["name", "clients", "resources"];
+const TOP: [&str; 4] = ["name", "clients", "resources", "groups"];
 /// Characters of a secret in a file: 190 bits and more if they are letters and digits drawn at random.
 const SHORTEST_SECRET: usize = 32;
 const LONGEST_SECRET: usize = 512;
@@ -35,6 +36,7 @@ pub struct SetupFile {
     pub owner: String,
     pub(super) clients: Vec<WantedClient>,
     pub(super) resources: Vec<WantedResource>,
+    pub(super) groups: Vec<WantedGroup>,
 }
 
 /// A client as the file wants it, validated.
@@ -51,6 +53,13 @@ pub(super) struct WantedClient {
 #[derive(Debug, Clone)]
 pub(super) struct WantedResource {
     pub resource: Resource,
+    pub at: Place,
+}
+
+/// A group as the file wants it, validated.
+#[derive(Debug, Clone)]
+pub(super) struct WantedGroup {
+    pub group: Group,
     pub at: Place,
 }
 
@@ -93,7 +102,8 @@ impl SetupFile {
     /// Everything that it names.
     pub(super) fn objects(&self) -> impl Iterator<Item = Object> {
         let clients = self.clients.iter().map(|client| Object::client(&client.client_id));
-        clients.chain(self.resources.iter().map(|resource| Object::resource(&resource.resource.identifier)))
+        let resources = self.resources.iter().map(|resource| Object::resource(&resource.resource.identifier));
+        clients.chain(resources).chain(self.groups.iter().map(|group| Object::group(&group.group.identifier)))
     }
 
     /// What the store is asked for.
@@ -102,6 +112,7 @@ impl SetupFile {
             owner: self.owner.clone(),
             clients: self.clients.iter().map(|client| client.client_id.clone()).collect(),
             resources: self.resources.iter().map(|resource| resource.resource.identifier.clone()).collect(),
+            groups: self.groups.iter().map(|group| group.group.identifier.clone()).collect(),
         }
     }
 }
@@ -157,7 +168,20 @@ impl Reader<'_> {
                 Err(error) => self.errors.push(at.error(&error)),
             }
         }
-        Some(SetupFile { owner: owner?, clients: all, resources })
+        let mut wanted = Vec::new();
+        let mut identifiers = BTreeSet::new();
+        for (members, at) in self.objects(table, "groups", "identifier") {
+            match groups::read(Document::of(members)) {
+                Ok(group) => {
+                    if !identifiers.insert(group.identifier.clone()) {
+                        self.errors.push(at.error(&DocumentError::member("identifier", "stands in this file twice")));
+                    }
+                    wanted.push(WantedGroup { group, at });
+                }
+                Err(error) => self.errors.push(at.error(&error)),
+            }
+        }
+        Some(SetupFile { owner: owner?, clients: all, resources, groups: wanted })
     }
 
     /// The file's own name, by which it owns things.

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::file::{SetupFile, WantedClient, WantedResource};
+use super::file::{SetupFile, WantedClient, WantedGroup, WantedResource};
 use super::{Author, SetupError, Wishes};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::oauth::client::{Client, ClientSecret};
 use crate::oauth::resource::{self, Catalogue, Resource};
 use crate::secret::Digest;
 use crate::service::document::DocumentError;
+use crate::service::groups::{self, Kept};
 use crate::service::{clients, resources};
 use crate::storage::owners::{Guard, Kind, Object, Owned};
 use crate::storage::setup::{ChangedClient, Changes, Present};
@@ -103,6 +105,9 @@ pub(super) fn decide(
     for wanted in &file.clients {
         decider.client(wanted);
         decider.unknown_scopes(wanted, &catalogue);
+    }
+    for wanted in &file.groups {
+        decider.group(wanted);
     }
     let named: BTreeSet<Object> = file.objects().collect();
     for owned in present.owned.values().filter(|owned| owned.owner == file.owner && !named.contains(&owned.object)) {
@@ -229,6 +234,27 @@ impl Decider<'_> {
         self.kept(object, claim, wanted.secrets.is_some(), members);
     }
 
+    fn group(&mut self, wanted: &WantedGroup) {
+        let object = Object::group(&wanted.group.identifier);
+        let now = self.author.now;
+        let Some(before) = self.present.groups.get(&wanted.group.identifier) else {
+            let kept = Kept { group: wanted.group.clone(), created_at: now, updated_at: now };
+            self.event("group.add", &object.id, None, Some(groups::show(&kept)));
+            self.changes.added_groups.push(kept);
+            self.own(&object, false);
+            return self.step(object, Action::Create, Vec::new());
+        };
+        let Some(claim) = self.claim(&object, &wanted.at) else { return };
+        let members = differences(&members_of(&before.group), &members_of(&wanted.group));
+        if !members.is_empty() {
+            let updated_at = now.max(before.updated_at.plus(Duration::from_micros(1)));
+            let after = Kept { group: wanted.group.clone(), updated_at, ..before.clone() };
+            self.event("group.update", &object.id, Some(groups::show(before)), Some(groups::show(&after)));
+            self.changes.changed_groups.push((after, before.updated_at));
+        }
+        self.kept(object, claim, false, members);
+    }
+
     /// May the file keep an object that exists?
     fn claim(&mut self, object: &Object, at: &super::file::Place) -> Option<Claim> {
         let owned = self.present.owned.get(object);
@@ -289,12 +315,14 @@ impl Decider<'_> {
                 self.event("resource.remove", &object.id, before.map(resources::show), None);
                 self.changes.removed_resources.push(object.id.clone());
             }
-            (Action::Release, Kind::Client | Kind::Resource) => {
+            // When this is done: taking everybody out of it may take a while.
+            (Action::Remove, Kind::Group) => {}
+            (Action::Release, Kind::Client | Kind::Resource | Kind::Group) => {
                 let was = json!({ "owner": self.owner, "kind": object.kind.as_str() });
                 self.event("setup.release", &object.id, Some(was), None);
                 self.changes.released.push(object.clone());
             }
-            (Action::Create | Action::Change | Action::Adopt | Action::Leave, Kind::Client | Kind::Resource) => {}
+            (Action::Create | Action::Change | Action::Adopt | Action::Leave, Kind::Client | Kind::Resource | Kind::Group) => {}
         }
         self.step(object.clone(), action, Vec::new());
     }
@@ -328,28 +356,29 @@ fn guard(object: &Object) -> Guard {
     match object.kind {
         Kind::Client => Guard::client(&object.id),
         Kind::Resource => Guard::resource(&object.id),
+        Kind::Group => Guard::group(&object.id),
     }
 }
 
 /// A client as its file says it, without its secrets.
 fn described(client: &Client) -> BTreeMap<String, Value> {
-    let mut members = object(serde_json::to_value(&client.metadata));
+    let mut members = members_of(&client.metadata);
     members.insert("enabled".to_owned(), json!(client.enabled));
-    members.into_iter().collect()
+    members
 }
 
 /// A resource as its file says it, each scope a member of its own.
 fn comparable(resource: &Resource) -> BTreeMap<String, Value> {
-    let mut members = object(serde_json::to_value(resource));
+    let mut members = members_of(resource);
     members.remove("scopes");
     let scopes = resource.scopes.iter().map(|scope| (format!("scope {}", scope.name), json!(scope.description)));
     members.into_iter().chain(scopes).collect()
 }
 
-fn object(value: serde_json::Result<Value>) -> Map<String, Value> {
-    match value {
-        Ok(Value::Object(members)) => members,
-        Ok(_) | Err(_) => Map::new(),
+fn members_of(document: &impl Serialize) -> BTreeMap<String, Value> {
+    match serde_json::to_value(document) {
+        Ok(Value::Object(members)) => members.into_iter().collect(),
+        Ok(_) | Err(_) => BTreeMap::new(),
     }
 }
 

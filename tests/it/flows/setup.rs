@@ -334,6 +334,80 @@ async fn a_file_with_any_fault_is_refused_whole_with_its_lines() {
 }
 
 #[tokio::test]
+async fn groups_come_from_a_file_too() {
+    let staff = "[[groups]]\nidentifier = \"staff\"\nname = \"Staff\"\nroles = [\"clerk\"]\n";
+    for machine in Machine::both().await {
+        machine.run(&[
+            "group",
+            "add",
+            "--file",
+            &machine.file("staff.json", &json!({ "identifier": "staff", "roles": ["clerk"] })),
+        ]);
+        machine.run(&["user", "add", "--username", "alice", "--group", "staff"]);
+        let file = machine.setup("apps", &[staff]);
+        assert!(machine.refused(&["apply", &file]).contains("apps.toml:2: [[groups]] \"staff\": exists and belongs to no file"));
+        let adopted = machine.applied(&[&file, "--adopt"]);
+        assert_eq!(adopted["steps"][0]["members"], json!([{ "member": "name", "was": null, "is_now": "Staff" }]));
+        assert_eq!(machine.applied(&[&file])["changed"], false);
+        assert_eq!(machine.json(&["group", "show", "staff"])["owner"], "apps");
+        let patch = machine.file("patch.json", &json!({ "roles": ["chief"] }));
+        for line in [&["group", "update", "staff", "--file", &patch] as &[&str], &["group", "remove", "staff"]] {
+            assert!(machine.refused(line).contains("the group \"staff\" is kept by the set-up file \"apps\""));
+        }
+        // Who is in it is not the file's.
+        machine.run(&["user", "add", "--username", "bob", "--group", "staff"]);
+        let changed = staff.replace("[\"clerk\"]", "[\"clerk\", \"reader\"]");
+        assert_eq!(steps(&machine.applied(&[&machine.setup("apps", &[&changed])])), ["change group staff"]);
+        assert_eq!(machine.json(&["group", "show", "staff"])["roles"], json!(["clerk", "reader"]));
+        assert!(
+            machine
+                .refused(&["plan", &machine.setup("bad", &["[[groups]]\nidentifier = \"a*\"\n"])])
+                .contains("bad.toml:3: [[groups]] \"a*\": identifier: ")
+        );
+        assert_eq!(steps(&machine.applied(&[&machine.setup("apps", &[]), "--prune"])), ["remove group staff"]);
+        assert!(machine.refused(&["group", "show", "staff"]).contains("no group"));
+        assert_eq!(machine.json(&["group", "members", "staff"]), json!([]));
+        let events = audit::list_for_target(&machine.db().await, "staff", 10).await.unwrap();
+        let told: BTreeSet<&str> =
+            events.iter().filter(|event| event.actor == "setup:apps").map(|event| event.action.as_str()).collect();
+        assert_eq!(told, BTreeSet::from(["group.remove", "group.update", "setup.adopt"]));
+    }
+}
+
+#[tokio::test]
+async fn killing_an_apply_leaves_all_of_it_or_nothing() {
+    for machine in Machine::both().await {
+        machine.run(&["migrate"]);
+        let many: String = (0..200).map(|number| SHOP.replace("\"shop\"", &format!("\"shop-{number}\""))).collect();
+        let (file, none) = (machine.setup("many", &[&many]), machine.setup("none", &[]));
+        std::fs::write(machine.path().join(&none), "name = \"many\"\n").unwrap();
+        let mut seen = BTreeSet::new();
+        for round in 0..rounds(6, 60) {
+            let mut child = machine.command(&["apply", &file]).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(u64::try_from(20 + round * 37 % 400).unwrap()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let there = machine.json(&["client", "list"]).as_array().unwrap().len();
+            assert!(there == 0 || there == 200, "{there}");
+            let owned = machine.json(&["plan", &none])["steps"].as_array().unwrap().len();
+            assert_eq!(owned, there, "what is there is owned, and nothing else");
+            seen.insert(there);
+            if there > 0 {
+                // Killed while they are removed one by one: once more goes on.
+                let mut child = machine.command(&["apply", &none, "--prune"]).spawn().unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                child.kill().unwrap();
+                child.wait().unwrap();
+                machine.applied(&[&none, "--prune"]);
+                assert_eq!(machine.json(&["client", "list"]), json!([]));
+            }
+        }
+        assert_eq!(machine.applied(&[&file])["steps"].as_array().unwrap().len(), 200, "{seen:?}");
+        assert_eq!(machine.applied(&[&file])["changed"], false);
+    }
+}
+
+#[tokio::test]
 async fn a_file_comes_from_standard_input_too() {
     let machine = Machine::sqlite();
     let mut child = machine.command(&["apply", "-"]).stdin(Stdio::piped()).spawn().unwrap();
