@@ -1,5 +1,6 @@
-// The demo relying party: a public client that runs the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636) in the
-// browser, checks what comes back (RFC 9207; OpenID Connect Core §3.1.3.7) and shows it. Tokens live in this page's memory only.
+// The demo relying party: a public client that runs the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636) in the browser, and
+// the device authorization grant (RFC 8628) as a device would, checks what comes back (RFC 9207; OpenID Connect Core §3.1.3.7) and shows
+// it. Tokens live in this page's memory only.
 
 const root = document.getElementById("demo");
 const { issuer, clientId } = root.dataset;
@@ -22,6 +23,7 @@ async function start() {
   });
   element("refresh").addEventListener("click", () => attempt(null, refresh));
   element("sign-out").addEventListener("click", signOut);
+  element("device-begin").addEventListener("click", beDevice);
 
   if (!(await attempt("step-discovery", discover))) return;
   const answer = new URLSearchParams(location.search);
@@ -92,6 +94,56 @@ async function refresh() {
   await accept({ refresh_token: tokens.refresh_token, id_token: tokens.id_token, ...received }, null);
   say(texts.status_refreshed, "good");
   return true;
+}
+
+// A device (RFC 8628 §3.1 to §3.5): shows a code, and asks until somebody has decided.
+async function beDevice() {
+  const tell = (text, kind = "") => Object.assign(element("device-status"), { textContent: text, className: `note ${kind}` });
+  element("device-begin").disabled = true;
+  try {
+    const begun = await postForm(metadata.device_authorization_endpoint, {
+      client_id: clientId,
+      scope: element("scope").value.trim(),
+    });
+    element("device-code").textContent = begun.user_code;
+    Object.assign(element("device-uri"), { href: begun.verification_uri_complete, textContent: begun.verification_uri });
+    element("device-qr").replaceChildren(await drawn(begun.user_code));
+    element("device-screen").hidden = false;
+    tell(texts.device_waiting);
+    const received = await polled(begun, () => tell(texts.device_slower));
+    await accept(received, null);
+    tell(texts.device_connected, "good");
+    say(texts.status_signed_in, "good");
+  } catch (error) {
+    element("device-screen").hidden = false;
+    tell(`${texts.status_failed}: ${error.message}`, "bad");
+  }
+  element("device-begin").disabled = false;
+}
+
+async function polled({ device_code, interval = 5 }, slower) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, interval * 1000));
+    try {
+      return await postForm(metadata.token_endpoint, {
+        grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+        client_id: clientId,
+        device_code,
+      });
+    } catch (error) {
+      if (error.code === "slow_down") {
+        interval += 5;
+        slower();
+      } else if (error.code !== "authorization_pending") throw error;
+    }
+  }
+}
+
+// The QR code of the address, drawn by the server, as an element of this page.
+async function drawn(userCode) {
+  const response = await fetch(`${redirectUri}/qr?user_code=${encodeURIComponent(userCode)}`, { credentials: "omit" });
+  const svg = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+  return document.importNode(svg, true);
 }
 
 function signOut() {
@@ -250,7 +302,7 @@ async function answerOf(response) {
   if (response.ok) return body;
   const trace = response.headers.get("Chancery-Trace-Id");
   const parts = [body.error ?? response.status, body.error_description, trace && `(${trace})`];
-  throw new Error(parts.filter(Boolean).join(" "));
+  throw Object.assign(new Error(parts.filter(Boolean).join(" ")), { code: body.error });
 }
 
 const explain = (error) => ({ error: error.message });

@@ -64,7 +64,7 @@ async fn demo_client(operator: &Operator<'_>) -> Result<(), CliError> {
         "client_name": "Chancery demo",
         "redirect_uris": [here],
         "post_logout_redirect_uris": [here],
-        "grant_types": ["authorization_code", "refresh_token"],
+        "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
         "token_endpoint_auth_method": "none",
         "scope": demo::SCOPE,
     });

@@ -79,7 +79,7 @@ fn public(app: &Arc<App>) -> Router {
         own = own.route("/.well-known/security.txt", get(async move || text));
     }
     if app.demo {
-        own = own.route(&page(paths::DEMO), get(browser::demo::get));
+        own = own.route(&page(paths::DEMO), get(browser::demo::get)).route(&page(paths::DEMO_QR), get(browser::demo::qr));
     }
 
     let asked = Arc::clone(app);

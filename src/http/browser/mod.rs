@@ -35,6 +35,7 @@ pub mod paths {
     /// One's own second factors.
     pub const FACTORS: &str = "/account/factors";
     pub const DEMO: &str = "/demo";
+    pub const DEMO_QR: &str = "/demo/qr";
     /// Below it every asset has its name with a hash of its content.
     pub const ASSETS: &str = "/assets";
 }
