@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import * as client from 'openid-client'
 
 import { Person } from '../support/person.js'
-import { ALICE, Server } from '../support/server.js'
+import { ALICE, Server, until } from '../support/server.js'
 
 const GRANT = 'urn:ietf:params:oauth:grant-type:device_code'
 let server
@@ -48,43 +49,66 @@ test('openid-client hears that the person said no', async () => {
   await assert.rejects(client.pollDeviceAuthorizationGrant(config, begun), { error: 'access_denied' })
 })
 
-test('git-credential-oauth gets a credential for git by showing a code', async () => {
-  const program = process.env.CHANCERY_TEST_GIT_CREDENTIAL_OAUTH
-  assert.ok(program, 'CHANCERY_TEST_GIT_CREDENTIAL_OAUTH must name a git-credential-oauth that knows -device; ./test sets it')
-  const registered = device({ client_name: 'git', token_endpoint_auth_method: 'none', scope: 'openid offline_access' })
-  const { host } = new URL(server.issuer)
-  // As the documentation of the program has it: the forge's client and endpoints stand in git's own configuration.
-  const settings = {
-    oauthClientId: registered.client_id,
-    oauthScopes: 'openid offline_access',
-    oauthAuthURL: '/authorize',
-    oauthTokenURL: '/token',
-    oauthDeviceAuthURL: '/device/code',
-  }
+/** `git-credential-oauth OPTIONS get` for this server, while `answer` deals with what it says on the way: how it ended, and what it printed. */
+async function credential(options, settings, answer) {
   const config = `${server.folder}/gitconfig`
-  for (const [name, value] of Object.entries(settings)) {
+  // As the documentation of the program has it: the client and the endpoints of a host stand in git's own configuration.
+  for (const [name, value] of Object.entries({ oauthAuthURL: '/authorize', oauthTokenURL: '/token', oauthDeviceAuthURL: '/device/code', ...settings })) {
     const done = spawnSync('git', ['config', '--file', config, `credential.${server.issuer}.${name}`, value], { encoding: 'utf8' })
     assert.equal(done.status, 0, done.stderr)
   }
-  const child = spawn(program, ['-device', 'get'], { env: { ...process.env, GIT_CONFIG_GLOBAL: config, GIT_CONFIG_NOSYSTEM: '1', HOME: server.folder } })
-  let [out, shown] = ['', '']
+  // It may insist on opening a browser: this one is a person of ours, who reads the address where it is printed.
+  const tools = `${server.folder}/tools`
+  mkdirSync(tools, { recursive: true })
+  for (const name of ['www-browser', 'x-www-browser', 'xdg-open']) writeFileSync(`${tools}/${name}`, '#!/bin/sh\n', { mode: 0o755 })
+  const env = { ...process.env, PATH: `${tools}:${process.env.PATH}`, GIT_CONFIG_GLOBAL: config, GIT_CONFIG_NOSYSTEM: '1', HOME: server.folder }
+  const child = spawn('git-credential-oauth', [...options, 'get'], { env })
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  let [out, said] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text) => (out += text))
-  const address = new Promise((resolve, reject) => {
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      shown += text
-      const code = /[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}/.exec(shown)
-      if (code && shown.includes('/device')) resolve(`${server.issuer}/device?user_code=${code[0]}`)
+  child.stderr.setEncoding('utf8').on('data', (text) => (said += text))
+  child.stdin.end(`protocol=http\nhost=${new URL(server.issuer).host}\n\n`)
+  await Promise.race([answer(() => said), ended.then((code) => Promise.reject(new Error(`it ended early with ${code}: ${said}`)))])
+  const printed = Object.fromEntries(out.trim().split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+  return { code: await ended, said, printed }
+}
+
+const help = spawnSync('git-credential-oauth', ['--help'], { encoding: 'utf8' }).stderr ?? ''
+
+// Later versions have the device grant. That of Debian 12 (0.4.2) knows browsers alone, and sends a code_verifier with the padding and
+// the letters of plain Base64, which RFC 7636 §4.1 does not have: it cannot sign in here at all, and this is what it is told.
+if (/^\s+-device\b/m.test(help)) {
+  test('git-credential-oauth gets a credential for git by showing a code', async () => {
+    const registered = device({ client_name: 'git', token_endpoint_auth_method: 'none', scope: 'openid offline_access' })
+    const person = new Person(ALICE)
+    const { code, said, printed } = await credential(['-device'], { oauthClientId: registered.client_id, oauthScopes: 'openid offline_access' }, async (said) => {
+      let shown
+      await until('the code', () => (shown = /\b[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}\b/.exec(said())))
+      await person.open(`${server.issuer}/device?user_code=${shown[0]}`, {})
     })
-    child.once('exit', () => reject(new Error(`it ended early: ${out}${shown}`)))
+    assert.equal(code, 0, said)
+    assert.deepEqual(person.seen, ['login', 'decision'])
+    const info = await fetch(`${server.issuer}/userinfo`, { headers: { authorization: `Bearer ${printed.password}` } })
+    assert.equal(info.status, 200)
   })
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.stdin.end(`protocol=http\nhost=${host}\n\n`)
-  const person = new Person(ALICE)
-  await person.open(await address, {})
-  assert.deepEqual(person.seen, ['login', 'decision'], shown)
-  assert.equal(await ended, 0, shown)
-  const credential = Object.fromEntries(out.trim().split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
-  const info = await fetch(`${server.issuer}/userinfo`, { headers: { authorization: `Bearer ${credential.password}` } })
-  assert.equal(info.status, 200, out.replace(/password=.*/, 'password=…'))
-  assert.ok((await info.json()).sub)
-})
+} else {
+  test('a git-credential-oauth without -device is told that its code_verifier breaks RFC 7636', async () => {
+    assert.match(help, /usage: git credential-oauth/, 'git-credential-oauth is missing; ./test installs it')
+    const registered = server.addClient({
+      client_name: 'git',
+      redirect_uris: ['http://127.0.0.1', 'http://127.0.0.1/'],
+      grant_types: ['authorization_code', 'refresh_token'],
+      token_endpoint_auth_method: 'none',
+      scope: 'openid offline_access',
+    })
+    const { code, said } = await credential([], { oauthClientId: registered.client_id, oauthScopes: 'openid offline_access' }, async (said) => {
+      let url
+      await until('the address', () => (url = /https?:\/\/\S*\/authorize\?\S+/.exec(said())))
+      const back = await new Person(ALICE).open(url[0], { destination: 'http://127.0.0.1:' })
+      assert.ok(back.searchParams.get('code'), 'it has its code')
+      await fetch(back).catch(() => {})
+    })
+    assert.notEqual(code, 0)
+    assert.match(said, /The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - \. _ ~/)
+  })
+}

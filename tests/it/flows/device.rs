@@ -31,6 +31,7 @@ on_both![
     a_code_from_before_a_key_rotation_is_found_after_it,
     the_endpoint_authenticates_and_checks_like_the_others,
     every_step_is_in_the_audit_log_and_every_refusal_explained,
+    the_oauth2_crate_completes_it_unchanged,
 ];
 
 pub const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -711,4 +712,61 @@ async fn the_page_speaks_german() {
     alice.browser.headers.push(("accept-language", "de".to_owned()));
     let page = look(&alice, &Device::begin(&tv, "openid").await.user_code()).await;
     assert!(page.text("#warning").unwrap().starts_with("Fahren Sie nur fort"), "{}", page.body);
+}
+
+/// The `oauth2` crate as anybody uses it; only its requests go to the socket, as through a proxy, and its sleep moves the server's clock.
+async fn the_oauth2_crate_completes_it_unchanged(server: Server) {
+    use oauth2::basic::BasicClient;
+    use oauth2::{
+        ClientId, ClientSecret, DeviceAuthorizationUrl, HttpRequest, Scope, StandardDeviceAuthorizationResponse,
+        TokenResponse as _, TokenUrl,
+    };
+
+    let alice = server.person("alice").await;
+    let site = server.site();
+    let http = |request: HttpRequest| {
+        let site = site.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let url = site.url(&parts.uri.to_string());
+            let answer = site.request(parts.method, &url).headers(parts.headers).body(body).send().await?;
+            let mut response = http::Response::builder().status(answer.status());
+            *response.headers_mut().unwrap() = answer.headers().clone();
+            Ok::<_, reqwest::Error>(response.body(answer.bytes().await?.to_vec()).unwrap())
+        }
+    };
+    let metadata = json!({ "redirect_uris": [], "grant_types": [GRANT, "refresh_token"] });
+    for registered in [server.public_client(metadata.clone()).await, server.client(metadata.clone()).await] {
+        let url = |path: &str| format!("{}{path}", server.issuer);
+        let mut client = BasicClient::new(ClientId::new(registered.client_id.clone()))
+            .set_token_uri(TokenUrl::new(url("/token")).unwrap())
+            .set_device_authorization_url(DeviceAuthorizationUrl::new(url("/device/code")).unwrap());
+        if let Some(secret) = registered.secret.clone() {
+            client = client.set_client_secret(ClientSecret::new(secret));
+        }
+        for decision in ["allow", "deny"] {
+            let begun: StandardDeviceAuthorizationResponse =
+                client.exchange_device_code().add_scope(Scope::new("openid".to_owned())).request_async(&http).await.unwrap();
+            assert_eq!(begun.interval(), Duration::from_secs(5));
+            let sleep = |duration| {
+                server.wait(duration);
+                tokio::time::sleep(Duration::from_millis(20))
+            };
+            let polling = client.exchange_device_access_token(&begun).request_async(&http, sleep, None);
+            let (polled, _) = tokio::join!(polling, decide(&alice, begun.user_code().secret(), decision));
+            match polled {
+                Ok(tokens) => {
+                    assert_eq!(decision, "allow");
+                    server.userinfo(tokens.access_token().secret()).await.ok();
+                    let renewed =
+                        client.exchange_refresh_token(tokens.refresh_token().unwrap()).request_async(&http).await.unwrap();
+                    assert!(renewed.refresh_token().is_some());
+                }
+                Err(error) => {
+                    assert_eq!(decision, "deny", "{error:?}");
+                    assert!(format!("{error:?}").contains("error: access_denied"), "{error:?}");
+                }
+            }
+        }
+    }
 }

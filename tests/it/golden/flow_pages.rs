@@ -117,3 +117,26 @@ async fn the_page_about_programs_does_what_it_says() {
     let mut variables = known(&machine);
     play(&blocks(include_str!("../../../docs/flows/client-credentials.md")), &mut variables).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_about_devices_does_what_it_says() {
+    let server = Setup::on(Backend::Sqlite).start().await;
+    let alice = server.person("alice").await;
+    let shown = blocks(include_str!("../../../docs/flows/device.md"));
+    let document = shown[0].0.split("JSON'\n").nth(1).unwrap().split("\nJSON").next().unwrap();
+    let tv = server.client(serde_json::from_str(document).unwrap()).await;
+    let issuer = format!("http://{}", tv.site.address);
+    let mut variables = BTreeMap::from([("ISSUER", issuer), ("CLIENT_ID", tv.client_id.clone())]);
+    let begun: Value = serde_json::from_str(&play(&shown[1..2], &mut variables).await[0]).unwrap();
+    variables.insert("DEVICE_CODE", begun["device_code"].as_str().unwrap().to_owned());
+    let mut page = alice.browser.get(begun["verification_uri_complete"].as_str().unwrap()).await;
+    while !page.is_consent() {
+        page = if page.is_login() {
+            alice.browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await
+        } else {
+            alice.browser.follow(&page).await
+        };
+    }
+    alice.browser.submit(&page, &[("decision", "allow")]).await;
+    play(&shown[2..], &mut variables).await;
+}

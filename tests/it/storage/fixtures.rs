@@ -6,6 +6,7 @@ use std::time::Duration;
 use chancery::clock::Timestamp;
 use chancery::entropy::{self, SystemEntropy};
 use chancery::oauth::client::{Client, ClientSecret};
+use chancery::oauth::device::{Asked, DeviceCode};
 use chancery::oauth::family::Family;
 use chancery::oauth::grant::{AuthorizationCode, Grant};
 use chancery::oidc::session::Session;
@@ -78,6 +79,13 @@ pub fn client(client_id: &str) -> Client {
 
 pub fn secret(created_at: Timestamp) -> ClientSecret {
     ClientSecret { id: entropy::row_id(&SystemEntropy, created_at), digest: digest(), created_at, expires_at: None }
+}
+
+/// A device code of `app` that nobody has looked at, alive for ten minutes.
+pub fn device_code() -> DeviceCode {
+    let asked =
+        Asked { scopes: vec!["openid".to_owned(), "email".to_owned()], resources: vec!["https://api.example.com/a b".to_owned()] };
+    DeviceCode::begin("app", asked, "192.0.2.7".to_owned(), Duration::from_secs(600), NOW)
 }
 
 pub fn session(user: &User) -> Session {

@@ -56,6 +56,7 @@ macro_rules! on_both {
 mod blocking;
 mod database;
 mod decisions;
+mod device_codes;
 mod factors;
 mod fixtures;
 mod groups;

@@ -6,9 +6,9 @@ use chancery::args;
 use chancery::storage::decisions::{self, Count, Record};
 use chancery::storage::interactions::{self, Interaction};
 use chancery::storage::sweep::{self, Retention};
-use chancery::storage::{Db, clients, codes, families, grants, revoked_tokens, sessions};
+use chancery::storage::{Db, clients, codes, device_codes, families, grants, revoked_tokens, sessions};
 
-use super::fixtures::{NOW, World, at, digest, event, secret};
+use super::fixtures::{NOW, World, at, device_code, digest, event, secret};
 
 const DAY: u64 = 86_400;
 const RETENTION: Retention = Retention { decisions: Duration::from_secs(7 * DAY), most_decisions: 3 };
@@ -44,6 +44,7 @@ on_both! {
         };
         interactions::insert(db, &digest(), &interaction).await.unwrap();
         revoked_tokens::insert(db, &digest(), at(600)).await.unwrap();
+        device_codes::insert(db, &digest(), (1, [9; 32]), &device_code()).await.unwrap();
         chancery::storage::failures::add(db, &[[1; 32]], NOW, Duration::from_secs(900)).await.unwrap();
         clients::add_secret(db, "app", &secret(at(1)), at(1), &event("secret")).await.unwrap();
         let old = world.client.secrets[0].id;
@@ -54,7 +55,7 @@ on_both! {
 
         assert_eq!(swept(db, 600).await, []);
         assert_eq!(swept(db, 2000).await, [("failures", 1)]);
-        assert_eq!(swept(db, 600 + 3601).await, [("revoked_tokens", 1)]);
+        assert_eq!(swept(db, 600 + 3601).await, [("device_codes", 1), ("revoked_tokens", 1)]);
         assert_eq!(swept(db, 1800 + 3601).await, [("interactions", 1)]);
         assert_eq!(swept(db, 61 + DAY).await, [("codes", 2)]);
         assert!(codes::find(db, &code.digest).await.unwrap().is_none());
