@@ -6,4 +6,6 @@ CREATE TABLE client_secret_uses (
 );
 
 -- Is there an administrator at all? Few among many.
-CREATE INDEX users_administrators ON users (id) WHERE admin = 1;
+-- blocks writes: signing in writes to this table, and waits a second for each some million users. Where that is too long, build the index
+-- before the update with CREATE INDEX CONCURRENTLY under this name: then there is nothing to do here.
+CREATE INDEX IF NOT EXISTS users_administrators ON users (id) WHERE admin = 1;

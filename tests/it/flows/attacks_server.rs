@@ -149,7 +149,9 @@ async fn every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_an
         ("/token/", ""),
         ("/TOKEN", ""),
         ("/par", ""),
-        ("/admin/api/v1/clients", ""),
+        ("/admin", ""),
+        ("/device/code", "POST"),
+        ("/device", "GET HEAD POST"),
         ("/demo", ""),
     ];
     // What scripts of other sites may call answers OPTIONS as a preflight (Fetch §4.8).

@@ -238,7 +238,7 @@ async fn every_request_at_the_token_endpoint_is_read_strictly(server: Server) {
         client.token(&fields).await.refused(400, "invalid_request");
     }
     client.token(&[("code", back.code())]).await.refused(400, "invalid_request");
-    for grant_type in ["implicit", "password", "urn:ietf:params:oauth:grant-type:device_code", "Authorization_Code", "x"] {
+    for grant_type in ["implicit", "password", "urn:ietf:params:oauth:grant-type:token-exchange", "Authorization_Code", "x"] {
         let answer = client.token(&[("grant_type", grant_type), ("username", "alice"), ("password", "p")]).await;
         answer.refused(400, "unsupported_grant_type");
     }
