@@ -23,7 +23,8 @@ pub async fn run(file: Option<PathBuf>, args: ServeArgs, out: Out) -> Result<(),
         return Ok(());
     }
     let count = |severity| report.findings().iter().filter(|finding| finding.severity == severity).count();
-    Err(CliError::new(format!("{} errors, {} warnings", count(Severity::Error), count(Severity::Warning))))
+    let (errors, warnings, unknown) = (count(Severity::Error), count(Severity::Warning), report.unknown());
+    Err(CliError::new(format!("errors: {errors}, warnings: {warnings}, checks not made: {unknown}")))
 }
 
 /// Every check with its result, then what was found with what to do about it.

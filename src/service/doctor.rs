@@ -227,10 +227,14 @@ impl Report {
         all
     }
 
-    /// Whether there is nothing to mend. What could not be examined, though no finding says why, is not well either.
+    /// Whether there is nothing to mend, as far as is known: what was not examined is not known to be well.
     pub fn is_well(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity == Severity::Note)
-            && (self.not_examined.is_empty() || !self.findings.is_empty())
+        self.findings.iter().all(|finding| finding.severity == Severity::Note) && self.not_examined.is_empty()
+    }
+
+    /// How many checks were not made.
+    pub fn unknown(&self) -> usize {
+        Check::ALL.iter().filter(|check| self.result(**check) == "not examined").count()
     }
 
     /// Why a check was not made.
@@ -352,6 +356,7 @@ mod tests {
         assert!(!report.is_well());
         let mut silent = Report::default();
         silent.not_examined(&[Check::ClockOff], "it took longer than 20 seconds");
+        silent.found(Finding::note(Check::ClientSecretUnused, "made today"));
         assert!(!silent.is_well());
         assert_eq!((silent.result(Check::ClockOff), silent.result(Check::DatabasePool)), ("not examined", "ok"));
     }

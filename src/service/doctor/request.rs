@@ -25,7 +25,7 @@ const ANSWERING: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// The `Date` header.
+    /// The `Date` header; none of an answer that a cache kept (RFC 9111 §5.1), which tells of the past.
     pub date: Option<String>,
     /// The `Location` header.
     pub location: Option<String>,
@@ -114,7 +114,9 @@ async fn speak(url: &Url, stream: impl AsyncRead + AsyncWrite + Send + Unpin + '
         .map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(no_http)?;
     let header = |name| answer.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
-    let (status, date, location) = (answer.status().as_u16(), header(http::header::DATE), header(http::header::LOCATION));
+    let is_kept = answer.headers().contains_key(http::header::AGE);
+    let (status, location) = (answer.status().as_u16(), header(http::header::LOCATION));
+    let date = header(http::header::DATE).filter(|_| !is_kept);
     let body =
         Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|error| format!("its answer breaks off: {error}"))?;
     connection.abort();

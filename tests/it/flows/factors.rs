@@ -32,24 +32,24 @@ on_both![
     an_enrolment_belongs_to_its_person_and_time,
 ];
 
-const SESSION: &str = "__Host-chancery-session";
+pub const SESSION: &str = "__Host-chancery-session";
 const MFA: &str = "urn:chancery:acr:mfa";
 const PASSWORD: &str = "urn:chancery:acr:password";
 
 /// Somebody's authenticator app, and the codes on paper.
-struct Phone {
+pub struct Phone {
     secret: TotpSecret,
-    recovery_codes: Vec<String>,
+    pub recovery_codes: Vec<String>,
 }
 
 impl Phone {
     /// What it shows now.
-    fn code(&self, server: &Server) -> String {
+    pub fn code(&self, server: &Server) -> String {
         self.secret.code(server.app.clock.now())
     }
 
     /// What it shows once nobody has seen it yet.
-    fn next_code(&self, server: &Server) -> String {
+    pub fn next_code(&self, server: &Server) -> String {
         server.wait(Duration::from_secs(30));
         self.code(server)
     }
@@ -74,7 +74,7 @@ fn shown_secret(page: &Page) -> TotpSecret {
     TotpSecret::from_bytes(base32(&text)).unwrap()
 }
 
-fn is_step(page: &Page) -> bool {
+pub fn is_step(page: &Page) -> bool {
     page.location().is_none() && page.url.path().ends_with("/second-factor") && page.text("input[name=code]").is_some()
 }
 
@@ -102,7 +102,7 @@ async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
 }
 
 /// A new browser at the step after the password.
-async fn at_the_step(server: &Server, person: &Person) -> (Browser, Page) {
+pub async fn at_the_step(server: &Server, person: &Person) -> (Browser, Page) {
     let browser = Browser::new(server.site());
     let page = browser.get("/login").await;
     let page = password(person, &browser, page).await;
@@ -110,12 +110,12 @@ async fn at_the_step(server: &Server, person: &Person) -> (Browser, Page) {
     (browser, page)
 }
 
-async fn send_code(browser: &Browser, page: &Page, code: &str) -> Page {
+pub async fn send_code(browser: &Browser, page: &Page, code: &str) -> Page {
     settle(browser, browser.submit(page, &[("code", code)]).await).await
 }
 
 /// The page for recovery codes, from the step.
-async fn recovery_page(browser: &Browser, page: &Page) -> Page {
+pub async fn recovery_page(browser: &Browser, page: &Page) -> Page {
     browser.get(format!("{}&use=recovery", page.url)).await
 }
 
@@ -132,7 +132,7 @@ async fn confirm(server: &Server, browser: &Browser, page: &Page) -> (Phone, Pag
 }
 
 /// Signs in at the account page and sets up an app.
-async fn enrol(server: &Server, person: &Person) -> Phone {
+pub async fn enrol(server: &Server, person: &Person) -> Phone {
     let browser = Browser::new(server.site());
     let page = browser.get("/login").await;
     password(person, &browser, page).await;

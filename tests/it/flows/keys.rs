@@ -14,6 +14,7 @@ use chancery::service::keys::By;
 use chancery::storage::families;
 use serde_json::{Value, json};
 
+use super::factors::{SESSION, at_the_step, enrol, is_step, recovery_page, send_code};
 use crate::harness::{Answer, Client, Person, Request, Server, jwt, on_both};
 
 on_both![
@@ -23,6 +24,8 @@ on_both![
     a_compromised_refresh_key_ends_every_refresh_token,
     a_compromised_token_key_ends_every_access_token,
     a_compromised_cookie_key_closes_open_forms_and_no_session,
+    a_compromised_factor_key_ends_authenticator_apps_and_no_recovery_code,
+    a_compromised_user_code_key_ends_what_nobody_has_approved,
     a_compromised_key_over_the_signing_keys_replaces_them_all,
 ];
 
@@ -236,6 +239,47 @@ async fn a_compromised_cookie_key_closes_open_forms_and_no_session(server: Serve
     assert!(refused.status >= 400 && refused.location().is_none(), "{} {}", refused.status, refused.body);
     bob.visit(&client, "openid").await.code();
     assert!(signs_in_silently(&alice, &client).await);
+}
+
+async fn a_compromised_factor_key_ends_authenticator_apps_and_no_recovery_code(server: Server) {
+    let (alice, bob) = (server.person("alice").await, server.person("bob").await);
+    let (phone, others) = (enrol(&server, &alice).await, enrol(&server, &bob).await);
+    server.rotate(Purpose::Factor).await;
+    server.wait(SETTLED);
+    let (browser, page) = at_the_step(&server, &alice).await;
+    send_code(&browser, &page, &phone.next_code(&server)).await;
+    assert!(browser.cookies().contains_key(SESSION), "rotated, not compromised: the app goes on");
+
+    server.compromise(Purpose::Factor).await;
+    server.wait(FIVE_SECONDS);
+    // The thief has the secret of the app, and the password for this matter.
+    let (thief, page) = at_the_step(&server, &alice).await;
+    let refused = send_code(&thief, &page, &phone.next_code(&server)).await;
+    assert!(is_step(&refused) && !thief.cookies().contains_key(SESSION), "{} {}", refused.status, refused.body);
+    let story = server.explain(refused.header("chancery-trace-id")).await;
+    assert!(story.happened.contains("compromised"), "{story:?}");
+    let (browser, page) = at_the_step(&server, &alice).await;
+    send_code(&browser, &recovery_page(&browser, &page).await, &phone.recovery_codes[0]).await;
+    assert!(browser.cookies().contains_key(SESSION), "the way back in");
+    let (_, page) = at_the_step(&server, &bob).await;
+    assert!(is_step(&page) && others.recovery_codes.len() == 10);
+}
+
+async fn a_compromised_user_code_key_ends_what_nobody_has_approved(server: Server) {
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    let alice = server.person("alice").await;
+    let client = server.public_client(json!({ "redirect_uris": [], "grant_types": [grant, "refresh_token"] })).await;
+    let begun = client.call("/device/code", &[("scope", "openid")]).await.ok();
+    server.compromise(Purpose::UserCode).await;
+    server.wait(FIVE_SECONDS);
+    let web = server.client(json!({})).await;
+    alice.visit(&web, "openid").await.code();
+    let page = alice.browser.get(format!("/device?user_code={}", begun.str("user_code"))).await;
+    assert!(!page.is_consent() && page.location().is_none(), "{} {}", page.status, page.body);
+    let device_code = begun.str("device_code");
+    client.token(&[("grant_type", grant), ("device_code", &device_code)]).await.refused(400, "authorization_pending");
+    let anew = client.call("/device/code", &[("scope", "openid")]).await.ok();
+    assert!(alice.browser.get(format!("/device?user_code={}", anew.str("user_code"))).await.is_consent());
 }
 
 async fn a_compromised_key_over_the_signing_keys_replaces_them_all(server: Server) {

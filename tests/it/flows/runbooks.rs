@@ -146,7 +146,7 @@ async fn the_master_key_may_be_out() {
         machine.set("CHANCERY_MASTER_KEY", &format!("{NEW_MASTER_KEY},{MASTER_KEY}"));
         let server = machine.start(&["serve"]).await;
         assert!(client.is_active(&old).await, "two keys, newest first: nothing has ended yet");
-        follow(&machine, "The master key, and with it the database", &[]);
+        follow(&machine, "The master key, and with it the database", &[("USERNAME", "alice")]);
         until(SOON, async || !client.is_active(&old).await && !client.is_active(&robots).await).await;
         let after = kids(&client).await;
         assert!(before.iter().all(|kid| !after.contains(kid)), "no key of before is published");
