@@ -4,3 +4,4 @@
 pub mod base32;
 pub mod recovery;
 pub mod totp;
+pub mod webauthn;

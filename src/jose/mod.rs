@@ -9,7 +9,7 @@ mod jwk;
 mod keyset;
 mod life;
 mod signing_key;
-mod strict_json;
+pub(crate) mod strict_json;
 mod verify;
 
 #[cfg(test)]

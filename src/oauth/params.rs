@@ -231,6 +231,7 @@ fn limit(name: &str) -> usize {
         | "client_assertion"
         | "id_token_hint"
         | "logout_token"
+        | "passkey"
         | "request"
         | "subject_token"
         | "token" => 16 * 1024,

@@ -331,6 +331,22 @@ pub enum FactorBranch {
     WrongRecoveryCode,
     /// A recovery code that was used before.
     RecoveryCodeUsed,
+    /// Not what a browser sends for a passkey.
+    PasskeyMalformed,
+    /// Nobody has this passkey, or it is not this person's.
+    PasskeyUnknown,
+    /// Made for another site, another page, or too long ago.
+    PasskeyElsewhere,
+    /// The authenticator did not verify its person where that is needed, or nobody touched it.
+    PasskeyNotVerified,
+    /// The signature does not hold.
+    PasskeySignature,
+    /// Its counter went backwards.
+    PasskeyCopied,
+    /// The same answer was sent before.
+    PasskeyReplayed,
+    /// The person was disabled.
+    PasskeyOfDisabled,
 }
 
 /// Which branch a failing sign-in took. For the decision record only: the page is the same for all.

@@ -22,6 +22,11 @@ pub enum Method {
     Totp,
     /// A one-time code from the list on paper.
     RecoveryCode,
+    /// `verified`: it also verified its person, by whatever means. `synced`: it may be copied to other devices of theirs.
+    Passkey {
+        verified: bool,
+        synced: bool,
+    },
 }
 
 /// Whether a second factor is asked of everybody, or of those alone who have one.
@@ -63,10 +68,10 @@ impl std::str::FromStr for Demand {
 
 impl Acr {
     /// Every level, weakest first; discovery is built from it.
-    pub const ALL: [Self; 2] = [Self::Password, Self::MultiFactor];
+    pub const ALL: [Self; 3] = [Self::Password, Self::MultiFactor, Self::PhishingResistant];
 
     /// The last of them.
-    pub const HIGHEST: Self = Self::MultiFactor;
+    pub const HIGHEST: Self = Self::PhishingResistant;
 
     /// The value of the `acr` claim.
     pub const fn as_str(self) -> &'static str {
@@ -86,7 +91,15 @@ impl Acr {
     pub fn reached_by(methods: &[Method]) -> Self {
         let password = methods.contains(&Method::Password);
         let code = methods.iter().any(|method| matches!(method, Method::Totp | Method::RecoveryCode));
-        if password && code { Self::MultiFactor } else { Self::Password }
+        let passkey =
+            |also: bool| methods.iter().any(|method| matches!(method, Method::Passkey { verified, .. } if *verified || also));
+        if passkey(password) {
+            Self::PhishingResistant
+        } else if password && code {
+            Self::MultiFactor
+        } else {
+            Self::Password
+        }
     }
 
     /// The level to aim at for `acr_values`: the first of them, in the client's order of preference, that can be reached (OpenID Connect
@@ -112,6 +125,9 @@ pub fn amr(methods: &[Method]) -> Vec<String> {
             Method::Password => &["pwd"],
             // A recovery code is a one-time password too, from a list instead of an app.
             Method::Totp | Method::RecoveryCode => &["otp"],
+            // How a passkey verified its person is its own secret, so neither "pin" nor "fpt".
+            Method::Passkey { synced: true, .. } => &["swk", "user"],
+            Method::Passkey { synced: false, .. } => &["hwk", "user"],
         };
         for value in more {
             if !values.contains(value) {
@@ -155,6 +171,14 @@ mod tests {
             (&[Method::Password, Method::Totp], Acr::MultiFactor, &["pwd", "otp", "mfa"]),
             (&[Method::Password, Method::RecoveryCode], Acr::MultiFactor, &["pwd", "otp", "mfa"]),
             (&[Method::Password, Method::Totp, Method::RecoveryCode], Acr::MultiFactor, &["pwd", "otp", "mfa"]),
+            (
+                &[Method::Password, Method::Passkey { verified: false, synced: false }],
+                Acr::PhishingResistant,
+                &["pwd", "hwk", "user", "mfa"],
+            ),
+            (&[Method::Passkey { verified: true, synced: true }], Acr::PhishingResistant, &["swk", "user", "mfa"]),
+            // Whoever finds a key that asks for nothing has one factor.
+            (&[Method::Passkey { verified: false, synced: false }], Acr::Password, &["hwk", "user"]),
             // Two codes are one kind of thing.
             (&[Method::Totp, Method::RecoveryCode], Acr::Password, &["otp"]),
         ] {

@@ -108,7 +108,7 @@ mod tests {
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
-            "acr_values_supported": ["urn:chancery:acr:password", "urn:chancery:acr:mfa"],
+            "acr_values_supported": ["urn:chancery:acr:password", "urn:chancery:acr:mfa", "urn:chancery:acr:phishing-resistant"],
             "claim_types_supported": ["normal"],
             "claims_supported": [
                 "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash",

@@ -4,6 +4,8 @@
 //! Every try is counted and slowed down together with the password's (security.md R-55), and nothing here is reached by who did not
 //! prove the password first.
 
+pub mod passkeys;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -51,7 +53,12 @@ pub fn demand(app: &App, client: Option<&Client>) -> Demand {
 /// # Errors
 /// When the database is away.
 pub async fn reachable(app: &App, user: &User) -> Result<Acr, Reason> {
-    Ok(if store::summary(&app.db, user.id).await?.any() { Acr::MultiFactor } else { Acr::Password })
+    let factors = store::summary(&app.db, user.id).await?;
+    Ok(match (factors.passkeys > 0, factors.any()) {
+        (true, _) => Acr::PhishingResistant,
+        (false, true) => Acr::MultiFactor,
+        (false, false) => Acr::Password,
+    })
 }
 
 /// Somebody who is asked for a second factor, or about to enrol one.
@@ -76,6 +83,7 @@ pub enum Answer {
     /// A code of the authenticator app.
     Code(Secret<String>),
     RecoveryCode(Secret<String>),
+    Passkey(passkeys::Answer),
 }
 
 /// A factor that was proved, and what must be spent for it.
@@ -197,7 +205,7 @@ pub async fn prove(
 ) -> Result<SignedIn, Reason> {
     let subjects = login::subjects(&users::canonical(&step.user.username), &address.to_string());
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
-    let proved = match check(app, &step.user, answer, now).await? {
+    let proved = match check(app, &step, answer, browser, now).await? {
         Ok(proved) => proved,
         Err(branch) => return Err(failed(app, &step.user, branch, &subjects, now).await?),
     };
@@ -205,6 +213,7 @@ pub async fn prove(
     let spent = match &proved.change {
         Change::SpendRecoveryCode { .. } => FactorBranch::RecoveryCodeUsed,
         Change::SpendTotp { .. } | Change::EnrolTotp { .. } => FactorBranch::CodeReplayed,
+        Change::SpendPasskey { .. } | Change::EnrolPasskey { .. } => FactorBranch::PasskeyReplayed,
     };
     match finish(app, step, proved, Vec::new(), browser, now).await? {
         Finished::SignedIn(signed_in) => Ok(*signed_in),
@@ -220,8 +229,21 @@ async fn failed(app: &App, user: &User, branch: FactorBranch, subjects: &[Subjec
 }
 
 /// Whether the answer is right at this moment. That it counts once is for the write to see to.
-async fn check(app: &App, user: &User, answer: &Answer, now: Timestamp) -> Result<Result<Proved, FactorBranch>, Reason> {
+async fn check(
+    app: &App,
+    step: &Step,
+    answer: &Answer,
+    browser: &Browser,
+    now: Timestamp,
+) -> Result<Result<Proved, FactorBranch>, Reason> {
+    let user = &step.user;
     match answer {
+        Answer::Passkey(answer) => {
+            let found = passkeys::check(app, answer, &step.about(), browser, now).await?;
+            Ok(found.and_then(
+                |(passkey, proved)| if passkey.user_id == user.id { Ok(proved) } else { Err(FactorBranch::PasskeyUnknown) },
+            ))
+        }
         Answer::Code(typed) => {
             let Some(totp) = store::totp(&app.db, user.id).await? else { return Ok(Err(FactorBranch::NoApp)) };
             let opened = app.keys.data().open(Purpose::Factor, &totp_context(user.id), &totp.sealed);
@@ -264,8 +286,8 @@ async fn finish(
     match standing {
         Standing::SigningIn { id, password_hash } => {
             let methods = [Method::Password, proved.method];
-            let proof = login::SecondProof { sign_in: id.digest(), change: proved.change, events };
-            match login::begin_session(app, user, &methods, (password_hash.expose(), Some(proof)), browser, now).await? {
+            let proof = login::SecondProof { sign_in: Some(id.digest()), change: proved.change, events };
+            match login::begin_session(app, user, &methods, (Some(password_hash.expose()), Some(proof)), browser, now).await? {
                 login::Begun::Yes(signed_in) => Ok(Finished::SignedIn(signed_in)),
                 login::Begun::Spent => Ok(Finished::Spent),
                 login::Begun::Changed => Err(Reason::InteractionUnknown),

@@ -70,7 +70,7 @@ pub async fn sign_in(app: &App, attempt: Attempt, demand: Demand, browser: &Brow
             return Ok(Progress::SecondFactor { sign_in });
         }
         // The write repeats what was checked. If it finds that changed, everything is looked at once more.
-        if let Begun::Yes(signed_in) = begin_session(app, user, &[Method::Password], (&hash, None), browser, now).await? {
+        if let Begun::Yes(signed_in) = begin_session(app, user, &[Method::Password], (Some(&hash), None), browser, now).await? {
             renew_hash(app, &signed_in.user, hash, attempt.password).await;
             return Ok(Progress::SignedIn(signed_in));
         }
@@ -175,8 +175,8 @@ async fn renew_hash(app: &App, user: &User, stored: String, password: Secret<Str
 /// What a session rests on that begins with a second factor.
 #[derive(Debug)]
 pub(super) struct SecondProof {
-    /// The step that it was proved at.
-    pub sign_in: Digest,
+    /// The step that it was proved at; none where a passkey was all that there was.
+    pub sign_in: Option<Digest>,
     pub change: Change,
     /// What is to be told beside the session's own event.
     pub events: Vec<AuditEvent>,
@@ -192,12 +192,12 @@ pub(super) enum Begun {
     Spent,
 }
 
-/// Begins a session for who proved these methods: the password of this hash, and a second factor if there is one.
+/// Begins a session for who proved these methods: the password of this hash if there was one, and a second factor or a passkey.
 pub(super) async fn begin_session(
     app: &App,
     user: User,
     methods: &[Method],
-    (hash, second): (&str, Option<SecondProof>),
+    (hash, second): (Option<&str>, Option<SecondProof>),
     browser: &Browser,
     now: Timestamp,
 ) -> Result<Begun, Reason> {
@@ -239,14 +239,19 @@ pub(super) async fn begin_session(
         // The write repeats what this rests on: the person is enabled and has that password, the session to renew has not ended, and
         // the second factor was not spent.
         let outcome = match &second {
-            None if sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? => Outcome::Done,
-            None => Outcome::Changed,
+            // Nothing was proved but a password.
+            None => match hash {
+                Some(hash) if sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? => {
+                    Outcome::Done
+                }
+                Some(_) | None => Outcome::Changed,
+            },
             Some(SecondProof { sign_in, change, events }) => {
                 let begin = Begin {
                     session: session.clone(),
                     cookie: cookie.digest(),
                     sign_in: *sign_in,
-                    password_hash: hash.to_owned(),
+                    password_hash: hash.map(str::to_owned),
                     change: change.clone(),
                     events: events.iter().cloned().chain([event.clone()]).collect(),
                 };

@@ -201,7 +201,7 @@ pub async fn set_password_of(operator: &Operator<'_>, user: User, password: Secr
 pub async fn reset_factors(operator: &Operator<'_>, name: &str) -> Result<User, OperationError> {
     let user = find(operator, name).await?;
     let had = factors::summary(operator.db, user.id).await?;
-    let was = json!({ "totp": had.totp.is_some(), "recovery_codes": had.recovery_codes });
+    let was = json!({ "totp": had.totp.is_some(), "passkeys": had.passkeys, "recovery_codes": had.recovery_codes });
     let event = operator.event("user.reset_factors", &user.id.to_string(), Some(was), None);
     if !store::reset_factors(operator.db, user.id, operator.now, &event).await? {
         return Err(OperationError::NotFound { kind: "user", id: name.to_owned() });

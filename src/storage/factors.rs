@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::secret::Digest;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
-use crate::storage::db::{Db, Tx};
+use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 
 /// What a person has, without any secret.
@@ -18,6 +18,7 @@ use crate::storage::error::StoreError;
 pub struct Summary {
     /// Since when there is an authenticator app, and when a code of it was last accepted.
     pub totp: Option<(Timestamp, Timestamp)>,
+    pub passkeys: u64,
     /// Unused recovery codes.
     pub recovery_codes: u64,
 }
@@ -25,7 +26,7 @@ pub struct Summary {
 impl Summary {
     /// Is there a second factor? Recovery codes are none: they stand in for one.
     pub fn any(&self) -> bool {
-        self.totp.is_some()
+        self.totp.is_some() || self.passkeys > 0
     }
 }
 
@@ -36,6 +37,29 @@ pub struct Totp {
     pub last_step: i64,
 }
 
+/// A passkey as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passkey {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub credential_id: Vec<u8>,
+    /// COSE identifier.
+    pub algorithm: i64,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    pub sign_count: i64,
+    pub synced: bool,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+}
+
+/// A challenge that was answered: once, and while it was young.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    pub digest: Digest,
+    pub expires_at: Timestamp,
+}
+
 /// A change of a person's factors that happens together with something else, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -43,6 +67,10 @@ pub enum Change {
     SpendTotp { step: i64 },
     /// A recovery code was right.
     SpendRecoveryCode { digest: Digest },
+    /// A passkey answered a challenge.
+    SpendPasskey { id: Uuid, sign_count: i64, challenge: Spent },
+    /// A new passkey.
+    EnrolPasskey { passkey: Passkey, challenge: Spent, recovery_codes: Vec<Digest> },
     /// A first authenticator app, confirmed by a code of `step`.
     EnrolTotp { sealed: Vec<u8>, step: i64, recovery_codes: Vec<Digest> },
 }
@@ -50,6 +78,7 @@ pub enum Change {
 statements! {
     SUMMARY = Both("SELECT (SELECT t.created_at FROM totp_secrets t WHERE t.user_id = $1) AS totp_created_at,
                            (SELECT t.last_used_at FROM totp_secrets t WHERE t.user_id = $1) AS totp_last_used_at,
+                           (SELECT COUNT(*) FROM passkeys p WHERE p.user_id = $1) AS passkeys,
                            (SELECT COUNT(*) FROM recovery_codes r WHERE r.user_id = $1 AND r.used_at IS NULL) AS recovery_codes");
     TOTP = Both("SELECT sealed, last_step FROM totp_secrets WHERE user_id = $1");
     RECOVERY_CODE = Both("SELECT used_at FROM recovery_codes WHERE user_id = $1 AND digest = $2");
@@ -59,6 +88,22 @@ statements! {
                        ON CONFLICT (user_id) DO NOTHING");
     INSERT_RECOVERY_CODE = Both("INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3)");
     REMOVE_RECOVERY_CODES = Both("DELETE FROM recovery_codes WHERE user_id = $1");
+    // With the last factor they go too: they stand in for one.
+    REMOVE_IDLE_RECOVERY_CODES = Both("DELETE FROM recovery_codes WHERE user_id = $1
+                                       AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = $1)
+                                       AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = $1)");
+    SPEND_CHALLENGE = Both("INSERT INTO spent_challenges (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING");
+    // An authenticator that counts must count upwards; one that does not stays at 0.
+    SPEND_PASSKEY = Both("UPDATE passkeys SET sign_count = $3, last_used_at = $4
+                          WHERE id = $1 AND user_id = $2 AND (sign_count < $3 OR (sign_count = 0 AND $3 = 0))");
+    ENROL_PASSKEY = Both("INSERT INTO passkeys (id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at)
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (credential_id) DO NOTHING");
+    PASSKEY = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at
+                    FROM passkeys WHERE credential_id = $1");
+    PASSKEYS = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at
+                     FROM passkeys WHERE user_id = $1 ORDER BY id");
+    REMOVE_PASSKEY = Both("DELETE FROM passkeys WHERE user_id = $1 AND id = $2");
+    REMOVE_PASSKEYS = Both("DELETE FROM passkeys WHERE user_id = $1");
     REMOVE_TOTP = Both("DELETE FROM totp_secrets WHERE user_id = $1");
     // Changes of one person's factors come one after the other.
     LOCK_USER = Split {
@@ -72,7 +117,31 @@ pub async fn summary(db: &Db, user_id: Uuid) -> Result<Summary, StoreError> {
     let Some(row) = db.optional(SUMMARY, args![user_id]).await? else { return Ok(Summary::default()) };
     let created_at: Option<Timestamp> = row.get("totp_created_at")?;
     let last_used_at: Option<Timestamp> = row.get("totp_last_used_at")?;
-    Ok(Summary { totp: created_at.zip(last_used_at), recovery_codes: row.get("recovery_codes")? })
+    Ok(Summary { totp: created_at.zip(last_used_at), passkeys: row.get("passkeys")?, recovery_codes: row.get("recovery_codes")? })
+}
+
+/// The passkey with this credential id, whose ever it is.
+pub async fn passkey(db: &Db, credential_id: &[u8]) -> Result<Option<Passkey>, StoreError> {
+    db.optional(PASSKEY, args![credential_id]).await?.as_ref().map(read_passkey).transpose()
+}
+
+/// A person's passkeys, oldest first.
+pub async fn passkeys(db: &Db, user_id: Uuid) -> Result<Vec<Passkey>, StoreError> {
+    db.all(PASSKEYS, args![user_id]).await?.iter().map(read_passkey).collect()
+}
+
+fn read_passkey(row: &Row) -> Result<Passkey, StoreError> {
+    Ok(Passkey {
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        credential_id: row.get("credential_id")?,
+        algorithm: row.get("algorithm")?,
+        public_key: row.get("public_key")?,
+        sign_count: row.get("sign_count")?,
+        synced: row.get("synced")?,
+        created_at: row.get("created_at")?,
+        last_used_at: row.get("last_used_at")?,
+    })
 }
 
 /// The secret of a person's authenticator app.
@@ -92,6 +161,29 @@ pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: T
     match change {
         Change::SpendTotp { step } => Ok(tx.execute(SPEND_TOTP, args![user_id, *step, now]).await? > 0),
         Change::SpendRecoveryCode { digest } => Ok(tx.execute(SPEND_RECOVERY_CODE, args![user_id, digest, now]).await? > 0),
+        Change::SpendPasskey { id, sign_count, challenge } => {
+            let fresh = tx.execute(SPEND_CHALLENGE, args![challenge.digest, challenge.expires_at]).await? > 0;
+            Ok(fresh && tx.execute(SPEND_PASSKEY, args![*id, user_id, *sign_count, now]).await? > 0)
+        }
+        Change::EnrolPasskey { passkey, challenge, recovery_codes } => {
+            let fresh = tx.execute(SPEND_CHALLENGE, args![challenge.digest, challenge.expires_at]).await? > 0;
+            let values = args![
+                passkey.id,
+                user_id,
+                passkey.credential_id.clone(),
+                passkey.algorithm,
+                passkey.public_key.clone(),
+                passkey.sign_count,
+                passkey.synced,
+                passkey.created_at,
+                passkey.last_used_at
+            ];
+            if !fresh || tx.execute(ENROL_PASSKEY, values).await? == 0 {
+                return Ok(false);
+            }
+            replace_recovery_codes_tx(tx, user_id, recovery_codes, now).await?;
+            Ok(true)
+        }
         Change::EnrolTotp { sealed, step, recovery_codes } => {
             if tx.execute(ENROL_TOTP, args![user_id, sealed.clone(), *step, now]).await? == 0 {
                 return Ok(false);
@@ -139,9 +231,20 @@ pub async fn remove_totp(db: &Db, user_id: Uuid, event: &AuditEvent) -> Result<b
         Box::pin(async move {
             tx.optional(LOCK_USER, args![user_id]).await?;
             let removed = tx.execute(REMOVE_TOTP, args![user_id]).await?;
-            if removed > 0 {
-                tx.execute(REMOVE_RECOVERY_CODES, args![user_id]).await?;
-            }
+            tx.execute(REMOVE_IDLE_RECOVERY_CODES, args![user_id]).await?;
+            Ok(removed)
+        })
+    })
+    .await
+}
+
+/// Takes a passkey of this person away, and the recovery codes with the last factor. `false` if they have no such passkey.
+pub async fn remove_passkey(db: &Db, user_id: Uuid, id: Uuid, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "factors.remove_passkey", Some(event), move |tx| {
+        Box::pin(async move {
+            tx.optional(LOCK_USER, args![user_id]).await?;
+            let removed = tx.execute(REMOVE_PASSKEY, args![user_id, id]).await?;
+            tx.execute(REMOVE_IDLE_RECOVERY_CODES, args![user_id]).await?;
             Ok(removed)
         })
     })
@@ -151,6 +254,7 @@ pub async fn remove_totp(db: &Db, user_id: Uuid, event: &AuditEvent) -> Result<b
 /// Takes everything away; the person's row is locked already.
 pub(super) async fn remove_all_tx(tx: &mut Tx, user_id: Uuid) -> Result<(), StoreError> {
     tx.execute(REMOVE_TOTP, args![user_id]).await?;
+    tx.execute(REMOVE_PASSKEYS, args![user_id]).await?;
     tx.execute(REMOVE_RECOVERY_CODES, args![user_id]).await?;
     Ok(())
 }

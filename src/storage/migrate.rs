@@ -55,6 +55,7 @@ migrations! {
     11 "0011_audit"
     12 "0012_factors"
     13 "0013_secret_uses"
+    14 "0014_passkeys"
 }
 
 /// How long to wait for another process that is migrating.

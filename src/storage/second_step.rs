@@ -28,10 +28,10 @@ pub enum Outcome {
 pub struct Begin {
     pub session: Session,
     pub cookie: Digest,
-    /// The sign-in at its second step.
-    pub sign_in: Digest,
+    /// The sign-in at its second step, unless a passkey was all that there was.
+    pub sign_in: Option<Digest>,
     /// The password hash that was checked in the first.
-    pub password_hash: String,
+    pub password_hash: Option<String>,
     pub change: Change,
     pub events: Vec<AuditEvent>,
 }
@@ -58,10 +58,12 @@ pub async fn begin(db: &Db, begin: Begin, now: Timestamp) -> Result<Outcome, Sto
     run(db, "session.begin_with_factor", move |tx| {
         Box::pin(async move {
             let Begin { session, cookie, sign_in, password_hash, change, events } = begin;
-            if !sessions::lock_user_tx(tx, session.user_id, Some(password_hash)).await? {
+            if !sessions::lock_user_tx(tx, session.user_id, password_hash).await? {
                 return Err(Stopped::At(Outcome::Changed));
             }
-            if !sign_ins::consume_tx(tx, &sign_in, now).await? {
+            if let Some(sign_in) = sign_in
+                && !sign_ins::consume_tx(tx, &sign_in, now).await?
+            {
                 return Err(Stopped::At(Outcome::Changed));
             }
             if !factors::apply_tx(tx, session.user_id, &change, now).await? {

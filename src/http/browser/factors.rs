@@ -2,25 +2,28 @@
 
 use axum::response::Response;
 use http::StatusCode;
+use uuid::Uuid;
 
 use super::account::{Instead, Section};
 use super::login::{self, AskedFor};
 use super::{Context, enrol, paths, second_factor};
+use crate::factors::webauthn::ALGORITHMS;
+use crate::http::error;
 use crate::http::extract::PageForm;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
-use crate::http::pages::view::{FactorsView, Form, Person};
+use crate::http::pages::view::{FactorsView, Form, PasskeyOffer, PasskeyRow, Person};
 use crate::http::pages::{self, csrf};
 use crate::oauth::refusal::Reason;
 use crate::service::authorize::interaction::Open;
-use crate::service::factors::{self, Step};
+use crate::service::factors::{self, Step, passkeys};
 
 const PURPOSE: &str = "factors";
 
 /// Shows them.
 pub async fn get(cx: Context) -> Response {
     match factors::step(&cx.app, None, &cx.browser, cx.now).await {
-        Ok(step) => page(&cx, &step),
+        Ok(step) => page(&cx, &step, false).await,
         Err(Reason::InteractionUnknown) => Instead::SignIn(Section::Factors).respond(&cx),
         Err(reason) => cx.refuse(reason, None),
     }
@@ -37,12 +40,41 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
         Err(reason) => return cx.refuse(reason, None),
     };
     if !cx.is_current(&params, PURPOSE, &step.about()) {
-        return page(&cx, &step);
+        return page(&cx, &step, false).await;
     }
     if !step.may_change(cx.now) {
         return prove_again(&cx, &step, None);
     }
+    if let Some(id) = params.get("remove_passkey") {
+        // One that is not theirs, or is gone, is not there afterwards either.
+        let removed = match Uuid::parse_str(id) {
+            Ok(id) => passkeys::remove(&cx.app, &step.user, id, cx.now).await,
+            Err(_) => Ok(()),
+        };
+        return match removed {
+            Ok(()) => cx.see_other(&cx.path(paths::FACTORS)),
+            Err(reason) => cx.refuse(reason, None),
+        };
+    }
     match params.get("change") {
+        Some("add_passkey") => {
+            let sent = |name: &str| params.get(name).unwrap_or_default().to_owned();
+            let answer = passkeys::Answer { json: sent("passkey"), challenge: sent("challenge") };
+            match passkeys::enrol(&cx.app, step.clone(), &answer, &cx.browser, cx.now).await {
+                Ok((signed_in, codes)) => {
+                    let mut response = if codes.is_empty() {
+                        cx.see_other(&cx.path(paths::FACTORS))
+                    } else {
+                        let codes: Vec<String> = codes.iter().map(|code| code.text()).collect();
+                        enrol::show_recovery_codes(&cx, &codes, &cx.path(paths::FACTORS))
+                    };
+                    cx.set_cookie(&mut response, Name::Session, &signed_in.cookie);
+                    response
+                }
+                Err(reason @ Reason::FactorFailed { .. }) => error::refused(page(&cx, &step, true).await, reason, None),
+                Err(reason) => cx.refuse(reason, None),
+            }
+        }
         Some("remove_app") => match factors::remove_totp(&cx.app, &step.user, cx.now).await {
             Ok(()) => cx.see_other(&cx.path(paths::FACTORS)),
             Err(reason) => cx.refuse(reason, None),
@@ -54,12 +86,12 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
             }
             Err(reason) => cx.refuse(reason, None),
         },
-        Some("recovery_codes") => page(&cx, &step),
+        Some("recovery_codes") => page(&cx, &step, false).await,
         Some(other) => cx.refuse(
             Reason::MalformedParameter {
                 name: "change".to_owned(),
                 received: other.to_owned(),
-                detail: "remove_app or recovery_codes".to_owned(),
+                detail: "remove_app, recovery_codes or add_passkey".to_owned(),
             },
             None,
         ),
@@ -79,9 +111,28 @@ pub(super) fn prove_again(cx: &Context, step: &Step, open: Option<&Open>) -> Res
     }
 }
 
-fn page(cx: &Context, step: &Step) -> Response {
+async fn page(cx: &Context, step: &Step, failed: bool) -> Response {
+    let found = match passkeys::list(&cx.app, &step.user).await {
+        Ok(found) => found,
+        Err(reason) => return cx.refuse(reason, None),
+    };
     let (binding, fresh) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &step.about());
+    let rows: Vec<PasskeyRow> = found
+        .iter()
+        .map(|passkey| PasskeyRow {
+            id: passkey.id.to_string(),
+            synced: passkey.synced,
+            added: cx.lang().date(passkey.created_at),
+            used: cx.lang().date(passkey.last_used_at),
+        })
+        .collect();
+    let offer = passkeys::rp_id(&cx.app).filter(|_| step.factors.passkeys < passkeys::MOST).map(|rp_id| {
+        let challenge = passkeys::challenge(&cx.app, &binding, &step.about(), cx.now);
+        PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids: passkeys::ids(&found).join(" ") }
+    });
+    let user_handle = passkeys::user_handle(&step.user);
+    let algorithms = ALGORITHMS.map(|algorithm| algorithm.to_string()).join(" ");
     let totp = step.factors.totp.map(|(added, used)| (cx.lang().date(added), cx.lang().date(used)));
     let view = FactorsView {
         frame: cx.frame(),
@@ -89,8 +140,15 @@ fn page(cx: &Context, step: &Step) -> Response {
         person: Person::of(&step.user),
         totp: totp.as_ref().map(|(added, used)| (added.as_str(), used.as_str())),
         recovery_codes: step.factors.recovery_codes,
+        passkeys: &rows,
+        passkey: offer.as_ref(),
+        user_handle: &user_handle,
+        username: &step.user.username,
+        algorithms: &algorithms,
+        failed,
     };
-    let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
+    let policy = if offer.is_some() { Policy::with_own_scripts() } else { Policy::strict() };
+    let mut response = pages::respond(StatusCode::OK, &view, &policy);
     if let Some(fresh) = fresh {
         cx.set_cookie(&mut response, Name::Browser, &fresh);
     }

@@ -13,14 +13,14 @@ use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::ClientSeen;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
-use crate::http::pages::view::{Form, LoginFailure, LoginView};
+use crate::http::pages::view::{Form, LoginFailure, LoginView, PasskeyOffer};
 use crate::http::pages::{self, csrf};
 use crate::oauth::device::UserCode;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
 use crate::service::authorize as pending;
 use crate::service::authorize::interaction::{self, Open};
-use crate::service::factors;
+use crate::service::factors::{self, passkeys};
 use crate::service::login::{self, Attempt, Progress, SignedIn};
 
 /// The form's purpose, bound into its CSRF token.
@@ -50,6 +50,17 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     }
     let username = params.get("username").unwrap_or_default().to_owned();
     let password = Secret::new(params.get("password").unwrap_or_default().to_owned());
+    if let Some(json) = params.get("passkey").filter(|json| !json.is_empty()) {
+        let answer = passkeys::Answer { json: json.to_owned(), challenge: params.get("challenge").unwrap_or_default().to_owned() };
+        return match passkeys::sign_in(&cx.app, &answer, &cx.browser, cx.address_prefix(), cx.now).await {
+            Ok(signed_in) => signed_in_here(cx, open, signed_in, false).await,
+            Err(reason) => {
+                let client_id = open.as_ref().map(|open| open.client.client_id.clone());
+                let Some(failure) = failure_of(&reason) else { return cx.refuse(reason, client_id) };
+                error::refused(page(&cx, open.as_ref(), &username, Some(failure)), reason, client_id)
+            }
+        };
+    }
     let attempt = Attempt { username: username.clone(), password, address: cx.address_prefix() };
     let demand = factors::demand(&cx.app, open.as_ref().map(|open| open.client.as_ref()));
     match login::sign_in(&cx.app, attempt, demand, &cx.browser, cx.now).await {
@@ -83,6 +94,7 @@ pub fn failure_of(reason: &Reason) -> Option<LoginFailure> {
         Reason::SignInFailed { .. } => Some(LoginFailure::NoMatch),
         Reason::SignInThrottled { retry_after, .. } => Some(LoginFailure::Throttled(Duration::from_secs(*retry_after))),
         Reason::Overloaded { .. } => Some(LoginFailure::Busy),
+        Reason::FactorFailed { .. } => Some(LoginFailure::Passkey),
         _ => None,
     }
 }
@@ -90,7 +102,7 @@ pub fn failure_of(reason: &Reason) -> Option<LoginFailure> {
 /// The status of such a form: a password that does not match is no error of HTTP.
 pub const fn status_of(failure: Option<LoginFailure>) -> StatusCode {
     match failure {
-        None | Some(LoginFailure::NoMatch) => StatusCode::OK,
+        None | Some(LoginFailure::NoMatch | LoginFailure::Passkey) => StatusCode::OK,
         Some(LoginFailure::Throttled(_)) => StatusCode::TOO_MANY_REQUESTS,
         Some(LoginFailure::Busy) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -99,7 +111,7 @@ pub const fn status_of(failure: Option<LoginFailure>) -> StatusCode {
 /// Says when to try again, where it is worth waiting.
 pub fn with_retry_after(mut response: Response, failure: Option<LoginFailure>) -> Response {
     let wait = match failure {
-        None | Some(LoginFailure::NoMatch) => return response,
+        None | Some(LoginFailure::NoMatch | LoginFailure::Passkey) => return response,
         Some(LoginFailure::Throttled(wait)) => wait.as_secs().max(1),
         Some(LoginFailure::Busy) => 1,
     };
@@ -166,6 +178,10 @@ fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<Login
     let interaction = open.map(|open| open.id.expose().as_str());
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, "");
     let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
+    let passkey = passkeys::rp_id(&cx.app).map(|rp_id| {
+        let challenge = passkeys::challenge(&cx.app, &binding, passkeys::SIGN_IN, cx.now);
+        PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids: String::new() }
+    });
     let view = LoginView {
         frame: cx.frame(),
         form: Form { action: &action, interaction, csrf: token.expose() },
@@ -173,9 +189,11 @@ fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<Login
         username,
         notice: None,
         failure,
+        passkey: passkey.as_ref(),
         for_device: matches!(asked_for, AskedFor::Device(_)),
     };
     let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
+    let policy = if passkey.is_some() { policy.and_own_scripts() } else { policy };
     let mut response = with_retry_after(pages::respond(status_of(failure), &view, &policy), failure);
     if let Some(fresh) = fresh {
         cx.set_cookie(&mut response, Name::Browser, &fresh);

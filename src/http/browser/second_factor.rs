@@ -14,14 +14,14 @@ use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::ClientSeen;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
-use crate::http::pages::view::{FactorFailure, Form, Person, SecondFactorView};
+use crate::http::pages::view::{FactorFailure, Form, PasskeyOffer, Person, SecondFactorView};
 use crate::http::pages::{self, csrf};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
 use crate::service::authorize::interaction::{self, Open};
 use crate::service::authorize::{self as pending, LocalRefusal, Page};
-use crate::service::factors::{self, Answer, Step};
+use crate::service::factors::{self, Answer, Step, passkeys};
 
 const PURPOSE: &str = "second-factor";
 
@@ -32,7 +32,7 @@ pub async fn get(mut cx: Context) -> Response {
         Err(reason) => return cx.refuse(reason, None),
     };
     match whose(&mut cx, &params).await {
-        Ok(Due::Step(step, open)) => page(&cx, &step, open.as_ref(), uses_recovery_code(&params), None),
+        Ok(Due::Step(step, open)) => page(&cx, &step, open.as_ref(), uses_recovery_code(&params), None).await,
         Ok(Due::Elsewhere(response)) => response,
         Err(refused) => cx.refuse(refused.reason, refused.client_id),
     }
@@ -54,20 +54,28 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     let recovery = uses_recovery_code(&params);
     // The page of another sign-in or session: what was typed there is no answer here.
     if !cx.is_current(&params, PURPOSE, &step.about()) {
-        return page(&cx, &step, open.as_ref(), recovery, None);
+        return page(&cx, &step, open.as_ref(), recovery, None).await;
     }
     let typed = Secret::new(params.get("code").unwrap_or_default().to_owned());
-    let answer = if recovery { Answer::RecoveryCode(typed) } else { Answer::Code(typed) };
+    let answer = match params.get("passkey").filter(|json| !json.is_empty()) {
+        Some(json) => {
+            let challenge = params.get("challenge").unwrap_or_default().to_owned();
+            Answer::Passkey(passkeys::Answer { json: json.to_owned(), challenge })
+        }
+        None if recovery => Answer::RecoveryCode(typed),
+        None => Answer::Code(typed),
+    };
     match factors::prove(&cx.app, step.clone(), &answer, &cx.browser, cx.address_prefix(), cx.now).await {
         Ok(signed_in) => login::signed_in_here(cx, open, signed_in, true).await,
         Err(reason) => {
             let client_id = open.as_ref().map(|open| open.client.client_id.clone());
             let failure = match &reason {
+                Reason::FactorFailed { .. } if matches!(answer, Answer::Passkey(_)) => FactorFailure::Passkey,
                 Reason::FactorFailed { .. } => FactorFailure::Wrong,
                 Reason::SignInThrottled { retry_after, .. } => FactorFailure::Throttled(Duration::from_secs(*retry_after)),
                 _ => return cx.refuse(reason, client_id),
             };
-            error::refused(page(&cx, &step, open.as_ref(), recovery, Some(failure)), reason, client_id)
+            error::refused(page(&cx, &step, open.as_ref(), recovery, Some(failure)).await, reason, client_id)
         }
     }
 }
@@ -148,13 +156,24 @@ fn uses_recovery_code(params: &Params) -> bool {
     params.get("use") == Some("recovery")
 }
 
-fn page(cx: &Context, step: &Step, open: Option<&Open>, recovery: bool, failure: Option<FactorFailure>) -> Response {
+async fn page(cx: &Context, step: &Step, open: Option<&Open>, recovery: bool, failure: Option<FactorFailure>) -> Response {
     let (binding, fresh) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &step.about());
     let client = open.map(|open| ClientSeen::of(&open.client, &open.request.redirect_uri));
     let other = address(cx, paths::SECOND_FACTOR, step.sign_in(), open);
     let other = if recovery { other } else { format!("{other}&use=recovery") };
     let user = &step.user;
+    let passkey = match passkeys::rp_id(&cx.app) {
+        Some(rp_id) if step.factors.passkeys > 0 && !recovery => {
+            let ids = match passkeys::credential_ids(&cx.app, user).await {
+                Ok(ids) => ids.join(" "),
+                Err(reason) => return cx.refuse(reason, None),
+            };
+            let challenge = passkeys::challenge(&cx.app, &binding, &step.about(), cx.now);
+            Some(PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids })
+        }
+        Some(_) | None => None,
+    };
     let view = SecondFactorView {
         frame: cx.frame(),
         form: Form {
@@ -166,12 +185,15 @@ fn page(cx: &Context, step: &Step, open: Option<&Open>, recovery: bool, failure:
         client: client.as_ref(),
         person: Person::of(user),
         recovery,
+        has_app: step.factors.totp.is_some(),
+        passkey: passkey.as_ref(),
         other_way: (recovery || step.factors.recovery_codes > 0).then_some(other.as_str()),
         failure,
     };
     let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
+    let policy = if passkey.is_some() { policy.and_own_scripts() } else { policy };
     let (status, wait) = match failure {
-        None | Some(FactorFailure::Wrong) => (StatusCode::OK, None),
+        None | Some(FactorFailure::Wrong | FactorFailure::Passkey) => (StatusCode::OK, None),
         Some(FactorFailure::Throttled(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.as_secs().max(1))),
     };
     let mut response = pages::respond(status, &view, &policy);

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_asset_that_a_page_names_exists() {
-        for name in ["chancery.css", "demo.js", "favicon.svg", "favicon.ico"] {
+        for name in ["chancery.css", "demo.js", "passkey.js", "favicon.svg", "favicon.ico"] {
             assert!(url("", name).len() > "/assets/".len() + name.len(), "{name}");
         }
     }

@@ -55,6 +55,13 @@ impl Policy {
         Self { script: Script::Own, ..Self::default() }
     }
 
+    /// The same, and our own script files.
+    #[must_use]
+    pub fn and_own_scripts(mut self) -> Self {
+        self.script = Script::Own;
+        self
+    }
+
     /// The header's value.
     pub fn header(&self) -> HeaderValue {
         let script = match &self.script {

@@ -18,7 +18,7 @@ use super::scope_words::ScopeGroup;
 
 mod factors;
 
-pub use factors::{EnrolView, FactorFailure, FactorsView, RecoveryCodesView, SecondFactorView};
+pub use factors::{EnrolView, FactorFailure, FactorsView, PasskeyOffer, PasskeyRow, RecoveryCodesView, SecondFactorView};
 
 /// What every page has around it.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,8 @@ pub struct LoginView<'a> {
     pub failure: Option<LoginFailure>,
     /// The person is about to decide on a device.
     pub for_device: bool,
+    /// Where the browser may offer passkeys.
+    pub passkey: Option<&'a PasskeyOffer>,
 }
 
 /// Why a person who was here before sees the sign-in page.
@@ -97,6 +99,8 @@ pub enum LoginFailure {
     Throttled(Duration),
     /// Too much password hashing is waiting.
     Busy,
+    /// A passkey was not taken.
+    Passkey,
 }
 
 impl LoginFailure {
@@ -105,6 +109,7 @@ impl LoginFailure {
         match self {
             Self::NoMatch => no_match.to_owned(),
             Self::Busy => texts.sign_in_busy.to_owned(),
+            Self::Passkey => texts.factors.passkey_wrong.to_owned(),
             Self::Throttled(wait) => {
                 format!("{}{}{}", texts.sign_in_throttled.0, texts.waiting(wait), texts.sign_in_throttled.1)
             }

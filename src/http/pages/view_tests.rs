@@ -61,9 +61,18 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     let (client, alice) = (client(&format!("Ledger{stranger}")), format!("Alice Arden{stranger}"));
     let person = person(&alice);
     let login = |notice, failure, username| {
-        LoginView { frame, form: form("/login"), client: Some(&client), username, notice, failure, for_device: false }
-            .render()
-            .unwrap()
+        LoginView {
+            frame,
+            form: form("/login"),
+            client: Some(&client),
+            username,
+            notice,
+            failure,
+            passkey: None,
+            for_device: false,
+        }
+        .render()
+        .unwrap()
     };
     let device = |typed, failure| DeviceView { frame, form: form("/device"), typed, failure }.render().unwrap();
     let decide = |from_here, seconds, groups| {
@@ -139,7 +148,20 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     let second_factor = |recovery, failure| {
         let form = form("/second-factor");
         let (sign_in, other_way) = (Some("s"), Some("/auth/second-factor?sign_in=s"));
-        SecondFactorView { frame, form, sign_in, client: Some(&client), person, recovery, other_way, failure }.render().unwrap()
+        SecondFactorView {
+            frame,
+            form,
+            sign_in,
+            client: Some(&client),
+            person,
+            recovery,
+            has_app: true,
+            passkey: None,
+            other_way,
+            failure,
+        }
+        .render()
+        .unwrap()
     };
     let (uri, qr) = (format!("otpauth://totp/x?secret=A{stranger}"), Qr::of("otpauth://totp/x?secret=A").unwrap());
     let enrol = |wrong| {
@@ -159,7 +181,24 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         view.render().unwrap()
     };
     let factors = |totp, recovery_codes| {
-        FactorsView { frame, form: form("/account/factors"), person, totp, recovery_codes }.render().unwrap()
+        let rows = [PasskeyRow { id: format!("p{stranger}"), synced: true, added: "1 May 2026".into(), used: "2 May 2026".into() }];
+        let passkeys = if recovery_codes > 0 { &rows[..] } else { &[] };
+        let form = form("/account/factors");
+        let (user_handle, username, algorithms) = ("AAAA", alice.as_str(), "-7 -8 -257");
+        let view = FactorsView {
+            frame,
+            form,
+            person,
+            totp,
+            recovery_codes,
+            passkeys,
+            passkey: None,
+            user_handle,
+            username,
+            algorithms,
+            failed: false,
+        };
+        view.render().unwrap()
     };
     let reason = Reason::RedirectUriMismatch {
         client_id: "c1".into(),
@@ -176,17 +215,35 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("login-busy", login(None, Some(LoginFailure::Busy), &alice)),
         (
             "login-alone",
-            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None, for_device: false }
-                .render()
-                .unwrap(),
+            LoginView {
+                frame,
+                form: form("/login"),
+                client: None,
+                username: "",
+                notice: None,
+                failure: None,
+                passkey: None,
+                for_device: false,
+            }
+            .render()
+            .unwrap(),
         ),
         ("select-account", SelectAccountView { frame, form: form("/login"), client: &client, person }.render().unwrap()),
         ("consent", ConsentView { frame, form: form("/consent"), client: &client, person, groups: groups(lang) }.render().unwrap()),
         (
             "login-device",
-            LoginView { frame, form: form("/login"), client: None, username: "", notice: None, failure: None, for_device: true }
-                .render()
-                .unwrap(),
+            LoginView {
+                frame,
+                form: form("/login"),
+                client: None,
+                username: "",
+                notice: None,
+                failure: None,
+                passkey: None,
+                for_device: true,
+            }
+            .render()
+            .unwrap(),
         ),
         ("device", device(stranger, None)),
         ("device-failed", device(stranger, Some(DeviceFailure::NotValid))),

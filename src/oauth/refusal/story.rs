@@ -812,6 +812,36 @@ fn factor_failed(branch: FactorBranch) -> Story {
             "The recovery code was used before: each counts once.",
             "Let the person take the next one of their list, and make a new list on the account page. If they did not use it themselves, the list is in other hands: `chancery user reset-factors`.",
         ),
+        FactorBranch::PasskeyMalformed => (
+            "What came in the place of a passkey is nothing that our script sends.",
+            "Somebody sends forms by hand, or an extension of the browser meddles with the page.",
+        ),
+        FactorBranch::PasskeyUnknown => (
+            "The passkey is none that this person, or anybody here, has enrolled.",
+            "It was removed from the account and is still in the device: let the person remove it there, or enrol it anew on the account page.",
+        ),
+        FactorBranch::PasskeyElsewhere => (
+            "The answer of the passkey was made for another site or page, or the page had been open for too long.",
+            "If it happens to everybody, compare [server] issuer with the address that people see in their browsers: passkeys are bound to it. Else somebody tries answers that were made elsewhere.",
+        ),
+        FactorBranch::PasskeyNotVerified => (
+            "The authenticator did not verify its person by fingerprint, face or PIN, which signing in without a password needs.",
+            "Let the person set a PIN on the security key, or sign in with password and key.",
+        ),
+        FactorBranch::PasskeySignature => {
+            ("The signature of the passkey does not hold.", "Somebody tries to forge it. Nothing is to be done.")
+        }
+        FactorBranch::PasskeyCopied => (
+            "The counter of the passkey went backwards: two copies of its key may be at work.",
+            "Ask the person. If they know of no copy, remove the passkey: `chancery user reset-factors`.",
+        ),
+        FactorBranch::PasskeyReplayed => (
+            "The same answer of the passkey was sent before.",
+            "Nothing is broken if a form was sent twice. Else somebody recorded it.",
+        ),
+        FactorBranch::PasskeyOfDisabled => {
+            ("The passkey is right, and its person's account is disabled.", "If it should work again: `chancery user enable`.")
+        }
     };
     Story::new(happened, mend)
 }

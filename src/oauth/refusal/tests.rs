@@ -176,6 +176,14 @@ fn variations() -> Vec<Reason> {
             FactorBranch::SecretLost,
             FactorBranch::WrongRecoveryCode,
             FactorBranch::RecoveryCodeUsed,
+            FactorBranch::PasskeyMalformed,
+            FactorBranch::PasskeyUnknown,
+            FactorBranch::PasskeyElsewhere,
+            FactorBranch::PasskeyNotVerified,
+            FactorBranch::PasskeySignature,
+            FactorBranch::PasskeyCopied,
+            FactorBranch::PasskeyReplayed,
+            FactorBranch::PasskeyOfDisabled,
         ]
         .map(|branch| Reason::FactorFailed { branch, sub: "alice".to_owned() }),
     );

@@ -72,7 +72,7 @@ test('login and consent are accessible, say who asks and where it leads, and loo
   await screenshot(page, 'login')
   assert.equal(await page.locator('html').getAttribute('lang'), 'en')
   assert.equal(await page.locator('main').count(), 1)
-  assert.equal(await page.locator('input[name=username]').getAttribute('autocomplete'), 'username')
+  assert.match(await page.locator('input[name=username]').getAttribute('autocomplete'), /^username( webauthn)?$/)
   assert.equal(await page.locator('input[name=password]').getAttribute('autocomplete'), 'current-password')
   assert.match(await page.locator('main').innerText(), /Example Shop/)
 

@@ -57,7 +57,7 @@
 //! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
 //! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account` |
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not` |
-//! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped` |
+//! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped`, `passkeys::failures_count_with_all_others`, `passkeys::an_answer_counts_once` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
@@ -113,6 +113,7 @@ mod introspect_revoke;
 mod keys;
 mod login;
 mod logout;
+mod passkeys;
 mod passwords;
 mod process;
 mod prompt;

@@ -32,8 +32,8 @@ async fn begin(world: &World, change: Change) -> Begin {
     Begin {
         session: session(&world.user),
         cookie: digest(),
-        sign_in: waiting(world, at(600)).await,
-        password_hash: HASH.to_owned(),
+        sign_in: Some(waiting(world, at(600)).await),
+        password_hash: Some(HASH.to_owned()),
         change,
         events: vec![event("session.begin")],
     }
@@ -86,11 +86,11 @@ on_both! {
         let codes = enrolled(&world).await;
         let code = Change::SpendRecoveryCode { digest: codes[0] };
         let mut other_password = begin(&world, code.clone()).await;
-        other_password.password_hash = "$other$".to_owned();
+        other_password.password_hash = Some("$other$".to_owned());
         let mut too_late = begin(&world, code.clone()).await;
-        too_late.sign_in = waiting(&world, at(2)).await;
+        too_late.sign_in = Some(waiting(&world, at(2)).await);
         let mut unknown = begin(&world, code.clone()).await;
-        unknown.sign_in = digest();
+        unknown.sign_in = Some(digest());
         let mut ended = begin(&world, code.clone()).await;
         ended.session.id = world.session.id;
         sessions::end(db, world.session.id, at(1), "signed out", None).await.unwrap();

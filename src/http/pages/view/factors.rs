@@ -14,6 +14,26 @@ impl Frame<'_> {
     }
 }
 
+/// What the script needs to ask for a passkey. Sends `passkey` and `challenge`.
+#[derive(Debug, Clone)]
+pub struct PasskeyOffer {
+    pub rp_id: String,
+    /// Sent as `challenge`.
+    pub challenge: String,
+    /// Credential ids of the person, space-separated; empty where it is not known who comes, or where one is made.
+    pub ids: String,
+}
+
+/// A passkey in the list of one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasskeyRow {
+    pub id: String,
+    pub synced: bool,
+    /// Days in words.
+    pub added: String,
+    pub used: String,
+}
+
 /// The page that asks for a code, after the password. Sends `code`; the button to cancel sends `decision=deny`.
 #[derive(Template)]
 #[template(path = "second_factor.html")]
@@ -27,6 +47,9 @@ pub struct SecondFactorView<'a> {
     pub person: Person<'a>,
     /// A recovery code is asked for, and sent with `use=recovery`.
     pub recovery: bool,
+    /// The person has an authenticator app.
+    pub has_app: bool,
+    pub passkey: Option<&'a PasskeyOffer>,
     /// The address of the same page for the other kind of code.
     pub other_way: Option<&'a str>,
     pub failure: Option<FactorFailure>,
@@ -37,6 +60,8 @@ pub struct SecondFactorView<'a> {
 pub enum FactorFailure {
     /// Wrong, or used before.
     Wrong,
+    /// A passkey was not taken.
+    Passkey,
     /// Too many failures: how long to wait.
     Throttled(Duration),
 }
@@ -45,6 +70,7 @@ impl SecondFactorView<'_> {
     fn failure_text(&self) -> Option<String> {
         let texts = self.frame.texts();
         Some(match self.failure? {
+            FactorFailure::Passkey => texts.factors.passkey_wrong.to_owned(),
             FactorFailure::Wrong if self.recovery => texts.factors.recovery_code_wrong.to_owned(),
             FactorFailure::Wrong => texts.factors.code_wrong.to_owned(),
             FactorFailure::Throttled(wait) => LoginFailure::Throttled(wait).text(texts, ""),
@@ -86,7 +112,7 @@ pub struct RecoveryCodesView<'a> {
     pub next: &'a str,
 }
 
-/// One's own second factors. Sends `change` with `remove_app` or `recovery_codes`.
+/// One's own second factors. Sends `change` with `remove_app`, `recovery_codes` or `add_passkey`, or `remove_passkey` with an id.
 #[derive(Template)]
 #[template(path = "factors.html")]
 pub struct FactorsView<'a> {
@@ -96,6 +122,16 @@ pub struct FactorsView<'a> {
     /// Since when there is an authenticator app, and when it was last used, in words.
     pub totp: Option<(&'a str, &'a str)>,
     pub recovery_codes: u64,
+    pub passkeys: &'a [PasskeyRow],
+    /// Where passkeys can be made.
+    pub passkey: Option<&'a PasskeyOffer>,
+    /// What an authenticator keeps in place of a name.
+    pub user_handle: &'a str,
+    pub username: &'a str,
+    /// COSE identifiers, space-separated.
+    pub algorithms: &'a str,
+    /// A passkey was not taken.
+    pub failed: bool,
 }
 
 impl FactorsView<'_> {

@@ -1,0 +1,346 @@
+//! Passkeys: as a second factor, and as all that it takes; bound to the site, the page, the browser and the person, good for one answer
+//! (Web Authentication Level 3 §7; security.md ). In Chromium, with its own authenticator: `passkeys.test.js`.
+
+use std::time::Duration;
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Browser, Page, Person, Request, Server, jwt, on_both, unique};
+
+on_both![
+    a_passkey_is_all_that_it_takes,
+    a_passkey_is_a_second_factor,
+    an_answer_counts_once,
+    an_answer_is_for_its_page_browser_site_and_time,
+    passkeys_of_others_are_nothing,
+    without_verification_it_is_no_sign_in,
+    a_copied_key_is_noticed,
+    passkeys_are_enrolled_and_removed_by_who_proved_it,
+    failures_count_with_all_others,
+    whoever_is_disabled_stays_outside,
+];
+
+const SESSION: &str = "__Host-chancery-session";
+const LEVEL: &str = "urn:chancery:acr:phishing-resistant";
+
+/// An authenticator in software.
+struct Key {
+    pair: EcdsaKeyPair,
+    id: String,
+    flags: u8,
+    count: u32,
+    origin: String,
+}
+
+fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn attribute(page: &Page, name: &str) -> String {
+    let html = scraper::Html::parse_document(&page.body);
+    let form = html.select(&scraper::Selector::parse("main form").unwrap()).next().unwrap();
+    form.attr(name).unwrap_or_default().to_owned()
+}
+
+fn challenge(page: &Page) -> String {
+    let field = page.form().fields.into_iter().find(|field| field.0 == "challenge");
+    field.unwrap_or_else(|| panic!("no passkey is asked for at {}:\n{}", page.url, page.body)).1
+}
+
+impl Key {
+    fn new() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        Self { pair, id: unique("credential"), flags: 0x05, count: 0, origin: "https://id.test".to_owned() }
+    }
+
+    fn client_data(&self, ceremony: &str, page: &Page) -> String {
+        let challenge = challenge(page).split('.').nth(1).unwrap().to_owned();
+        json!({ "type": ceremony, "challenge": challenge, "origin": self.origin, "crossOrigin": false }).to_string()
+    }
+
+    fn head(&self, flags: u8) -> Vec<u8> {
+        let mut bytes = Sha256::digest(b"id.test").to_vec();
+        bytes.push(flags);
+        bytes.extend(self.count.to_be_bytes());
+        bytes
+    }
+
+    fn answer(&mut self, page: &Page) -> Value {
+        self.count = self.count.wrapping_add(1);
+        let (head, client_data) = (self.head(self.flags), self.client_data("webauthn.get", page));
+        let message = [head.as_slice(), &Sha256::digest(client_data.as_bytes())].concat();
+        let signature = self.pair.sign(&SystemRandom::new(), &message).unwrap();
+        json!({ "id": b64(&self.id), "client_data": b64(client_data), "authenticator_data": b64(head), "signature": b64(signature.as_ref()) })
+    }
+
+    fn registration(&self, page: &Page) -> Value {
+        let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
+        let data = [self.head(self.flags | 0x40), vec![0; 16], length.to_vec(), self.id.clone().into_bytes(), vec![0xa5]].concat();
+        let public_key: PublicKeyX509Der<'_> = self.pair.public_key().as_der().unwrap();
+        json!({
+            "client_data": b64(self.client_data("webauthn.create", page)), "authenticator_data": b64(data),
+            "public_key": b64(public_key.as_ref()), "algorithm": -7,
+        })
+    }
+}
+
+async fn settle(browser: &Browser, mut page: Page) -> Page {
+    for _ in 0..6 {
+        match page.location() {
+            Some(to) if to.origin().ascii_serialization() == "https://id.test" => page = browser.follow(&page).await,
+            Some(_) | None => return page,
+        }
+    }
+    panic!("it goes round in circles at {}", page.url);
+}
+
+async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
+    let page = settle(browser, page).await;
+    let typed = [("username", person.username.as_str()), ("password", person.password.as_str())];
+    settle(browser, browser.submit(&page, &typed).await).await
+}
+
+async fn send(browser: &Browser, page: &Page, answer: &Value) -> Page {
+    settle(browser, browser.submit(page, &[("passkey", &answer.to_string())]).await).await
+}
+
+/// Signs in with the password and makes a passkey on the account page.
+async fn enrol(server: &Server, person: &Person) -> Key {
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    password(person, &browser, page).await;
+    let page = browser.get("/account/factors").await;
+    let key = Key::new();
+    let before = browser.cookies()[SESSION].clone();
+    let done = browser.submit(&page, &[("change", "add_passkey"), ("passkey", &key.registration(&page).to_string())]).await;
+    assert!(done.text(".recovery").is_some(), "{} {}", done.status, done.body);
+    assert_ne!(browser.cookies()[SESSION], before, "a new cookie at a privilege change");
+    key
+}
+
+async fn tokens(server: &Server, browser: &Browser, page: Page, request: &Request, client: &crate::harness::Client) -> Value {
+    let mut page = settle(browser, page).await;
+    if page.location().is_none() && page.is_consent() {
+        page = settle(browser, browser.submit(&page, &[("decision", "allow")]).await).await;
+    }
+    let to = page.location().unwrap_or_else(|| panic!("no code at {}\n{}", page.url, page.body));
+    let code = to.query_pairs().find(|pair| pair.0 == "code").unwrap().1.into_owned();
+    let answer = client.redeem(&code, &request.verifier).await.ok();
+    assert!(server.clock_seconds() > 0);
+    jwt(&answer.str("id_token")).1
+}
+
+async fn a_passkey_is_all_that_it_takes(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    let browser = Browser::new(server.site());
+    let request = Request::of(&client);
+    let page = settle(&browser, browser.get(request.url(&server)).await).await;
+    // Nobody is named, so nothing tells who has passkeys here.
+    assert!(page.is_login() && attribute(&page, "data-allow").is_empty() && attribute(&page, "data-rp-id") == "id.test");
+    assert!(page.header("content-security-policy").contains("script-src 'self'"));
+    let page = send(&browser, &page, &key.answer(&page)).await;
+    let claims = tokens(&server, &browser, page, &request, &client).await;
+    assert_eq!(
+        (&claims["sub"], &claims["acr"], &claims["amr"]),
+        (&json!(alice.sub), &json!(LEVEL), &json!(["hwk", "user", "mfa"]))
+    );
+    // It is two factors, so a demand is content with it.
+    let strict = server.client(json!({ "second_factor": "required" })).await;
+    let request = Request::of(&strict);
+    let page = browser.get(request.url(&server)).await;
+    assert_eq!(tokens(&server, &browser, page, &request, &strict).await["acr"], LEVEL);
+}
+
+async fn a_passkey_is_a_second_factor(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    key.flags = 0x01;
+    let browser = Browser::new(server.site());
+    let request = Request::of(&client).with("acr_values", LEVEL);
+    let page = password(&alice, &browser, browser.get(request.url(&server)).await).await;
+    assert!(page.url.path() == "/second-factor" && !browser.cookies().contains_key(SESSION));
+    assert_eq!(attribute(&page, "data-allow"), b64(&key.id));
+    let page = send(&browser, &page, &key.answer(&page)).await;
+    let claims = tokens(&server, &browser, page, &request, &client).await;
+    assert_eq!((&claims["acr"], &claims["amr"]), (&json!(LEVEL), &json!(["pwd", "hwk", "user", "mfa"])));
+    assert!(server.metadata().await["acr_values_supported"].as_array().unwrap().contains(&json!(LEVEL)));
+}
+
+async fn an_answer_counts_once(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    let replica = server.replica().await;
+    // One that does not count, as synced ones do: the challenge alone keeps it from coming again.
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    key.count = u32::MAX;
+    let answer = key.answer(&page);
+    let thieves: Vec<Browser> =
+        (0..6).map(|number| browser.through(if number % 2 == 0 { server.site() } else { replica.site() })).collect();
+    join_all(thieves.iter().map(async |thief| thief.submit(&page, &[("passkey", &answer.to_string())]).await)).await;
+    assert_eq!(thieves.iter().filter(|thief| thief.cookies().contains_key(SESSION)).count(), 1);
+    let late = browser.submit(&page, &[("passkey", &answer.to_string())]).await;
+    assert!(late.is_login() && !browser.cookies().contains_key(SESSION));
+    let story = server.explain(late.header("chancery-trace-id")).await;
+    assert!(story.happened.contains("sent before"), "{story:?}");
+}
+
+async fn an_answer_is_for_its_page_browser_site_and_time(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    let refused = async |browser: &Browser, page: &Page, answer: &Value, story: &str| {
+        let page = browser.submit(page, &[("passkey", &answer.to_string())]).await;
+        assert!(page.location().is_none() && !browser.cookies().contains_key(SESSION), "{story}: {:?}", page.location());
+        let told = server.explain(page.header("chancery-trace-id")).await;
+        assert!(told.happened.contains(story), "{story}: {told:?}");
+    };
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    // A site that poses as this one.
+    key.origin = "https://id.test.evil.example".to_owned();
+    let phished = key.answer(&page);
+    refused(&browser, &page, &phished, "another site").await;
+    key.origin = "https://id.test".to_owned();
+    // Another page of the same browser: its challenge is not this one's.
+    let other = browser.get("/login").await;
+    let answer = key.answer(&other);
+    refused(&browser, &page, &answer, "another site or page").await;
+    // The step after the password is another subject.
+    let step = password(&alice, &browser, browser.get("/login").await).await;
+    let answer = key.answer(&step);
+    let typed = [("passkey", answer.to_string()), ("challenge", challenge(&step))];
+    let typed: Vec<(&str, &str)> = typed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert!(browser.submit(&page, &typed).await.is_login() && !browser.cookies().contains_key(SESSION));
+    // Another browser.
+    let thief = Browser::new(server.site());
+    let own = thief.get("/login").await;
+    let answer = key.answer(&page);
+    let typed = [("passkey", answer.to_string()), ("challenge", challenge(&page))];
+    let typed: Vec<(&str, &str)> = typed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert!(thief.submit(&own, &typed).await.is_login() && !thief.cookies().contains_key(SESSION));
+    // Nonsense, and a changed signature.
+    for nonsense in [json!({}), json!("x"), json!([])] {
+        refused(&browser, &page, &nonsense, "nothing that our script sends").await;
+    }
+    let mut forged = key.answer(&page);
+    forged["signature"] = Key::new().answer(&page)["signature"].clone();
+    refused(&browser, &page, &forged, "does not hold").await;
+    // Too late.
+    let answer = key.answer(&page);
+    server.wait(Duration::from_secs(1801));
+    refused(&browser, &page, &answer, "open for too long").await;
+}
+
+async fn passkeys_of_others_are_nothing(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let bob = server.person("bob").await;
+    let (_, mut bobs) = (enrol(&server, &alice).await, enrol(&server, &bob).await);
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    let step = password(&alice, &browser, page).await;
+    let refused = send(&browser, &step, &bobs.answer(&step)).await;
+    assert!(refused.url.path() == "/second-factor" && !browser.cookies().contains_key(SESSION), "{}", refused.body);
+    let mut stranger = Key::new();
+    let page = browser.get("/login").await;
+    assert!(send(&browser, &page, &stranger.answer(&page)).await.is_login() && !browser.cookies().contains_key(SESSION));
+}
+
+async fn without_verification_it_is_no_sign_in(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    key.flags = 0x01;
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    let refused = browser.submit(&page, &[("passkey", &key.answer(&page).to_string())]).await;
+    assert!(refused.is_login() && refused.text("[role=alert]").is_some() && !browser.cookies().contains_key(SESSION));
+    assert!(server.explain(refused.header("chancery-trace-id")).await.happened.contains("did not verify"));
+}
+
+async fn a_copied_key_is_noticed(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    for (count, good) in [(4, true), (4, false), (2, false), (5, true)] {
+        let browser = Browser::new(server.site());
+        let page = browser.get("/login").await;
+        key.count = count;
+        send(&browser, &page, &key.answer(&page)).await;
+        assert_eq!(browser.cookies().contains_key(SESSION), good, "{count}");
+    }
+}
+
+async fn passkeys_are_enrolled_and_removed_by_who_proved_it(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    // A session from before, with the password alone.
+    alice.tokens(&client, "openid").await;
+    let key = enrol(&server, &alice).await;
+    let page = alice.browser.get("/account/factors").await;
+    let html = scraper::Html::parse_document(&page.body);
+    let button = html.select(&scraper::Selector::parse("button[name=remove_passkey]").unwrap()).next().unwrap();
+    let id = button.attr("value").unwrap().to_owned();
+    let planted = Key::new().registration(&page).to_string();
+    for typed in [vec![("change", "add_passkey"), ("passkey", planted.as_str())], vec![("remove_passkey", id.as_str())]] {
+        let asked = settle(&alice.browser, alice.browser.submit(&page, &typed).await).await;
+        assert_eq!(asked.url.path(), "/second-factor", "{typed:?} {}", asked.body);
+    }
+    // Bob's session takes nothing from alice.
+    let bob = server.person("bob").await;
+    let bobs = Browser::new(server.site());
+    let login = bobs.get("/login").await;
+    password(&bob, &bobs, login).await;
+    let own = bobs.get("/account/factors").await;
+    bobs.submit(&own, &[("remove_passkey", &id)]).await;
+    // The same key twice, and a registration from another page, are refused.
+    let again = bobs.submit(&own, &[("change", "add_passkey"), ("passkey", &key.registration(&own).to_string())]).await;
+    assert!(again.text("[role=alert]").is_some(), "somebody has it already: {}", again.body);
+    let stale = Key::new().registration(&page).to_string();
+    assert!(bobs.submit(&own, &[("change", "add_passkey"), ("passkey", &stale)]).await.text("[role=alert]").is_some());
+    // Who proved it removes it, and the recovery codes go with the last factor.
+    let mut key = key;
+    let asked = settle(&alice.browser, alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
+    let page = send(&alice.browser, &asked, &key.answer(&asked)).await;
+    assert_eq!(page.url.path(), "/account/factors", "{}", page.body);
+    let gone = settle(&alice.browser, alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
+    assert!(gone.text("button[name=remove_passkey]").is_none() && gone.text("button[value=recovery_codes]").is_none());
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    assert!(send(&browser, &page, &key.answer(&page)).await.is_login());
+    let events = server.audit().await;
+    assert!(events.contains(&"factor.add".to_owned()) && events.contains(&"factor.remove".to_owned()), "{events:?}");
+}
+
+async fn failures_count_with_all_others(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    key.flags = 0x01;
+    let browser = Browser::new(server.site());
+    let mut last = 0;
+    for _ in 0..12 {
+        let page = browser.get("/login").await;
+        last = browser.submit(&page, &[("passkey", &key.answer(&page).to_string())]).await.status;
+    }
+    assert_eq!(last, 429);
+    let page = browser.get("/login").await;
+    let refused = browser.submit(&page, &[("username", &alice.username), ("password", &alice.password)]).await;
+    assert_eq!(refused.status, 429, "the password waits with it");
+}
+
+async fn whoever_is_disabled_stays_outside(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    server.disable_user(&alice).await;
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    assert!(send(&browser, &page, &key.answer(&page)).await.is_login() && !browser.cookies().contains_key(SESSION));
+    server.enable_user(&alice).await;
+    server.reset_factors(&alice).await;
+    let page = browser.get("/login").await;
+    assert!(send(&browser, &page, &key.answer(&page)).await.is_login() && !browser.cookies().contains_key(SESSION));
+}
