@@ -9,6 +9,8 @@ COPY templates templates
 COPY assets assets
 COPY migrations migrations
 COPY config config
+# Not built, but Cargo.toml names it.
+COPY benches benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --locked --profile dist --bin chancery && \
     install -D target/dist/chancery /out/usr/local/bin/chancery && \

@@ -79,6 +79,8 @@ def test_the_dockerfile_copies_what_exists_and_runs_what_is_built():
         included |= {ROOT / folder for folder in re.findall(r'#\[folder = "([^"]+)"\]', source)}
         included |= {ROOT / "templates" / path for path in re.findall(r'#\[template\(path = "([^"]+)"', source)}
     assert {path.relative_to(ROOT).parts[0] for path in included} >= {"assets", "migrations", "templates"}
+    # Cargo reads no manifest that names a file which is not there.
+    included |= {ROOT / path for path in re.findall(r'^path = "([^"]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)}
     ignored = [line.rstrip("/") for line in (ROOT / ".dockerignore").read_text().split()]
     for path in included:
         top = path.relative_to(ROOT).parts[0]
