@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
@@ -28,6 +29,9 @@ static SPANS: OnceLock<Spans> = OnceLock::new();
 
 /// Routes that are asked for every few seconds and tell nothing.
 const QUIET: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// How long the end of the server waits for a collector.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 struct Spans {
     provider: SdkTracerProvider,
@@ -59,8 +63,8 @@ pub fn init(entropy: Arc<dyn Entropy>) {
 pub async fn finish() {
     let Some(spans) = SPANS.get() else { return };
     let provider = spans.provider.clone();
-    // It waits for its own thread.
-    drop(tokio::task::spawn_blocking(move || provider.shutdown()).await);
+    // It waits for its own thread, and must leave time for the rest of a shutdown (security.md R-92).
+    drop(tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_WORDS)).await);
 }
 
 /// The variables of the OpenTelemetry specification that say whether: an endpoint, not disabled, and a protocol that is spoken here.

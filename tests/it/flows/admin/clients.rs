@@ -203,13 +203,15 @@ async fn what_a_set_up_file_keeps_is_marked_and_read_only(server: Server) {
     let client_id = admin.post("/clients", client_file()).await.str("client_id");
     let identifier = "https://kept.example";
     assert_eq!(admin.post("/resources", resource_file(identifier, "kept:read")).await.status, 201);
-    let (client, resource) = (Object::client(&client_id), Object::resource(identifier));
+    let group_file = json!({ "identifier": "kept-staff", "name": "Staff" });
+    assert_eq!(admin.post("/groups", group_file.clone()).await.status, 201);
+    let objects = [Object::client(&client_id), Object::resource(identifier), Object::group("kept-staff")];
     server
         .app
         .db
         .transaction("own", move |tx| {
             Box::pin(async move {
-                for object in [client, resource] {
+                for object in objects {
                     let owned = Owned { object, owner: "apps".to_owned(), secrets: true };
                     owners::own_tx(tx, &owned, chancery::clock::Timestamp::from_seconds(0)).await?;
                 }
@@ -223,6 +225,7 @@ async fn what_a_set_up_file_keeps_is_marked_and_read_only(server: Server) {
     for (path, put, patch) in [
         (&client, client_file(), json!({ "client_name": "Mine" })),
         (&resource, resource_file(identifier, "kept:read"), json!({ "name": "Mine" })),
+        (&"/groups/kept-staff".to_owned(), group_file, json!({ "name": "Mine" })),
     ] {
         assert_eq!(admin.get(path).await.ok().str("owner"), "apps");
         admin.patch(path, patch).await.problem(409, "admin-conflict");
@@ -232,9 +235,11 @@ async fn what_a_set_up_file_keeps_is_marked_and_read_only(server: Server) {
     }
     admin.call("POST", &format!("{client}/secrets"), None).await.problem(409, "admin-conflict");
     assert_eq!(server.audit().await.len(), events);
-    for (list, id) in [("/clients?limit=200", &client_id), ("/resources?limit=200", &identifier.to_owned())] {
+    let lists =
+        [("/clients?limit=200", client_id.as_str()), ("/resources?limit=200", identifier), ("/groups?limit=200", "kept-staff")];
+    for (list, id) in lists {
         let items = admin.get(list).await.ok().json()["items"].as_array().unwrap().clone();
-        let is_it = |item: &&serde_json::Value| item["client_id"] == **id || item["identifier"] == **id;
+        let is_it = |item: &&serde_json::Value| item["client_id"] == *id || item["identifier"] == *id;
         assert_eq!(items.iter().find(is_it).unwrap()["owner"], "apps");
         assert_eq!(items.iter().filter(|item| !item["owner"].is_null()).count(), 1);
     }
