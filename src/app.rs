@@ -142,7 +142,7 @@ impl Builder {
         Ok(Arc::new(App {
             registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
-            throttle: Throttle::new(config.throttle, keyed.clone()),
+            throttle: Throttle::new(config.throttle, keyed.clone()).audited(Arc::clone(&entropy)),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
             device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),
             scans: Scans::new(config.throttle.unknown_tokens_per_minute),

@@ -2,18 +2,25 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
+use crate::oauth::grant::Grant;
 use crate::storage::audit::AuditEvent;
+use crate::storage::consents::Consent;
 
 pub use crate::storage::audit::search;
 
 /// A genuine refresh token is newer than the database: commits were lost, or a backup was restored (design 4.2).
 pub const DATABASE_WENT_BACK: &str = "grant.ahead_of_database";
+
+/// A refresh token came back that must not: the family and its grant have ended (design 4.2).
+pub const STOLEN_REFRESH_TOKEN: &str = "grant.theft";
+/// A code was redeemed a second time: what was issued from it has ended (RFC 6749 §4.1.2).
+pub const REPLAYED_CODE: &str = "grant.code_replay";
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +44,27 @@ impl Actor {
     }
 }
 
+/// What an authorization leaves: the consent, if the person was asked, and the grant.
+pub fn authorized(app: &App, consent: Option<&Consent>, grant: &Grant, now: Timestamp) -> Vec<AuditEvent> {
+    let by = Actor::User(grant.user_id);
+    let about =
+        |scopes: &[String], resources: &[String]| json!({ "client_id": grant.client_id, "scopes": scopes, "resources": resources });
+    let given = consent.map(|consent| {
+        let event = event(app, now, &by, "consent.give", &grant.client_id);
+        with_now(event, about(&consent.scopes, &consent.resources))
+    });
+    let begun = with_now(event(app, now, &by, "grant.begin", &grant.id.to_string()), about(&grant.scopes, &grant.resources));
+    given.into_iter().chain([begun]).collect()
+}
+
 /// The event with what was before and what is now. Neither may hold a secret.
-pub fn with_change(event: AuditEvent, was: &serde_json::Value, is_now: &serde_json::Value) -> AuditEvent {
+pub fn with_change(event: AuditEvent, was: &Value, is_now: &Value) -> AuditEvent {
     AuditEvent { was: Some(was.to_string()), is_now: Some(is_now.to_string()), ..event }
+}
+
+/// The event with what explains it. It may not hold a secret.
+pub fn with_now(event: AuditEvent, is_now: Value) -> AuditEvent {
+    AuditEvent { is_now: Some(is_now.to_string()), ..event }
 }
 
 /// An event as operators read it.

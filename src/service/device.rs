@@ -3,6 +3,7 @@
 //! User codes are short, so every look at one is throttled, and they are stored as a keyed hash. What a code was typed wrong for is for
 //! the decision record: the page says the same of all.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,8 +213,9 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
         created_at: now,
         updated_at: now,
     };
-    let event = event(app, viewer.user, "device.allow", &seen.code, &grant.scopes, now);
-    let approve = device_codes::Approve { digest: seen.digest, grant, consent, event, now };
+    let allowed = event(app, viewer.user, "device.allow", &seen.code, &grant.scopes, now);
+    let events = iter::once(allowed).chain(audit::authorized(app, Some(&consent), &grant, now)).collect();
+    let approve = device_codes::Approve { digest: seen.digest, grant, consent, events, now };
     if device_codes::approve(&app.db, approve).await? { Ok(()) } else { Err(Reason::UserCodeSpent) }
 }
 

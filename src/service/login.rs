@@ -206,10 +206,9 @@ pub(super) async fn begin_session(
     let before = session(app, browser).await?;
     let acr = Acr::reached_by(methods).as_str().to_owned();
     let amr = authentication::amr(methods);
-    let event = AuditEvent {
-        is_now: Some(json!({ "acr": acr, "amr": amr }).to_string()),
-        ..audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string())
-    };
+    let address = browser.address.map(|prefix| prefix.to_string());
+    let event = audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string());
+    let event = audit::with_now(event, json!({ "acr": acr, "amr": amr, "device": browser.device, "address": address }));
     let fresh = Session {
         id: entropy::row_id(entropy, now),
         sid: entropy::token(entropy).expose().clone(),

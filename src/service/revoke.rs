@@ -1,5 +1,7 @@
 //! The revocation endpoint's work (RFC 7009): a refresh token takes its family and grant with it, an access token goes alone.
 
+use serde_json::json;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::oauth::client_auth::AuthenticatedClient;
@@ -37,7 +39,9 @@ pub async fn revoke(app: &App, client: &AuthenticatedClient, params: &Params, no
             Ok(None)
         }
         Revocation::RememberToken { jti, expires_at } => {
-            revoked_tokens::insert(&app.db, &bearer::jti_digest(&jti), expires_at).await?;
+            let event = audit::event(app, now, &Actor::Client(client.client_id.clone()), "token.revoke", &client.client_id);
+            let event = audit::with_now(event, json!({ "kind": "access_token", "expires_at": expires_at.rfc3339() }));
+            revoked_tokens::insert(&app.db, &bearer::jti_digest(&jti), expires_at, &event).await?;
             Ok(None)
         }
         Revocation::Nothing(reason) => Ok(Some(reason)),

@@ -17,9 +17,11 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::config::ThrottleConfig;
+use crate::entropy::{self, Entropy};
 use crate::oauth::refusal::Reason;
 use crate::service::keyed::{Keyed, Of};
-use crate::storage::failures::{self, Failures, Key};
+use crate::storage::audit::AuditEvent;
+use crate::storage::failures::{self, Alarm, Failures, Key};
 use crate::storage::{Db, StoreError};
 
 /// Whom a try is counted for.
@@ -40,11 +42,13 @@ pub enum Subject {
 }
 
 /// The limits, and the tries that this process is at.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Throttle {
     config: ThrottleConfig,
     keyed: Keyed,
     at_work: AtWork,
+    /// For the ids of audit events.
+    entropy: Option<Arc<dyn Entropy>>,
 }
 
 type AtWork = Arc<Mutex<HashMap<Key, u64>>>;
@@ -61,7 +65,13 @@ pub struct Attempt {
 impl Throttle {
     /// With these limits.
     pub fn new(config: ThrottleConfig, keyed: Keyed) -> Self {
-        Self { config, keyed, at_work: Arc::default() }
+        Self { config, keyed, at_work: Arc::default(), entropy: None }
+    }
+
+    /// Tells the audit log, once in each window, when an account, an address or everybody has reached the limit: from then on tries wait.
+    #[must_use]
+    pub fn audited(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy: Some(entropy), ..self }
     }
 
     /// Whether a try may go on.
@@ -99,7 +109,31 @@ impl Throttle {
     /// The database is away.
     pub async fn failure(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<(), Reason> {
         let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
-        failures::add(db, &keys, now, self.config.window).await.map_err(unavailable)
+        let alarms = subjects.iter().zip(&keys).filter_map(|(subject, key)| self.alarm(subject, *key, now)).collect();
+        failures::add(db, &keys, now, self.config.window, alarms).await.map_err(unavailable)
+    }
+
+    fn alarm(&self, subject: &Subject, key: Key, now: Timestamp) -> Option<Alarm> {
+        let (target, limit) = match subject {
+            // As the decision records call it: what was typed is often a password.
+            Subject::Account(name) => (format!("account {}", self.keyed.show(name)), self.config.account_failures),
+            Subject::Address(prefix) => (format!("address {prefix}"), self.config.address_failures),
+            Subject::Everybody => ("everybody".to_owned(), self.config.global_failures),
+            Subject::CodeTyper(id) => (format!("user:{id} typing device codes"), self.config.account_failures),
+            Subject::CodeAddress(prefix) => (format!("address {prefix} typing device codes"), self.config.address_failures),
+            Subject::CodeEverybody => ("everybody typing device codes".to_owned(), self.config.global_failures),
+        };
+        let event = AuditEvent {
+            id: entropy::row_id(self.entropy.as_deref()?, now),
+            at: now,
+            actor: "server".to_owned(),
+            action: "throttle.reached".to_owned(),
+            target,
+            was: None,
+            is_now: Some(serde_json::json!({ "failures": limit, "window": self.config.window.as_secs() }).to_string()),
+            trace_id: None,
+        };
+        Some(Alarm { key, count: u64::from(limit), event })
     }
 
     /// How long `subject` has to wait, and as what; `None` if not at all.

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials};
 use crate::oauth::family::{Family, Seed};
 use crate::oauth::grant::{
-    Issuance, Limits, RefreshPlan, TokenRequest, authorization_code, client_credentials, device_code, refresh_token,
+    Issuance, Limits, RefreshPlan, Standing, TokenRequest, authorization_code, client_credentials, device_code, refresh_token,
 };
 use crate::oauth::params::Params;
 use crate::oauth::refusal::{Effect, Reason, Refusal};
@@ -22,7 +24,7 @@ use crate::secret::Secret;
 use crate::service::audit::{self, Actor};
 use crate::service::issue::{self, Minted};
 use crate::service::keys::Snapshot;
-use crate::storage::{audit as store, codes, device_codes, families, grants};
+use crate::storage::{audit as store, codes, device_codes, families, grants, sessions};
 
 /// A successful answer (RFC 6749 §5.1).
 pub struct Tokens {
@@ -132,7 +134,7 @@ async fn code(
         let facts = codes::find(&app.db, &digest).await?;
         let issuance = match authorization_code::decide(request, client, facts.as_ref(), &catalogue, &limits(app), now) {
             Ok(issuance) => issuance,
-            Err(refusal) => return Err(apply(app, refusal, now).await?),
+            Err(refusal) => return Err(apply(app, refusal, client, now).await?),
         };
         let family = first_family(app, &keys, &issuance, now);
         let minted = issue::mint(app, &keys, client, &issuance, now).await?;
@@ -166,7 +168,7 @@ async fn device(app: &App, request: &device_code::Request, client: &Authenticate
                 crossed = Some(reason);
                 continue;
             }
-            Err(refusal) => return Err(apply(app, refusal, now).await?),
+            Err(refusal) => return Err(apply(app, refusal, client, now).await?),
         };
         let family = first_family(app, &keys, &issuance, now);
         let minted = issue::mint(app, &keys, client, &issuance, now).await?;
@@ -196,7 +198,7 @@ async fn refresh(
         let genuine = request.token.is_genuine(expected.as_ref());
         let issuance = match refresh_token::decide(request, client, facts.as_ref(), genuine, &catalogue, &limits(app), now) {
             Ok(issuance) => issuance,
-            Err(refusal) => return Err(apply(app, refusal, now).await?),
+            Err(refusal) => return Err(apply(app, refusal, client, now).await?),
         };
         let RefreshPlan::Answer { before, after } = issuance.refresh.clone() else {
             return Err(Reason::Internal { detail: "a refresh was decided without a family".to_owned() });
@@ -204,10 +206,25 @@ async fn refresh(
         let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let refresh_token = Some(issue::refresh_token(&keys.data, &after)?);
         if families::rotate(&app.db, families::Rotation { before, after, now }).await? {
+            if let Some(standing) = &issuance.standing {
+                use_session(app, standing, now).await;
+            }
             return Ok(Tokens { minted, refresh_token });
         }
     }
     Err(Reason::StateChanged)
+}
+
+/// Who uses an app uses the session that its tokens live with (docs/decisions/a-refresh-uses-the-session.md). Without a word to the client
+/// if it cannot be noted: its tokens are out already.
+async fn use_session(app: &App, standing: &Standing, now: Timestamp) {
+    let (Some(id), Some(session)) = (standing.grant.session_id, &standing.session) else { return };
+    if standing.grant.has_scope("offline_access") || now.since(session.last_used_at) < sessions::TOUCH_AT_MOST_EVERY {
+        return;
+    }
+    if let Err(error) = sessions::touch(&app.db, id, None, now).await {
+        tracing::warn!(%error, "the use of a session could not be noted");
+    }
 }
 
 /// A family for a grant's first refresh token, if its client gets one (design 4.2).
@@ -223,13 +240,17 @@ fn first_family(app: &App, keys: &Snapshot, issuance: &Issuance, now: Timestamp)
 }
 
 /// A refusal may have effects, and they are committed before it is answered.
-async fn apply(app: &App, refusal: Refusal, now: Timestamp) -> Result<Reason, Reason> {
+async fn apply(app: &App, refusal: Refusal, client: &AuthenticatedClient, now: Timestamp) -> Result<Reason, Reason> {
     match refusal.effect {
         // The pace of a device code is kept where it is polled.
         Effect::None | Effect::KeepPace(_) => {}
         Effect::EndGrant(grant_id) => {
             let because = refusal.reason.rule().id;
-            let event = audit::event(app, now, &Actor::Server, "grant.end", &grant_id.to_string());
+            // The two have names of their own, so that who watches the log finds them.
+            let stolen = matches!(refusal.reason, Reason::RefreshTokenStolen { .. });
+            let action = if stolen { audit::STOLEN_REFRESH_TOKEN } else { audit::REPLAYED_CODE };
+            let event = audit::event(app, now, &Actor::Server, action, &grant_id.to_string());
+            let event = audit::with_now(event, json!({ "because": because, "client_id": client.client_id }));
             grants::end(&app.db, grant_id, because, now, Some(&event)).await?;
             metrics::counter!("chancery_grants_ended_by_replay_total").increment(1);
         }

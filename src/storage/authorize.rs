@@ -6,10 +6,11 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::secret::Digest;
+use crate::storage::audit::AuditEvent;
 use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::{codes, grants};
+use crate::storage::{audit, codes, grants};
 
 /// What [`complete`] writes.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Complete {
     /// Digest of the code.
     pub digest: Digest,
     pub code: AuthorizationCode,
+    /// What the audit log is told, if it is done.
+    pub events: Vec<AuditEvent>,
     pub now: Timestamp,
 }
 
@@ -83,7 +86,7 @@ pub(super) async fn stands(tx: &mut Tx, grant: &Grant, now: Timestamp) -> Result
 }
 
 async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
-    let Complete { interaction, consent, grant, digest, code, now } = complete;
+    let Complete { interaction, consent, grant, digest, code, events, now } = complete;
     if !stands(tx, grant, *now).await? {
         return Err(Stopped::Changed);
     }
@@ -97,5 +100,8 @@ async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
     }
     grants::insert_tx(tx, grant).await?;
     codes::insert_tx(tx, digest, code).await?;
+    for event in events {
+        audit::insert_tx(tx, event).await?;
+    }
     Ok(())
 }

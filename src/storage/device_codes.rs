@@ -28,7 +28,8 @@ pub struct Approve {
     pub digest: Digest,
     pub grant: Grant,
     pub consent: Consent,
-    pub event: AuditEvent,
+    /// What the audit log is told, if it is done.
+    pub events: Vec<AuditEvent>,
     pub now: Timestamp,
 }
 
@@ -139,7 +140,7 @@ pub async fn claim(db: &Db, digest: &Digest, by: Uuid, now: Timestamp, event: &A
 pub async fn approve(db: &Db, approve: Approve) -> Result<bool, StoreError> {
     authorize::all_or_nothing(db, "device_code.approve", move |tx| {
         Box::pin(async move {
-            let Approve { digest, grant, consent, event, now } = &approve;
+            let Approve { digest, grant, consent, events, now } = &approve;
             if !authorize::stands(tx, grant, *now).await? {
                 return Err(Stopped::Changed);
             }
@@ -149,7 +150,10 @@ pub async fn approve(db: &Db, approve: Approve) -> Result<bool, StoreError> {
             if tx.execute(APPROVE, args![digest, grant.user_id, grant.id, &grant.client_id, *now]).await? == 0 {
                 return Err(Stopped::Changed);
             }
-            Ok(audit::insert_tx(tx, event).await?)
+            for event in events {
+                audit::insert_tx(tx, event).await?;
+            }
+            Ok(())
         })
     })
     .await

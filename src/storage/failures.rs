@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::storage::{Db, StoreError};
+use crate::storage::audit::AuditEvent;
+use crate::storage::{Db, StoreError, audit};
 
 /// The keyed hash of an account or an address.
 pub type Key = [u8; 32];
@@ -27,7 +28,8 @@ statements! {
                     window_started_at = CASE WHEN failures.window_started_at <= $4 THEN excluded.window_started_at
                                              ELSE failures.window_started_at END,
                     last_at = excluded.last_at,
-                    expires_at = excluded.expires_at");
+                    expires_at = excluded.expires_at
+                RETURNING count");
 }
 
 /// What is counted under each of at most four keys, in one statement; keys without failures are left out.
@@ -53,11 +55,20 @@ pub async fn find(db: &Db, keys: &[Key]) -> Result<Vec<Failures>, StoreError> {
         .collect()
 }
 
+/// What the audit log is told once the failures under a key are so many.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    pub key: Key,
+    /// At exactly this count, so that it is told once in a window.
+    pub count: u64,
+    pub event: AuditEvent,
+}
+
 /// Counts one failure under each key.
 ///
 /// # Errors
 /// The database is away; then none is counted.
-pub async fn add(db: &Db, keys: &[Key], now: Timestamp, window: Duration) -> Result<(), StoreError> {
+pub async fn add(db: &Db, keys: &[Key], now: Timestamp, window: Duration, alarms: Vec<Alarm>) -> Result<(), StoreError> {
     // In one order everywhere, so that two units of work never wait for each other.
     let mut keys = keys.to_vec();
     keys.sort_unstable();
@@ -66,7 +77,11 @@ pub async fn add(db: &Db, keys: &[Key], now: Timestamp, window: Duration) -> Res
         Box::pin(async move {
             for key in keys {
                 // A row may go once its window and a further one are over: an honest clock never needs it again.
-                tx.execute(ADD, args![key, now, now.plus(window * 2), now.minus(window)]).await?;
+                let row = tx.optional(ADD, args![key, now, now.plus(window * 2), now.minus(window)]).await?;
+                let count = row.map_or(Ok(0), |row| row.get::<u64>("count"))?;
+                for alarm in alarms.iter().filter(|alarm| alarm.key == key && alarm.count == count) {
+                    audit::insert_tx(tx, &alarm.event).await?;
+                }
             }
             Ok(())
         })

@@ -7,6 +7,8 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
 use crate::secret::Digest;
+use crate::storage::audit::AuditEvent;
+use crate::storage::audited;
 use crate::storage::db::{Db, Row};
 use crate::storage::error::StoreError;
 use crate::storage::facts;
@@ -30,9 +32,10 @@ statements! {
                                FROM (SELECT 1 AS one) AS always LEFT JOIN clients c ON c.client_id = $1"));
 }
 
-/// Revokes one access token; `expires_at` is its own `exp`, after which the row is swept.
-pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp) -> Result<(), StoreError> {
-    db.execute(INSERT, args![jti, expires_at]).await.map(drop)
+/// Revokes one access token; `expires_at` is its own `exp`, after which the row is swept. `false`, and no event, if it was revoked before.
+pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
+    let values = args![jti, expires_at];
+    audited(db, "token.revoke", Some(event), move |tx| Box::pin(async move { tx.execute(INSERT, values).await })).await
 }
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.

@@ -18,7 +18,7 @@ use crate::storage::facts::user;
 use crate::storage::text::{from_json, to_json};
 
 /// Last use is written at most so often, whatever a browser does.
-const TOUCH_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+pub const TOUCH_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 
 macro_rules! columns {
     () => {

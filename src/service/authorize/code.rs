@@ -15,6 +15,7 @@ use crate::oidc::authentication::Acr;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
+use crate::service::audit;
 use crate::storage::{authorize as completion, consents};
 
 /// Everything that a code will stand for.
@@ -82,8 +83,16 @@ pub(super) async fn issue(
         created_at: now,
         updated_at: now,
     });
-    let complete =
-        completion::Complete { interaction: id.map(Secret::digest), consent, grant, digest: code.digest(), code: stored, now };
+    let events = audit::authorized(app, consent.as_ref(), &grant, now);
+    let complete = completion::Complete {
+        interaction: id.map(Secret::digest),
+        consent,
+        grant,
+        digest: code.digest(),
+        code: stored,
+        events,
+        now,
+    };
     if !completion::complete(&app.db, complete).await? {
         return Ok(None);
     }

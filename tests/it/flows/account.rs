@@ -348,8 +348,8 @@ async fn a_profile_is_edited_and_apps_are_told(server: Server) {
     }
     assert_eq!(server.userinfo(&tokens.str("access_token")).await.ok().json()["name"], "<b>Alice</b> Ádams");
     let events = audit::list(&server.app.db, 1000, None).await.unwrap();
-    let event = events.iter().find(|event| event.action == "user.edit_profile").unwrap();
-    assert!(event.actor.starts_with("user:") && event.was.as_deref().unwrap().contains("alice Example"), "{event:?}");
+    let mut edits = events.iter().filter(|event| event.action == "user.edit_profile" && event.actor.starts_with("user:"));
+    assert!(edits.any(|event| event.was.as_deref().unwrap().contains("alice Example")), "{events:?}");
 }
 
 /// what others rely on is no field of this form, whatever is sent.

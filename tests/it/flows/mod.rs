@@ -94,6 +94,7 @@ mod admin;
 mod attacks_pages;
 mod attacks_server;
 mod attacks_tokens;
+mod audit;
 mod authorize;
 mod binary;
 mod cli;

@@ -19,6 +19,7 @@ on_both![
     a_refused_presentation_changes_nothing,
     scope_narrows_one_access_token_only,
     without_offline_access_it_ends_with_the_session,
+    using_it_is_using_the_session,
     with_offline_access_it_outlives_the_session,
     only_who_may_gets_one,
     a_password_change_ends_them_all,
@@ -124,7 +125,7 @@ async fn an_old_generation_after_the_burst_is_theft(server: Server) {
         // Only this family: the person's next sign-in is not touched.
         let fresh = alice.tokens_for_long(&client).await;
         client.refresh(&token(&fresh)).await.ok();
-        assert!(server.audit().await.iter().any(|action| action == "grant.end"), "an audit event");
+        assert!(server.audit().await.iter().any(|action| action == "grant.theft"), "an audit event");
     }
 }
 
@@ -238,6 +239,35 @@ async fn without_offline_access_it_ends_with_the_session(server: Server) {
     // And with the session's own end.
     let tokens = alice.tokens(&client, "openid").await;
     server.wait(Duration::from_secs(7 * 86_400 + 60));
+    client.refresh(&token(&tokens)).await.refused(400, "invalid_grant");
+}
+
+/// An app in daily use keeps the session alive that its tokens live with, until the session's absolute end; one with `offline_access` has
+/// no part in it.
+async fn using_it_is_using_the_session(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let bob = server.person("bob").await;
+    let mut tokens = alice.tokens(&client, "openid").await;
+    let mut apart = bob.tokens_for_long(&client).await;
+    for _ in 0..3 {
+        server.wait(Duration::from_secs(11 * 3600));
+        tokens = client.refresh(&token(&tokens)).await.ok();
+        apart = client.refresh(&token(&apart)).await.ok();
+    }
+    let silent = Request::of(&client).with("prompt", "none");
+    alice.answer(&silent).await.unwrap().code();
+    bob.answer(&silent).await.unwrap().refused("login_required");
+    // Idle it ends all the same, and a refused refresh does not bring it back.
+    server.wait(Duration::from_secs(13 * 3600));
+    client.refresh(&token(&tokens)).await.refused(400, "invalid_grant");
+    alice.answer(&silent).await.unwrap().refused("login_required");
+    // And after seven days it is over, however often it was used.
+    let mut tokens = alice.tokens(&client, "openid").await;
+    for _ in 0..16 {
+        server.wait(Duration::from_secs(10 * 3600));
+        tokens = client.refresh(&token(&tokens)).await.ok();
+    }
+    server.wait(Duration::from_secs(9 * 3600));
     client.refresh(&token(&tokens)).await.refused(400, "invalid_grant");
 }
 

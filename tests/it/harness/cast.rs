@@ -23,7 +23,7 @@ use super::unique;
 const PASSWORD: &str = "correct horse battery staple";
 
 impl Server {
-    fn operator(&self) -> Operator<'_> {
+    pub fn operator(&self) -> Operator<'_> {
         Operator {
             db: &self.app.db,
             config: &self.app.config,

@@ -379,8 +379,8 @@ on_both! {
         let facts = revoked_tokens::token_facts(db, redeemed.grant.id, &jti).await.unwrap();
         assert!(!facts.revoked);
         assert_eq!(facts.grant.unwrap().grant, redeemed.grant);
-        revoked_tokens::insert(db, &jti, at(600)).await.unwrap();
-        revoked_tokens::insert(db, &jti, at(600)).await.unwrap();
+        assert!(revoked_tokens::insert(db, &jti, at(600), &event("token.revoke")).await.unwrap());
+        assert!(!revoked_tokens::insert(db, &jti, at(600), &event("token.revoke")).await.unwrap());
         assert!(revoked_tokens::token_facts(db, redeemed.grant.id, &jti).await.unwrap().revoked);
         assert!(!revoked_tokens::token_facts(db, redeemed.grant.id, &digest()).await.unwrap().revoked);
         let unknown = revoked_tokens::token_facts(db, id(), &jti).await.unwrap();

@@ -43,9 +43,9 @@ on_both! {
             created_at: NOW, expires_at: at(1800), consumed_at: None,
         };
         interactions::insert(db, &digest(), &interaction).await.unwrap();
-        revoked_tokens::insert(db, &digest(), at(600)).await.unwrap();
+        revoked_tokens::insert(db, &digest(), at(600), &event("token.revoke")).await.unwrap();
         device_codes::insert(db, &digest(), (1, [9; 32]), &device_code()).await.unwrap();
-        chancery::storage::failures::add(db, &[[1; 32]], NOW, Duration::from_secs(900)).await.unwrap();
+        chancery::storage::failures::add(db, &[[1; 32]], NOW, Duration::from_secs(900), Vec::new()).await.unwrap();
         clients::add_secret(db, "app", &secret(at(1)), at(1), &event("secret")).await.unwrap();
         let old = world.client.secrets[0].id;
         clients::expire_secret(db, "app", old, at(10), &event("secret")).await.unwrap();
