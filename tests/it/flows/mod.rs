@@ -44,19 +44,19 @@
 //! | R-40 | deny.toml bans the crate; `./test` runs it |
 //! | R-41 | `refresh::an_old_generation_after_the_burst_is_theft`, `refresh::strict_clients_have_no_burst` |
 //! | R-42 | `races::concurrent_refreshes_leave_one_live_head` |
-//! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active` |
+//! | R-43 | `races::after_a_revoke_answered_nothing_of_the_family_is_active`, `account::nothing_survives_an_end_that_was_acknowledged` |
 //! | R-44 | `refresh::a_family_idles_out_and_ages_out` |
 //! | R-45 | `refresh::scope_narrows_one_access_token_only` |
-//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `factors::what_waits_ends_with_the_password_and_the_account`, `factors::a_reset_lets_in_with_the_password_and_ends_all_else`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive` |
+//! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `factors::what_waits_ends_with_the_password_and_the_account`, `factors::a_reset_lets_in_with_the_password_and_ends_all_else`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive`, `account::a_new_password_ends_everything_and_goes_on_here`, `account::of_two_changes_of_a_password_one_counts`, `account::everywhere_else_is_everywhere_else` |
 //! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything`, `introspect_revoke::nobody_finds_tokens_by_trying` |
 //! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
-//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours`, `factors::an_old_session_does_not_satisfy_a_demand` |
-//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone`, `device::the_decision_cannot_be_forged` |
+//! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours`, `factors::an_old_session_does_not_satisfy_a_demand`, `account::confirming_renews_the_cookie_and_tells_clients_nothing`, `account::what_others_have_cannot_be_ended` |
+//! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone`, `device::the_decision_cannot_be_forged`, `account::the_forms_cannot_be_forged`, `account::a_page_of_an_ended_or_expired_session_does_nothing` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
-//! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup` |
-//! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account` |
-//! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not` |
+//! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup`, `account::a_profile_is_edited_and_apps_are_told` |
+//! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account`, `account::confirming_is_slowed_down_and_fails_like_a_sign_in`, `account::a_wrong_current_password_counts_like_a_sign_in` |
+//! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `account::confirming_is_slowed_down_and_fails_like_a_sign_in` |
 //! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped`, `passkeys::failures_count_with_all_others`, `passkeys::an_answer_counts_once` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
@@ -65,9 +65,9 @@
 //! | R-67 | `device::the_page_says_who_asks_for_what_and_from_where`; in Chromium: `device.test.js` |
 //! | R-70 | `admin::every_operation_needs_its_right`, `golden::the_admin_operations_are_these`, `admin::what_has_no_row_is_refused` |
 //! | R-71 | `admin::only_a_token_made_for_the_admin_api_counts`, `admin::a_token_counts_while_everything_behind_it_stands` |
-//! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs`, `admin::people::what_the_server_sets_and_nobody_knows_is_refused_by_name`, `admin::people::a_name_that_looks_like_an_id_opens_nothing`, `groups::no_mapping_replaces_a_claim_of_the_specifications`, `groups::a_new_address_is_not_verified_because_the_old_one_was` |
+//! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs`, `admin::people::what_the_server_sets_and_nobody_knows_is_refused_by_name`, `admin::people::a_name_that_looks_like_an_id_opens_nothing`, `groups::no_mapping_replaces_a_claim_of_the_specifications`, `groups::a_new_address_is_not_verified_because_the_old_one_was`, `account::nobody_makes_more_of_themselves`, `account::what_an_operator_changes_stays_changed` |
 //! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved`, `admin::people::a_password_goes_in_and_never_comes_out`, `admin::people::people_are_found_by_what_has_an_index` |
-//! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log` |
+//! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused` |
