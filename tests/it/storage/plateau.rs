@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chancery::args;
 use chancery::clock::Timestamp;
+use chancery::config::database::DatabaseConfig;
 use chancery::oauth::family::Family;
 use chancery::oauth::grant::AuthorizationCode;
 use chancery::storage::authorize::{self, Complete};
@@ -31,6 +32,8 @@ const LOOK: u64 = 50;
 const REFRESHES: usize = 9;
 /// Requests at once.
 const AT_ONCE: usize = 16;
+/// On a machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 const RETENTION: Retention = Retention { decisions: Duration::from_secs(7 * DAY), most_decisions: 1_000_000 };
 
 /// Rows by table.
@@ -117,7 +120,9 @@ on_both! {
     async fn the_tables_of_a_busy_server_plateau(kind) {
         let per_day = rounds(20, 2_500);
         let world = Arc::new(World::new(kind).await);
-        let dbs = [world.store.db.clone(), world.store.replica().await];
+        // Whoever waits longer than a request may is counted as slow, not as lost: this is about rows.
+        let config = DatabaseConfig { acquire_timeout: PATIENCE, statement_timeout: PATIENCE, ..world.store.config.clone() };
+        let dbs = [Db::connect(&config).await.unwrap(), Db::connect(&config).await.unwrap()];
         let before = rows(&dbs[0]).await;
         let begun = Instant::now();
         let (mut sign_ins, mut refreshes, mut swept) = (0_u64, 0_u64, 0_u64);
