@@ -10,6 +10,7 @@ on_both![
     a_token_for_one_api_says_nothing_that_another_asked_for,
     a_person_in_too_many_groups_gets_no_token_that_nobody_can_read,
     what_a_client_is_told_is_asked_for_and_asked_again,
+    a_person_who_lets_a_device_in_is_told_what_it_will_see,
     no_mapping_replaces_a_claim_of_the_specifications,
     a_person_who_is_removed_leaves_nothing_alive,
     a_person_who_is_disabled_by_a_change_is_as_disabled_as_any,
@@ -145,6 +146,23 @@ async fn what_a_client_is_told_is_asked_for_and_asked_again(server: Server) {
     assert!(silent().await);
     server.update_client(&client, json!({ "claims": { "groups": null } })).await;
     assert!(!silent().await);
+}
+
+async fn a_person_who_lets_a_device_in_is_told_what_it_will_see(server: Server) {
+    let alice = in_staff(&server).await;
+    alice.tokens(&server.client(json!({})).await, "openid").await;
+    let television = json!({ "redirect_uris": [], "grant_types": [super::device::GRANT], "claims": { "groups": "groups" } });
+    let television = server.public_client(television).await;
+    let begun = television.call("/device/code", &[("scope", "openid")]).await.ok();
+    let mut page = alice.browser.get(format!("{}/device?user_code={}", server.issuer, begun.str("user_code"))).await;
+    while page.location().is_some() {
+        page = alice.browser.follow(&page).await;
+    }
+    assert!(page.text("[data-scope=claims]").is_some_and(|words| words.contains("groups and roles")), "{}", page.body);
+    alice.browser.submit(&page, &[("decision", "allow")]).await;
+    let poll = [("grant_type", super::device::GRANT), ("device_code", &begun.str("device_code"))];
+    let tokens = television.token(&poll).await.ok();
+    assert_eq!(jwt(&tokens.str("id_token")).1["groups"], json!(["orders-eu", "staff"]));
 }
 
 async fn no_mapping_replaces_a_claim_of_the_specifications(server: Server) {
