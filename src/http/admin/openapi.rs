@@ -106,7 +106,9 @@ fn generated(make: MakeSchema, contract: fn(SchemaSettings) -> SchemaSettings) -
     settings.inline_subschemas = true;
     settings.meta_schema = None;
     let (name, schema) = make(&mut SchemaGenerator::new(settings));
-    (name.into_owned(), schema.to_value())
+    // What is shown is a `ShownUser` here and what is sent a `UserFile`; outside there is one word for it.
+    let name = name.strip_prefix("Shown").unwrap_or(&name);
+    (name.strip_suffix("File").unwrap_or(name).to_owned(), schema.to_value())
 }
 
 /// Objects are merged, so their members are optional and may be null; everything else is replaced as a whole.
@@ -234,4 +236,47 @@ fn problem_schema() -> Value {
         "required": ["type", "title", "status", "detail", "trace_id"],
         "additionalProperties": false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_types_share_a_name() {
+        let mut shown = BTreeMap::new();
+        let mut sent = BTreeMap::new();
+        for operation in table::operations() {
+            let read = match operation.body {
+                Body::None => None,
+                Body::Json(make) | Body::Optional(make) | Body::Patch(make) => Some(make),
+            };
+            let answered = match operation.answer {
+                Answer::Nothing => None,
+                Answer::Found(make) | Answer::Made(make) | Answer::Kept(make) | Answer::Page(make) | Answer::Lines(make) => {
+                    Some(make)
+                }
+            };
+            let contracts: [(_, fn(SchemaSettings) -> SchemaSettings, _); 2] =
+                [(read, SchemaSettings::for_deserialize, &mut sent), (answered, SchemaSettings::for_serialize, &mut shown)];
+            for (make, contract, known) in contracts {
+                let Some((name, schema)) = make.map(|make| generated(make, contract)) else { continue };
+                assert!(!name.is_empty() && name != "Problem");
+                assert_eq!(known.entry(name.clone()).or_insert_with(|| schema.clone()), &schema, "{name}");
+            }
+        }
+        assert!(shown.len() > 5 && sent.len() > 3);
+    }
+
+    #[test]
+    fn a_patch_may_leave_out_and_take_away_everything() {
+        let document = document("https://id.example");
+        let schema = |name: &str| document["components"]["schemas"][name].clone();
+        assert!(schema("ResourceInput")["required"].as_array().is_some_and(|required| required.contains(&json!("identifier"))));
+        assert_eq!(schema("ResourceReplacement")["required"], json!(["name"]), "the path says the identifier");
+        assert_eq!(schema("ResourcePatch")["required"], Value::Null);
+        for (name, property) in schema("ResourcePatch")["properties"].as_object().unwrap() {
+            assert!(property["anyOf"].as_array().unwrap().contains(&json!({ "type": "null" })), "{name}");
+        }
+    }
 }
