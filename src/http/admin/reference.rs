@@ -2,9 +2,6 @@
 //! than this program's source does, so both are open; the page is plain HTML under the pages' own policy, without any script, since it
 //! lives at the origin where people sign in.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -28,10 +25,9 @@ pub fn openapi_json(document: &Prepared, headers: &HeaderMap) -> Response {
     metadata::prepared(&document.body, &document.etag, "application/json", headers)
 }
 
-/// `GET /admin/api`.
-pub async fn page(State(app): State<Arc<App>>) -> Response {
+/// `GET /admin/api`: the same for people.
+pub fn page(app: &App, document: &Value) -> Response {
     let issuer = app.config.issuer.as_str();
-    let document = openapi::document(issuer);
     let frame = Frame {
         lang: Lang::En,
         base: app.config.issuer.path(),
@@ -45,7 +41,7 @@ pub async fn page(State(app): State<Arc<App>>) -> Response {
             groups.push(Group { name, operations: Vec::new() });
         }
         if let Some(group) = groups.last_mut() {
-            group.operations.push(describe(operation, issuer, &document));
+            group.operations.push(describe(operation, issuer, document));
         }
     }
     let view = ReferenceView { frame, issuer, openapi: OPENAPI, groups };

@@ -30,12 +30,15 @@ pub fn router(app: &Arc<App>) -> Router {
     for (path, operations) in paths {
         router = router.route(&format!("{issuer_path}{V1}{path}"), methods(&operations));
     }
-    let document = Arc::new(Prepared::of(openapi::document(app.config.issuer.as_str()).to_string()));
-    let openapi = get(async move |headers: HeaderMap| reference::openapi_json(&document, &headers));
+    // Strangers may ask for both: made once.
+    let document = Arc::new(openapi::document(app.config.issuer.as_str()));
+    let prepared = Arc::new(Prepared::of(document.to_string()));
+    let openapi = get(async move |headers: HeaderMap| reference::openapi_json(&prepared, &headers));
+    let page = get(async move |State(app): State<Arc<App>>| reference::page(&app, &document));
     router
         .route(&format!("{issuer_path}{}", reference::OPENAPI), openapi)
-        .route(&format!("{issuer_path}{BASE}"), get(reference::page))
-        .route(&format!("{issuer_path}{BASE}/"), get(reference::page))
+        .route(&format!("{issuer_path}{BASE}"), page.clone())
+        .route(&format!("{issuer_path}{BASE}/"), page)
         .route(&format!("{issuer_path}{BASE}/{{*path}}"), any(nothing_here))
         .with_state(Arc::clone(app))
 }
