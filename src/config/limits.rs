@@ -11,6 +11,12 @@ pub struct Limits {
     pub connections: u32,
     /// Connections at once from one address; configured proxies are exempt.
     pub connections_per_address: u32,
+    /// Requests that are worked on at once.
+    pub requests: u32,
+    /// Requests that wait for their turn; one more is sent away.
+    pub waiting: u32,
+    /// How long a request waits for its turn before it is sent away.
+    pub longest_wait: Duration,
     /// From the opening of a connection, or the first byte of a request, to the end of its headers.
     pub header_read_timeout: Duration,
     /// From the end of the headers to the end of the body.
@@ -38,6 +44,9 @@ impl Limits {
         Self {
             connections: section.number32("connections", 1024, 1, 1_000_000),
             connections_per_address: section.number32("connections_per_address", 256, 1, 1_000_000),
+            requests: section.number32("requests", 256, 1, 1_000_000),
+            waiting: section.number32("waiting", 1024, 0, 1_000_000),
+            longest_wait: section.duration("longest_wait", seconds(1), Duration::ZERO, seconds(60)),
             header_read_timeout: section.duration("header_read_timeout", seconds(10), least, seconds(120)),
             body_read_timeout: section.duration("body_read_timeout", seconds(10), least, seconds(120)),
             request_timeout: section.duration("request_timeout", seconds(30), least, seconds(300)),

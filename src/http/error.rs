@@ -221,7 +221,12 @@ impl About {
 
     /// The pattern of the route, never what was typed.
     pub fn route(&self) -> &str {
-        self.route.as_ref().map_or("unmatched", MatchedPath::as_str)
+        self.matched().unwrap_or("unmatched")
+    }
+
+    /// As [`Self::route`], if there is one.
+    pub fn matched(&self) -> Option<&str> {
+        self.route.as_ref().map(MatchedPath::as_str)
     }
 }
 

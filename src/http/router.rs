@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::http::admin;
 use crate::http::browser::{self, account, paths};
 use crate::http::health::{self, Readiness};
+use crate::http::layers::admission::Admission;
 use crate::http::layers::{self, Edge, cors};
 use crate::http::oauth::{device_code, introspect, metadata, revoke, token, userinfo};
 use crate::http::pages::assets;
@@ -103,12 +104,28 @@ fn edge(app: &Arc<App>) -> Edge {
         forwarded: Arc::clone(&app.forwarded),
         issuer: config.issuer.as_str().to_owned(),
         https: config.issuer.is_https(),
+        admission: Admission::new(
+            count(config.limits.requests),
+            count(config.limits.waiting),
+            config.limits.longest_wait,
+            from_memory(config.issuer.path()),
+        ),
         body_limit: count(config.limits.body),
         header_lines: count(config.limits.headers),
         header_bytes: count(config.limits.header_bytes),
         request_timeout: config.limits.request_timeout,
         error_page: browser::error_page::renderer(app),
     }
+}
+
+/// The routes that are answered at once, whatever else there is to do.
+fn from_memory(base: &str) -> Vec<String> {
+    let documents = [Endpoint::OpenidConfiguration, Endpoint::AuthorizationServerMetadata, Endpoint::Jwks, Endpoint::WellKnownJwks];
+    let at_base = documents.iter().map(|endpoint| format!("{base}{}", endpoint.path()));
+    let inserted = documents.iter().map(|endpoint| format!("{}{base}", endpoint.path()));
+    let files = [format!("{base}{}/{{file}}", paths::ASSETS)];
+    let others = ["/healthz", "/readyz", "/metrics", "/favicon.ico", "/robots.txt", "/.well-known/security.txt"];
+    at_base.chain(inserted).chain(files).chain(others.map(str::to_owned)).collect()
 }
 
 async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {

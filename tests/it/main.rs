@@ -9,6 +9,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod faults;
 mod flows;
 mod golden;
 mod harness;

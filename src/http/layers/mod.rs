@@ -3,14 +3,16 @@
 //! 1. trace id: ours, made here, whatever the caller sends;
 //! 2. the client's address, from the socket or from a configured proxy;
 //! 3. the size of the head;
-//! 4. the handler, with a time limit, and with panics caught;
-//! 5. errors put into words (JSON or a page) and the decision recorded;
-//! 6. security headers and the trace header;
-//! 7. metrics, the access log and the span, without query strings.
+//! 4. the body, and a place among the requests that are worked on;
+//! 5. the handler, with a time limit, and with panics caught;
+//! 6. errors put into words (JSON or a page) and the decision recorded;
+//! 7. security headers and the trace header;
+//! 8. metrics, the access log and the span, without query strings.
 //!
 //! [`cors`] stands beside it, since it differs by route.
 
 pub mod access_log;
+pub mod admission;
 pub mod cors;
 pub mod head_limits;
 pub mod panics;
@@ -20,6 +22,7 @@ pub mod trace_id;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use admission::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -36,7 +39,6 @@ use crate::service::forwarded::Forwarded;
 use crate::spans;
 
 /// What the layers need.
-#[derive(Clone)]
 pub struct Edge {
     /// For trace ids.
     pub entropy: Arc<dyn Entropy>,
@@ -58,6 +60,8 @@ pub struct Edge {
     pub header_lines: usize,
     /// Bytes of all headers of a request.
     pub header_bytes: usize,
+    /// Who is worked on, and who waits.
+    pub admission: Admission,
     /// How long a handler may take.
     pub request_timeout: Duration,
     /// Renders an error for a person.
@@ -86,7 +90,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
     let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {
-        Ok(()) => span.around(panics::caught(edge.request_timeout, next.run(request))).await,
+        Ok(()) => span.around(in_turn(&edge, &about, request, next)).await,
         Err(too_large) => too_large,
     };
     let mut response = error::finish(response, &about, &edge);
@@ -95,4 +99,16 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     access_log::write(&about, &response, begin.elapsed());
     span.end(response.status().as_u16(), response.extensions().get::<error::Refused>().map(error::Refused::rule_id));
     response
+}
+
+/// The handler, once the request is here and its turn has come.
+async fn in_turn(edge: &Edge, about: &error::About, request: Request, next: Next) -> Response {
+    if !edge.admission.concerns(about.matched()) {
+        return panics::caught(edge.request_timeout, next.run(request)).await;
+    }
+    let request = admission::arrived(request, edge.body_limit).await;
+    match edge.admission.enter().await {
+        Ok(_place) => panics::caught(edge.request_timeout, next.run(request)).await,
+        Err(sent_away) => sent_away.refuse(),
+    }
 }

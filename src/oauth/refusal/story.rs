@@ -356,8 +356,8 @@ impl Reason {
             )
             .expected(format!("the next attempt in {}", words(Duration::from_secs(*retry_after)))),
             Self::Overloaded { retry_after } => Story::new(
-                "More passwords were waiting to be checked than the server can work off.",
-                "If this is everyday traffic, give the server more processors and raise [passwords] workers. If it is a flood of guesses, the throttle is at work.",
+                "More requests, or more passwords to check, were waiting than the server can work off in time.",
+                "If this is everyday traffic, give the server or its database more processors, or add a replica; see requests and longest_wait in [limits], and workers in [passwords]. If it is a flood, this is what keeps the server standing.",
             )
             .expected(format!("another attempt in {}", words(Duration::from_secs(*retry_after)))),
 

@@ -15,7 +15,7 @@
 //! | R-08 | `code::a_code_is_bound_to_its_redirect_uri` |
 //! | R-09 | `code::a_disabled_user_or_client_gets_nothing_from_an_old_code`, `login::disabling_ends_everything_in_one_step`, `device::whoever_is_switched_off_lets_no_device_in` |
 //! | R-10 | `code::one_artefact_in_anothers_place_consumes_nothing`, `device::one_artefact_in_anothers_place_consumes_nothing` |
-//! | R-11 | `edge::a_database_that_goes_away_and_comes_back` |
+//! | R-11 | `edge::a_database_that_goes_away_and_comes_back`, `crate::faults::kills` |
 //! | R-12 | no endpoint takes client assertions or DPoP proofs, so there is no replay cache; `client_auth::one_method_per_request` sees assertions refused |
 //! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected`, `attacks_pages::a_redirect_uri_that_was_taken_off_gets_no_code` |
 //! | R-14 | `authorize::the_redirect_uri_is_compared_byte_for_byte`, `authorize::a_loopback_redirect_of_a_native_client_may_name_any_port` |
@@ -68,11 +68,11 @@
 //! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs`, `admin::people::what_the_server_sets_and_nobody_knows_is_refused_by_name`, `admin::people::a_name_that_looks_like_an_id_opens_nothing`, `groups::no_mapping_replaces_a_claim_of_the_specifications`, `groups::a_new_address_is_not_verified_because_the_old_one_was`, `account::nobody_makes_more_of_themselves`, `account::what_an_operator_changes_stays_changed` |
 //! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved`, `admin::people::a_password_goes_in_and_never_comes_out`, `admin::people::people_are_found_by_what_has_an_index` |
 //! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
-//! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped` |
+//! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
-//! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader` |
+//! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader`, `server::who_finds_no_place_is_told_to_come_back_in_time`, `crate::faults::overload` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
 //! | R-81 | `discovery::the_host_header_changes_nothing`, `attacks_pages::the_host_that_was_asked_for_appears_nowhere`, `traces::only_a_configured_proxy_says_which_trace_a_request_belongs_to` |
 //! | R-82 | `serve::the_server_refuses_to_start_where_it_would_be_unsafe`, `serve::a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing` |

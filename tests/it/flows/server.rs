@@ -11,6 +11,7 @@ use chancery::clock::{SystemClock, Timestamp};
 use chancery::entropy::SystemEntropy;
 use chancery::http::error::{OAuthError, PageError, plain_page};
 use chancery::http::extract::{Form, RemoteAddr, TraceId};
+use chancery::http::layers::admission::Admission;
 use chancery::http::layers::{self, Edge, cors};
 use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
 use chancery::oauth::refusal::Reason;
@@ -23,6 +24,9 @@ use crate::harness::keyed::keyed;
 use crate::storage::Store;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Requests that are worked on at once, and that wait for half a second.
+const PLACES: usize = 8;
+const QUEUE: usize = 4;
 
 fn routes() -> Router {
     let token = Router::new()
@@ -108,6 +112,7 @@ async fn start(limits: Limits) -> Running {
         body_limit: 64 * 1024,
         header_lines: limits.headers,
         header_bytes: limits.header_bytes,
+        admission: Admission::new(PLACES, QUEUE, SECOND / 2, vec!["/jwks".to_owned()]),
         request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
@@ -340,6 +345,69 @@ async fn a_handler_that_hangs_is_answered_for() {
     let answer = running.get("/hangs", "").await;
     assert_eq!(status(&answer), "503", "{answer}");
     assert_eq!(header(&answer, "retry-after"), Some("1"));
+}
+
+/// more than can be worked on wait for a known time, and what needs no work is answered all the while.
+#[tokio::test]
+async fn who_finds_no_place_is_told_to_come_back_in_time() {
+    let running = start(Limits::default()).await;
+    let mut held = Vec::new();
+    for _ in 0..PLACES {
+        let mut stream = running.connect().await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        held.push(stream);
+    }
+    tokio::time::sleep(SECOND / 10).await;
+    let begin = Instant::now();
+    let answers = futures_util::future::join_all((0..3 * QUEUE).map(|_| async {
+        let answer = running.get("/ok", "").await;
+        assert_eq!((status(&answer), header(&answer, "retry-after")), ("503", Some("1")), "{answer}");
+        assert!(body(&answer).contains("temporarily_unavailable") && header(&answer, "chancery-trace-id").is_some(), "{answer}");
+        begin.elapsed()
+    }));
+    let memory = async {
+        let answer = running.get("/jwks", "").await;
+        assert_eq!(status(&answer), "200", "{answer}");
+        begin.elapsed()
+    };
+    let (took, jwks) = tokio::join!(answers, memory);
+    assert!(jwks < SECOND / 2, "{jwks:?}");
+    assert_eq!(took.iter().filter(|took| **took >= SECOND / 2).count(), QUEUE, "so many waited: {took:?}");
+    assert!(took.iter().all(|took| *took < 2 * SECOND), "{took:?}");
+    let page = running.get("/page", "Accept: text/html\n").await;
+    assert!(status(&page) == "503" && page.contains("id=\"trace-id\""), "{page}");
+    for stream in &mut held {
+        assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
+    }
+    assert_eq!(status(&running.get("/ok", "").await), "200");
+}
+
+/// nobody takes a place while they are still sending, or after they have gone.
+#[tokio::test]
+async fn neither_slow_senders_nor_those_who_hang_up_take_a_place() {
+    let running = start(Limits::default()).await;
+    let mut slow = Vec::new();
+    for _ in 0..3 * (PLACES + QUEUE) {
+        let mut stream = running.connect().await;
+        let head =
+            "POST /form HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\na=";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(status(&running.get("/ok", "").await), "200");
+    slow[0].write_all(b"1234567").await.unwrap();
+    let mut answer = [0; 12];
+    slow[0].read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+
+    for _ in 0..3 * (PLACES + QUEUE) {
+        let mut stream = running.connect().await;
+        stream.write_all(b"GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        tokio::time::sleep(SECOND / 200).await;
+    }
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(status(&running.get("/ok", "").await), "200");
 }
 
 #[tokio::test]

@@ -134,7 +134,12 @@ impl Browser {
     }
 
     pub async fn get(&self, url: impl AsRef<str>) -> Page {
-        self.send(Method::GET, url.as_ref(), None, &[]).await
+        self.try_get(url).await.unwrap()
+    }
+
+    /// As [`Self::get`], where the server may be gone before it answers.
+    pub async fn try_get(&self, url: impl AsRef<str>) -> Result<Page, reqwest::Error> {
+        self.try_send(Method::GET, url.as_ref(), None, &[]).await
     }
 
     /// Follows a redirect that stays on the server.
@@ -145,6 +150,11 @@ impl Browser {
 
     /// Submits a page's primary form with some fields typed in or a button pressed.
     pub async fn submit(&self, page: &Page, typed: &[(&str, &str)]) -> Page {
+        self.try_submit(page, typed).await.unwrap()
+    }
+
+    /// As [`Self::submit`], where the server may be gone before it answers.
+    pub async fn try_submit(&self, page: &Page, typed: &[(&str, &str)]) -> Result<Page, reqwest::Error> {
         let mut form = page.form();
         for (name, value) in typed {
             match form.fields.iter_mut().find(|field| field.0 == *name) {
@@ -153,12 +163,23 @@ impl Browser {
             }
         }
         let origin = page.url.origin().ascii_serialization();
-        self.send(Method::POST, form.action.as_str(), Some(form.fields), &[("origin", &origin), ("sec-fetch-site", "same-origin")])
-            .await
+        let headers = [("origin", origin.as_str()), ("sec-fetch-site", "same-origin")];
+        self.try_send(Method::POST, form.action.as_str(), Some(form.fields), &headers).await
     }
 
     /// Any request, with the cookies of this browser.
     pub async fn send(&self, method: Method, url: &str, form: Option<Vec<(String, String)>>, headers: &[(&str, &str)]) -> Page {
+        self.try_send(method, url, form, headers).await.unwrap()
+    }
+
+    /// As [`Self::send`], where the server may be gone before it answers. A cookie counts once the answer is whole.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        url: &str,
+        form: Option<Vec<(String, String)>>,
+        headers: &[(&str, &str)],
+    ) -> Result<Page, reqwest::Error> {
         let url = self.site.url(url);
         let mut request = self.site.request(method, &url);
         let cookie = self.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
@@ -171,8 +192,9 @@ impl Browser {
         if let Some(form) = form {
             request = request.form(&form);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.text().await?;
         self.site.note(status, url.path());
         for line in headers.get_all(SET_COOKIE) {
             let line = line.to_str().unwrap();
@@ -185,6 +207,6 @@ impl Browser {
                 jar.insert(name.to_owned(), value.to_owned());
             }
         }
-        Page { url, status, headers, body: response.text().await.unwrap() }
+        Ok(Page { url, status, headers, body })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -20,7 +21,12 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(response: reqwest::Response) -> Self {
-        Self { status: response.status().as_u16(), headers: response.headers().clone(), text: response.text().await.unwrap() }
+        Self::try_of(response).await.unwrap()
+    }
+
+    /// As [`Self::of`], where the connection may break before the answer is whole.
+    pub async fn try_of(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        Ok(Self { status: response.status().as_u16(), headers: response.headers().clone(), text: response.text().await? })
     }
 
     pub fn json(&self) -> Value {
@@ -83,6 +89,11 @@ impl Client {
 
     /// A form to an endpoint, with this client's credentials in its own way.
     pub async fn call(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.try_call(path, fields).await.unwrap()
+    }
+
+    /// As [`Self::call`], where the server may be gone before it answers.
+    pub async fn try_call(&self, path: &str, fields: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {
         let mut fields = fields.to_vec();
         let mut headers = Vec::new();
         let basic;
@@ -94,7 +105,7 @@ impl Client {
             }
             None => fields.push(("client_id", &self.client_id)),
         }
-        self.site.post(path, &fields, &headers).await
+        self.site.try_send(Method::POST, path, &headers, Some(&fields)).await
     }
 
     pub async fn token(&self, fields: &[(&str, &str)]) -> Answer {

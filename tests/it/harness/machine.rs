@@ -127,12 +127,21 @@ impl Machine {
 
     /// Registers a web application that may refresh and get tokens of its own.
     pub fn client(&self) -> Client {
-        let document = json!({ "client_name": "Shop", "redirect_uris": ["https://app.test/callback"],
-                               "grant_types": ["authorization_code", "refresh_token", "client_credentials"] });
+        self.client_with(json!({ "grant_types": ["authorization_code", "refresh_token", "client_credentials"] }))
+    }
+
+    /// Registers a web application that may refresh, unless the metadata says otherwise.
+    pub fn client_with(&self, metadata: Value) -> Client {
+        let mut document = json!({ "client_name": "Shop", "redirect_uris": ["https://app.test/callback"],
+                                   "grant_types": ["authorization_code", "refresh_token"] });
+        for (name, value) in metadata.as_object().unwrap() {
+            document[name] = value.clone();
+        }
         let added = self.json(&["client", "add", "--file", &self.file("client.json", &document)]);
-        let text = |name: &str| added[name].as_str().unwrap().to_owned();
+        let client_id = added["client_id"].as_str().unwrap().to_owned();
+        let secret = added["client_secret"].as_str().map(str::to_owned);
         let redirect_uri = "https://app.test/callback".to_owned();
-        Client { site: self.site(), client_id: text("client_id"), secret: Some(text("client_secret")), redirect_uri, posts: false }
+        Client { site: self.site(), client_id, secret, redirect_uri, posts: false }
     }
 
     /// Writes a JSON file into its folder.
@@ -186,7 +195,7 @@ impl Machine {
             all
         });
         let mut running = Running { machine: self, child, log: Some(log) };
-        for _ in 0..400 {
+        for _ in 0..2000 {
             if running.child.try_wait().unwrap().is_some() {
                 panic!("{line:?} ended: {}", running.log.take().unwrap().join().unwrap());
             }
@@ -194,7 +203,7 @@ impl Machine {
             if ready.is_ok_and(|answer| answer.status() == 200) {
                 return running;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{line:?} is not ready after 20 s");
     }

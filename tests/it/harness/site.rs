@@ -63,6 +63,17 @@ impl Site {
 
     /// Any request without cookies.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], form: Option<&[(&str, &str)]>) -> Answer {
+        self.try_send(method, path, headers, form).await.unwrap()
+    }
+
+    /// As [`Self::send`], where the server may be gone before it answers.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: Option<&[(&str, &str)]>,
+    ) -> Result<Answer, reqwest::Error> {
         let url = self.url(path);
         let mut request = self.request(method, &url);
         for (name, value) in headers {
@@ -71,9 +82,9 @@ impl Site {
         if let Some(form) = form {
             request = request.form(form);
         }
-        let answer = Answer::of(request.send().await.unwrap()).await;
+        let answer = Answer::try_of(request.send().await?).await?;
         self.note(answer.status, url.path());
-        answer
+        Ok(answer)
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,305 @@
+//! Ten times what the server can do: every answer comes within a known time, health answers all the while, and afterwards all is as before.
+//!
+//! Requests arrive when they arrive, whether or not the ones before were answered: nobody waits politely in front of a server that is
+//! down. What the server can do is measured first, by as many as it works on at once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::harness::{Backend, Client, basic_header, rounds};
+
+use super::family::Kind;
+use super::stage::Stage;
+
+/// The server's limits here: small, so that two processors are enough to go beyond them.
+const PLACES: usize = 16;
+const WAITING: usize = 64;
+const LONGEST_WAIT: Duration = Duration::from_millis(300);
+/// Ten times the sustainable rate.
+const TIMES: f64 = 10.0;
+/// Connections over which the flood comes: more than the server holds in places and queue, so that arrivals do not wait for answers.
+const CONNECTIONS: usize = 400;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_token_requests_is_answered_in_time_on_sqlite() {
+    flood(Backend::Sqlite, Load::Tokens).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_refreshes_is_answered_in_time_on_sqlite() {
+    flood(Backend::Sqlite, Load::Refreshes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_refreshes_is_answered_in_time_on_postgres() {
+    flood(Backend::Postgres, Load::Refreshes).await;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// client_credentials: processors alone.
+    Tokens,
+    /// One family, refreshed by everybody: the database, one row of it.
+    Refreshes,
+}
+
+/// What came of a stretch of time.
+#[derive(Debug, Default)]
+struct Outcome {
+    granted: Vec<Duration>,
+    sent_away: Vec<Duration>,
+    /// Arrivals for which no connection was free: they wait for their turn like people in front of a door.
+    late: u64,
+    took: Duration,
+}
+
+impl Outcome {
+    fn rate(&self) -> f64 {
+        self.granted.len() as f64 / self.took.as_secs_f64()
+    }
+
+    fn answered(&self) -> f64 {
+        (self.granted.len() + self.sent_away.len()) as f64 / self.took.as_secs_f64()
+    }
+}
+
+async fn flood(backend: Backend, load: Load) {
+    let mut stage = Stage::set(backend, false).await;
+    let limits = [("REQUESTS", PLACES.to_string()), ("WAITING", WAITING.to_string()), ("LONGEST_WAIT", "300ms".to_owned())];
+    for (name, value) in limits {
+        stage.machine.set(&format!("CHANCERY_LIMITS__{name}"), &value);
+    }
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS", "2000");
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS_PER_ADDRESS", "2000");
+    stage.machine.set("CHANCERY_LOG", "warn");
+    let _server = stage.machine.start(&["serve"]).await;
+    let request = request(&stage, load).await;
+    let (public, management) = (address(&stage.machine.issuer), address(&stage.machine.management));
+
+    let calm = closed(public, &request, PLACES, Duration::from_secs(1)).await;
+    assert!(calm.sent_away.is_empty(), "as many as there are places, and some were sent away");
+    let sustainable = calm.rate();
+
+    let over = Arc::new(AtomicBool::new(false));
+    let health = tokio::spawn(watch(vec![(public, "/healthz"), (management, "/readyz"), (public, "/jwks")], over.clone()));
+    let length = Duration::from_secs(rounds(3, 60) as u64);
+    let flood = open(public, &request, sustainable * TIMES, length).await;
+    over.store(true, Ordering::Relaxed);
+    let health = health.await.unwrap();
+
+    let begun = Instant::now();
+    let mut after = closed(public, &request, PLACES, Duration::from_secs(1)).await;
+    while after.rate() < sustainable / 2.0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:.0} a second before, {:.0} after", sustainable, after.rate());
+        after = closed(public, &request, PLACES, Duration::from_secs(1)).await;
+    }
+    println!(
+        "{load:?} on {backend:?}: sustainable {sustainable:.0}/s; flood {:.0}/s answered, {:.0}/s granted, {} sent away, {} late; \
+         granted p50 {:?} p99 {:?}; sent away p50 {:?} p99 {:?} max {:?}; health p50 {:?} p99 {:?} max {:?}; after {:.0}/s within {:?}",
+        flood.answered(),
+        flood.rate(),
+        flood.sent_away.len(),
+        flood.late,
+        share(&flood.granted, 0.5),
+        share(&flood.granted, 0.99),
+        share(&flood.sent_away, 0.5),
+        share(&flood.sent_away, 0.99),
+        share(&flood.sent_away, 1.0),
+        share(&health, 0.5),
+        share(&health, 0.99),
+        share(&health, 1.0),
+        after.rate(),
+        begun.elapsed(),
+    );
+    // What was begun was finished, and the rest was told so.
+    assert!(!flood.granted.is_empty() && !flood.sent_away.is_empty(), "{} granted", flood.granted.len());
+    assert!(flood.rate() > sustainable / 10.0, "{:.0} a second of {sustainable:.0} were granted", flood.rate());
+    // In a known time, whatever the machine is doing beside.
+    let slowest = share(&flood.sent_away, 0.99);
+    assert!(slowest < LONGEST_WAIT + Duration::from_secs(2), "{slowest:?}");
+    assert!(share(&health, 0.5) < Duration::from_millis(100), "health: {:?}", share(&health, 0.5));
+    assert!(share(&health, 1.0) < Duration::from_secs(2), "health: {:?}", share(&health, 1.0));
+    stage.examine().await;
+    let shed = reqwest::get(format!("{}/metrics", stage.machine.management)).await.unwrap().text().await.unwrap();
+    assert!(shed.contains("chancery_requests_shed_total{because="), "{shed}");
+    // Counted, and not kept: a row for each would be a second flood.
+    let db = stage.machine.db().await;
+    let kept = db.all("SELECT COUNT(*) AS kept FROM decisions WHERE rule = 'overloaded'", chancery::args![]).await.unwrap();
+    let kept = kept[0].get::<i64>("kept").unwrap();
+    db.close().await;
+    assert!(kept <= 60 * (2 + i64::try_from(length.as_secs()).unwrap() / 60), "{kept} rows of one address");
+}
+
+/// The bytes of one request, the same each time.
+async fn request(stage: &Stage, load: Load) -> Arc<Vec<u8>> {
+    let (client, body): (Client, String) = match load {
+        Load::Tokens => (stage.machine.client(), "grant_type=client_credentials".to_owned()),
+        Load::Refreshes => {
+            let site = stage.machine.site();
+            // A retry receives the head for ten seconds, and a confidential client's one for as long as the head is not used: the same row
+            // is written each time.
+            let mut code = stage.code(&site, Kind::Recover).await.expect("the server is there");
+            code.go_to(&site);
+            let client = code.client.clone();
+            let (_, tokens) = code.redeem_for_tokens().await.ok().expect("the code is good");
+            (client, format!("grant_type=refresh_token&refresh_token={}", tokens.str("refresh_token")))
+        }
+    };
+    let basic = basic_header(&client.client_id, client.secret.as_ref().unwrap());
+    let head = format!(
+        "POST /token HTTP/1.1\r\nHost: {}\r\nAuthorization: {basic}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        stage.machine.issuer.trim_start_matches("http://"),
+        body.len()
+    );
+    Arc::new(format!("{head}{body}").into_bytes())
+}
+
+fn address(url: &str) -> SocketAddr {
+    url.trim_start_matches("http://").replace("localhost", "127.0.0.1").parse().unwrap()
+}
+
+/// A kept-alive connection that speaks just enough HTTP.
+struct Wire {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Wire {
+    fn new(address: SocketAddr) -> Self {
+        Self { address, stream: None }
+    }
+
+    /// The status of the answer, read to its end.
+    async fn ask(&mut self, request: &[u8]) -> u16 {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(self.address).await.expect("the server takes connections");
+            stream.set_nodelay(true).unwrap();
+            self.stream = Some(stream);
+        }
+        let stream = self.stream.as_mut().unwrap();
+        stream.write_all(request).await.expect("the server reads");
+        let mut answer = Vec::with_capacity(4096);
+        loop {
+            let read = stream.read_buf(&mut answer).await.expect("the server answers");
+            assert!(read > 0, "the connection was closed without an answer: {}", String::from_utf8_lossy(&answer));
+            let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if answer.len() < end + 4 + length.expect("a length") {
+                continue;
+            }
+            let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!(status < 500 || (status == 503 && head.contains("retry-after: ")), "{}", String::from_utf8_lossy(&answer));
+            if head.contains("connection: close") {
+                self.stream = None;
+            }
+            return status;
+        }
+    }
+}
+
+/// So many who wait for each answer before they ask again.
+async fn closed(address: SocketAddr, request: &Arc<Vec<u8>>, callers: usize, length: Duration) -> Outcome {
+    let begun = Instant::now();
+    let calling: Vec<_> = (0..callers)
+        .map(|_| {
+            let request = request.clone();
+            tokio::spawn(async move {
+                let (mut wire, mut outcome) = (Wire::new(address), Outcome::default());
+                while begun.elapsed() < length {
+                    note(&mut outcome, &mut wire, &request, Instant::now()).await;
+                }
+                outcome
+            })
+        })
+        .collect();
+    gather(calling, begun).await
+}
+
+/// Arrivals at this rate, however long the answers take.
+async fn open(address: SocketAddr, request: &Arc<Vec<u8>>, rate: f64, length: Duration) -> Outcome {
+    let begun = Instant::now();
+    let arrived = Arc::new(Semaphore::new(0));
+    let idle = Arc::new(AtomicU64::new(0));
+    let calling: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let (request, arrived, idle) = (request.clone(), arrived.clone(), idle.clone());
+            tokio::spawn(async move {
+                let (mut wire, mut outcome) = (Wire::new(address), Outcome::default());
+                loop {
+                    idle.fetch_add(1, Ordering::Relaxed);
+                    // Closed when the flood is over.
+                    let Ok(one) = arrived.acquire().await else { return outcome };
+                    one.forget();
+                    idle.fetch_sub(1, Ordering::Relaxed);
+                    note(&mut outcome, &mut wire, &request, Instant::now()).await;
+                }
+            })
+        })
+        .collect();
+    let (mut sent, mut late) = (0, 0);
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    while begun.elapsed() < length {
+        ticks.tick().await;
+        let due = (rate * begun.elapsed().as_secs_f64()) as u64;
+        let now = due.saturating_sub(sent);
+        let free = idle.load(Ordering::Relaxed).saturating_sub(arrived.available_permits() as u64);
+        late += now.saturating_sub(free);
+        // Nobody else is sent to the door while all are standing there: the queue would be ours, not the server's.
+        arrived.add_permits(now.min(free) as usize);
+        sent = due;
+    }
+    arrived.close();
+    let mut outcome = gather(calling, begun).await;
+    outcome.late = late;
+    outcome
+}
+
+async fn note(outcome: &mut Outcome, wire: &mut Wire, request: &[u8], begun: Instant) {
+    match wire.ask(request).await {
+        200 => outcome.granted.push(begun.elapsed()),
+        429 | 503 => outcome.sent_away.push(begun.elapsed()),
+        status => panic!("{status}"),
+    }
+}
+
+async fn gather(calling: Vec<tokio::task::JoinHandle<Outcome>>, begun: Instant) -> Outcome {
+    let mut all = Outcome::default();
+    for one in calling {
+        let one = one.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+        all.granted.extend(one.granted);
+        all.sent_away.extend(one.sent_away);
+    }
+    all.took = begun.elapsed();
+    all
+}
+
+/// How long health takes, asked all the while, over connections that are there already and over new ones.
+async fn watch(places: Vec<(SocketAddr, &'static str)>, over: Arc<AtomicBool>) -> Vec<Duration> {
+    let mut took = Vec::new();
+    let mut wires: Vec<Wire> = places.iter().map(|(address, _)| Wire::new(*address)).collect();
+    while !over.load(Ordering::Relaxed) {
+        for ((address, path), wire) in places.iter().zip(&mut wires) {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            let begun = Instant::now();
+            assert_eq!(wire.ask(request.as_bytes()).await, 200, "{path}");
+            took.push(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    took
+}
+
+/// The time within which so much of them was answered.
+fn share(times: &[Duration], share: f64) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    let index = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
+}
