@@ -1,6 +1,7 @@
 //! kill -9 while an older database is brought up to date: by `chancery migrate`, and by a server that starts.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -42,10 +43,11 @@ async fn migrate_killed(backend: Backend, mut machine: Machine, rounds: usize) {
     let (mut before, mut after) = (0, 0);
     for round in 0..rounds {
         let from = OLDEST + chance.below(newest - OLDEST);
-        if !older.contains_key(&from) {
-            older.insert(from, older_database(backend, from).await);
-        }
-        restore(&mut machine, &older[&from]).await;
+        let older = match older.entry(from) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(missing) => missing.insert(older_database(backend, from).await),
+        };
+        restore(&mut machine, older).await;
         let serves = chance.once_in(3);
         let mut child = machine.command(if serves { &["serve"] } else { &["migrate"] });
         let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
