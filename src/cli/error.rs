@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::ConfigErrors;
+use crate::printable::printable;
 
 /// Why a command failed, in words for the person who typed it.
 #[derive(Debug)]
@@ -17,7 +18,8 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let lines: Vec<String> = self.0.lines().map(printable).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

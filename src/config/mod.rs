@@ -6,9 +6,9 @@
 //! (`config/chancery.toml`) nor the error hints can drift from the code.
 
 pub mod database;
-mod duration;
+pub(crate) mod duration;
 mod factors;
-mod file;
+pub(crate) mod file;
 mod issuer;
 mod keys;
 mod lifetimes;
@@ -52,6 +52,7 @@ pub use tls::Tls;
 
 use reader::Reader;
 
+use crate::printable::printable;
 use crate::secret::Secret;
 
 /// The whole configuration, every value checked.
@@ -110,7 +111,19 @@ impl Sources {
 impl Config {
     /// Reads and checks everything; reports all that is wrong at once.
     pub fn load(sources: Sources) -> Result<Self, ConfigErrors> {
-        let (config, reader) = Self::read_all(sources);
+        Self::checked(Reader::open(sources))
+    }
+
+    /// The same of a file that is given as its text.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_text(text: &str, env: BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
+        let (name, mut errors) = ("chancery.toml".to_owned(), Vec::new());
+        let file = file::parse(text, &name, &mut errors);
+        Self::checked(Reader::over(Sources { env, ..Sources::default() }, name, file, errors))
+    }
+
+    fn checked(reader: Reader) -> Result<Self, ConfigErrors> {
+        let (config, reader) = Self::read_all(reader);
         let errors = reader.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
@@ -131,7 +144,7 @@ impl Config {
 
     /// Every key that a configuration may have, in the order of the sections.
     pub fn known() -> Vec<Known> {
-        Self::read_all(Sources::default()).1.into_known()
+        Self::read_all(Reader::open(Sources::default())).1.into_known()
     }
 
     /// What must hold before the server may start, beyond what each key says by itself.
@@ -149,8 +162,7 @@ impl Config {
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
     }
 
-    fn read_all(sources: Sources) -> (Self, Reader) {
-        let mut reader = Reader::open(sources);
+    fn read_all(mut reader: Reader) -> (Self, Reader) {
         let (server, issuer) = ServerConfig::read(&mut reader.section("server"));
         let config = Self {
             database: DatabaseConfig::read(&mut reader.section("database"), &server.data_dir),
@@ -205,9 +217,9 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)?;
+        write!(f, "{}: {}", printable(&self.place), printable(&self.message))?;
         if let Some(hint) = &self.hint {
-            write!(f, " ({hint})")?;
+            write!(f, " ({})", printable(hint))?;
         }
         Ok(())
     }

@@ -99,6 +99,11 @@ impl Reader {
         let mut errors = Vec::new();
         let name = sources.file.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
         let file = sources.file.as_deref().map(|path| file::read(path, &name, &mut errors)).unwrap_or_default();
+        Self::over(sources, name, file, errors)
+    }
+
+    /// Over a file that was read already; errors call it `name`.
+    pub fn over(sources: Sources, name: String, file: File, errors: Vec<ConfigError>) -> Self {
         Self {
             path: sources.file,
             name,

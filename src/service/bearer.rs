@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::jose::{self, Typ};
+use crate::jose::{self, KeySet, Typ};
 use crate::oauth::access_token::Claims;
 use crate::oauth::bearer::MAX_TOKEN;
 use crate::oauth::grant::Standing;
@@ -22,22 +22,26 @@ use crate::storage::revoked_tokens;
 /// AES-GCM-SIV context of a `jti`.
 const JTI_CONTEXT: &[u8] = b"jti";
 /// AES-GCM-SIV context of an opaque access token.
-const OPAQUE_CONTEXT: &[u8] = b"access token";
+pub(crate) const OPAQUE_CONTEXT: &[u8] = b"access token";
 
 /// The claims of a token of ours, whether or not it is still good.
 ///
 /// # Errors
 /// Not ours, or damaged.
 pub fn read(keys: &Snapshot, token: &str, now: Timestamp) -> Result<Claims, Reason> {
+    read_with(&keys.set, &keys.data, token, now)
+}
+
+/// The same with the two kinds of keys apart.
+pub(crate) fn read_with(signing: &KeySet, sealing: &DataKeys, token: &str, now: Timestamp) -> Result<Claims, Reason> {
     if token.len() > MAX_TOKEN {
         return Err(malformed("it is too long"));
     }
     if token.contains('.') {
-        return Claims::read(keys.set.verify(token, Typ::AccessToken, now)?.claims);
+        return Claims::read(signing.verify(token, Typ::AccessToken, now)?.claims);
     }
     let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
-    let plain = keys
-        .data
+    let plain = sealing
         .open(Purpose::Token, OPAQUE_CONTEXT, &sealed)
         .map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
     Claims::read(jose::object(plain.expose()).map_err(|_| malformed("its claims are damaged"))?)
@@ -80,7 +84,8 @@ pub fn seal_opaque(app: &App, keys: &DataKeys, claims: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(keys.seal(Purpose::Token, app.entropy.as_ref(), OPAQUE_CONTEXT, claims))
 }
 
-fn unseal_jti(keys: &DataKeys, jti: &str) -> Result<Option<Uuid>, Reason> {
+/// The grant that a `jti` of ours names.
+pub(crate) fn unseal_jti(keys: &DataKeys, jti: &str) -> Result<Option<Uuid>, Reason> {
     let foreign = || malformed("its jti is not one that this server sealed");
     let sealed = URL_SAFE_NO_PAD.decode(jti).map_err(|_| foreign())?;
     let plain = keys.open(Purpose::Token, JTI_CONTEXT, &sealed).map_err(|_| foreign())?;

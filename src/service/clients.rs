@@ -1,6 +1,6 @@
 //! Applications, as operators keep them: the operations of `chancery client`, each with its audit event.
 
-mod document;
+pub(crate) mod document;
 
 use std::time::Duration;
 

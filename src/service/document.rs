@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use crate::jose;
 use crate::oauth::client::MetadataError;
+use crate::printable::printable;
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", member.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
+#[error("{}{}", member.as_ref().map(|name| format!("{}: ", printable(name))).unwrap_or_default(), printable(message))]
 pub struct DocumentError {
     /// The member, unless the whole document is meant.
     pub member: Option<String>,

@@ -9,6 +9,9 @@
 //!   account, for their address, and for everybody.
 //! - When failures of **everybody** are too many, the limits of accounts and addresses shrink: first tries still go through.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,6 +84,11 @@ impl Throttle {
     pub async fn check(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<Attempt, Reason> {
         let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
         let found = failures::find(db, &keys).await.map_err(unavailable)?;
+        self.admit(subjects, keys, &found, now)
+    }
+
+    /// The same with what has been counted at hand.
+    fn admit(&self, subjects: &[Subject], keys: Vec<Key>, found: &[Failures], now: Timestamp) -> Result<Attempt, Reason> {
         let live = |key: &Key| found.iter().find(|failures| failures.key == *key && !self.is_over(failures, now));
         let crowded = subjects.iter().zip(&keys).any(|(subject, key)| match subject {
             Subject::Everybody | Subject::CodeEverybody => {

@@ -1,7 +1,7 @@
 //! People, as operators keep them: the operations of `chancery user`, each with its audit event.
 
 pub mod access;
-mod document;
+pub(crate) mod document;
 
 use std::time::Duration;
 

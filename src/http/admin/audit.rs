@@ -90,18 +90,22 @@ fn filter(call: &Call) -> Result<Filter, Reason> {
 }
 
 fn instant(call: &Call, name: &str) -> Result<Option<Timestamp>, Reason> {
-    let Some(text) = call.query(name) else { return Ok(None) };
+    call.query(name).map(|text| read_instant(name, text)).transpose()
+}
+
+/// The instant that the parameter `name` says.
+pub(crate) fn read_instant(name: &str, text: &str) -> Result<Timestamp, Reason> {
     let micros = OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1000).ok());
     let micros = micros.ok_or_else(|| Reason::MalformedParameter {
         name: name.to_owned(),
         received: text.chars().take(100).collect(),
         detail: "it is an instant such as 2026-11-21T13:00:00Z; a + in it is written %2B".to_owned(),
     })?;
-    Ok(Some(Timestamp::from_micros(micros)))
+    Ok(Timestamp::from_micros(micros))
 }
 
 /// Where a cursor of ours stands.
-fn place(key: &str) -> Result<Place, Reason> {
+pub(crate) fn place(key: &str) -> Result<Place, Reason> {
     let read = || {
         let (at, id) = key.split_once(':')?;
         Some(Place { at: Timestamp::from_micros(at.parse().ok()?), id: Uuid::parse_str(id).ok()? })

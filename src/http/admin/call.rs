@@ -138,15 +138,20 @@ impl Call {
     /// # Errors
     /// `MalformedParameter` if a header is none of those that are understood here.
     pub fn precondition(&self) -> Result<Precondition, Reason> {
-        let tags = tags(&self.headers, &IF_MATCH)?;
-        let none = tags_of_none(&self.headers)?;
-        match (tags, none) {
-            (None, false) => Ok(Precondition::None),
-            (None, true) => Ok(Precondition::Absent),
-            (Some(_), true) => Err(malformed(&IF_NONE_MATCH, "it cannot be sent together with If-Match")),
-            (Some(tags), false) if tags == ["*"] => Ok(Precondition::Exists),
-            (Some(tags), false) => Ok(Precondition::Tags(tags)),
-        }
+        precondition(&self.headers)
+    }
+}
+
+/// The condition that these headers state.
+pub(crate) fn precondition(headers: &HeaderMap) -> Result<Precondition, Reason> {
+    let tags = tags(headers, &IF_MATCH)?;
+    let none = tags_of_none(headers)?;
+    match (tags, none) {
+        (None, false) => Ok(Precondition::None),
+        (None, true) => Ok(Precondition::Absent),
+        (Some(_), true) => Err(malformed(&IF_NONE_MATCH, "it cannot be sent together with If-Match")),
+        (Some(tags), false) if tags == ["*"] => Ok(Precondition::Exists),
+        (Some(tags), false) => Ok(Precondition::Tags(tags)),
     }
 }
 

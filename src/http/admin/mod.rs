@@ -8,8 +8,8 @@
 //!
 //! Something new: a file with its `OPERATIONS`, a line in [`table`], and a row in `tests/it/flows/admin/rows.rs`, which fails until then.
 
-mod audit;
-mod call;
+pub(crate) mod audit;
+pub(crate) mod call;
 mod clients;
 mod decisions;
 mod groups;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::refusal::Reason;
-use crate::seal::Purpose;
+use crate::seal::{DataKeys, Purpose};
 
 /// Items of a page where the caller does not say.
 const USUAL: u32 = 50;
@@ -32,15 +32,8 @@ impl Page {
     /// # Errors
     /// `MalformedParameter`: not a number within the bounds, or a cursor that was not made for this list and these filters.
     pub fn of(call: &Call) -> Result<Self, Reason> {
-        let limit = match call.query("limit") {
-            None => USUAL,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MOST).contains(limit) && !text.starts_with('+'))
-                .ok_or_else(|| malformed("limit", text, &format!("it is a number from 1 to {MOST}")))?,
-        };
-        let after = call.query("cursor").map(|cursor| open(call, cursor)).transpose()?;
+        let limit = limit(call.query("limit"))?;
+        let after = call.query("cursor").map(|cursor| open(&call.app.keys.data(), &context(call), cursor)).transpose()?;
         Ok(Self { limit, after })
     }
 
@@ -86,10 +79,18 @@ fn seal(call: &Call, key: &str) -> String {
     URL_SAFE_NO_PAD.encode(sealed)
 }
 
-fn open(call: &Call, cursor: &str) -> Result<String, Reason> {
+/// How many items were asked for.
+pub(crate) fn limit(text: Option<&str>) -> Result<u32, Reason> {
+    let Some(text) = text else { return Ok(USUAL) };
+    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit) && !text.starts_with('+'));
+    limit.ok_or_else(|| malformed("limit", text, &format!("it is a number from 1 to {MOST}")))
+}
+
+/// What a cursor says, if it was made for this context.
+pub(crate) fn open(keys: &DataKeys, context: &[u8], cursor: &str) -> Result<String, Reason> {
     let foreign = || malformed("cursor", cursor, "it is not a next_cursor of this list with these filters");
     let sealed = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| foreign())?;
-    let plain = call.app.keys.data().open(Purpose::Cursor, &context(call), &sealed).map_err(|_| foreign())?;
+    let plain = keys.open(Purpose::Cursor, context, &sealed).map_err(|_| foreign())?;
     String::from_utf8(plain.expose().clone()).map_err(|_| foreign())
 }
 

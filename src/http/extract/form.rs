@@ -119,7 +119,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Reason> {
     if is_form { Ok(()) } else { Err(Reason::WrongContentType { received: text }) }
 }
 
-fn is_form_type(text: &str) -> bool {
+/// Is this the form's own content type?
+pub(crate) fn is_form_type(text: &str) -> bool {
     let mut parts = text.split(';').map(str::trim);
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
         && parts.all(|parameter| {

@@ -19,8 +19,10 @@ pub mod checks;
 pub mod decision;
 mod prove;
 pub mod response;
-#[cfg(test)]
-mod scene;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzers need some of them"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "facts for tests and fuzzers, which may fail loudly")]
+pub(crate) mod scene;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation};
 use crate::oauth::{redirect_uri, resource, scope};
+use crate::printable::printable;
 
 /// What the deployment and the caller permit.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub struct Policy {
 
 /// Metadata that cannot be accepted (RFC 7591 §3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {message}")]
+#[error("{field} {}", printable(message))]
 pub struct MetadataError {
     /// The member at fault.
     pub field: &'static str,

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 const MAX_HEADER: usize = 4096;
 
 /// client_id and secret of the Authorization header, if there is one.
-pub(super) fn read(headers: &[&[u8]]) -> Result<Option<(String, Secret<String>)>, Reason> {
+pub(crate) fn read(headers: &[&[u8]]) -> Result<Option<(String, Secret<String>)>, Reason> {
     let malformed = |detail: &str| Reason::MalformedAuthorization { detail: detail.to_owned() };
     let header = match headers {
         [] => return Ok(None),

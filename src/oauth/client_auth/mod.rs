@@ -3,7 +3,7 @@
 //! The work is the same for an unknown client and for a wrong secret, and so is the answer (security.md R-27). Which method
 //! succeeded is part of the result, so that nobody has to look at the request again.
 
-mod client_secret_basic;
+pub(crate) mod client_secret_basic;
 mod client_secret_post;
 mod none;
 

@@ -9,6 +9,8 @@ use crate::secret::Secret;
 
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
+/// Bytes that somebody types at most: nothing behind them is passed over unread.
+const LONGEST_TYPED: usize = 256;
 
 /// A user code, in the one form in which it is compared.
 #[derive(Clone)]
@@ -28,8 +30,11 @@ impl UserCode {
     /// As somebody typed it: capital or small, with dashes, spaces and dots wherever they like. `None` if it is no user code, however it
     /// is read.
     pub fn read(typed: &str) -> Option<Self> {
+        if typed.len() > LONGEST_TYPED {
+            return None;
+        }
         let mut letters = String::with_capacity(LENGTH);
-        for letter in typed.chars().take(64).filter(|letter| letter.is_alphanumeric()) {
+        for letter in typed.chars().filter(|letter| letter.is_alphanumeric()) {
             let letter = letter.to_ascii_uppercase();
             if letters.len() >= LENGTH || !u8::try_from(letter).is_ok_and(|byte| ALPHABET.contains(&byte)) {
                 return None;
@@ -109,7 +114,9 @@ mod tests {
     #[test]
     fn what_is_no_user_code_is_none() {
         let long = "WDJB-MJHT".repeat(1000);
-        for typed in ["", "WDJB-MJH", "WDJB-MJHTT", "WDJA-MJHT", "WDJ0-MJHT", "ＷＤＪＢＭＪＨＴ", "WDJB\u{0}MJH", "ßdjbmjht", &long]
+        let behind = format!("WDJB-MJHT{}XXXX", " ".repeat(60));
+        for typed in
+            ["", "WDJB-MJH", "WDJB-MJHTT", "WDJA-MJHT", "WDJ0-MJHT", "ＷＤＪＢＭＪＨＴ", "WDJB\u{0}MJH", "ßdjbmjht", &long, &behind]
         {
             assert_eq!(read(typed), None, "{typed:?}");
         }

@@ -1,5 +1,8 @@
 //! The authorization code grant at the token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.6, design 4.3).
 
+#[cfg(test)]
+mod model;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! The device authorization grant at the token endpoint (RFC 8628 §3.4, §3.5).
 
+#[cfg(test)]
+mod model;
+
 use std::fmt;
 
 use super::authorization_code::HONEST_RETRY;

@@ -7,7 +7,9 @@ pub mod facts;
 pub mod issuance;
 pub mod narrow;
 pub mod refresh_token;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzers need some of them"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "facts for tests and fuzzers, which may fail loudly")]
 pub(crate) mod samples;
 
 pub use facts::{

@@ -183,7 +183,7 @@ fn json(shown: &impl Serialize) -> Value {
 }
 
 /// What a client's file says after a merge patch.
-pub(super) fn patched(client: &Client, mut patch: Document) -> Result<ClientDocument, DocumentError> {
+pub(crate) fn patched(client: &Client, mut patch: Document) -> Result<ClientDocument, DocumentError> {
     let Value::Object(mut members) = show(client) else { return Err(DocumentError::whole("not an object")) };
     for name in SET_BY_SERVER {
         patch.repeat(name, members.get(name).unwrap_or(&Value::Null))?;

@@ -184,7 +184,7 @@ pub(super) fn replacing(user: &User, mut document: Document, now: Timestamp) -> 
 }
 
 /// The person after a merge patch.
-pub(super) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Result<User, DocumentError> {
+pub(crate) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Result<User, DocumentError> {
     let Value::Object(mut members) = show(user) else { return Err(DocumentError::whole("not an object")) };
     for name in SET_BY_SERVER {
         patch.repeat(name, members.get(name).unwrap_or(&Value::Null))?;

@@ -1,0 +1,147 @@
+//! What is signed and what is sealed: JSON, public keys, tokens.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signing_key};
+use super::{check_printable, check_refusal, lines, text};
+use crate::http::admin::page;
+use crate::jose::{self, PublicJwk, Typ};
+use crate::oauth::access_token::Claims;
+use crate::oidc::id_token::Hint;
+use crate::seal::Purpose;
+use crate::service::bearer;
+
+/// What the strict reader takes, the usual one takes alike; written and read again it is the same, and it is bounded.
+pub fn json(data: &[u8]) {
+    match jose::object(data) {
+        Err(error) => check_printable(&error.to_string()),
+        Ok(members) => {
+            assert_eq!(serde_json::from_slice::<Value>(data).expect("JSON"), Value::Object(members.clone()));
+            assert!(depth(&Value::Object(members.clone())) <= 16);
+            let written = serde_json::to_vec(&members).expect("JSON");
+            assert_eq!(jose::object(&written).expect("what was written is read"), members);
+        }
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+/// A key has one text, and one that is sound has an algorithm of ours.
+pub fn jwk(data: &[u8]) {
+    let Ok(key) = serde_json::from_slice::<PublicJwk>(data) else { return };
+    let written = serde_json::to_vec(&key).expect("JSON");
+    assert_eq!(serde_json::from_slice::<PublicJwk>(&written).expect("what was written is read"), key);
+    assert_eq!(key.thumbprint().len(), 43);
+    if let Some(parsed) = key.parse() {
+        assert_eq!(Some(parsed.alg()), key.alg());
+        let members: Value = serde_json::from_slice(&written).expect("JSON");
+        let members = members.as_object().expect("an object");
+        assert!(members.iter().filter(|(name, _)| !matches!(name.as_str(), "kty" | "crv")).all(|(_, value)| {
+            value.as_str().is_some_and(|value| URL_SAFE_NO_PAD.decode(value).is_ok_and(|raw| URL_SAFE_NO_PAD.encode(raw) == value))
+        }));
+        for length in [0, 64, 256] {
+            assert!(!parsed.verifies(b"message", &vec![1; length]));
+        }
+    }
+}
+
+/// Nothing verifies but what our key signed, in its one spelling and as its one type; what was signed is read as it was.
+pub fn jws(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let verify = |jwt: &str, typ: Typ| key_set().verify(jwt, typ, NOW);
+    for typ in Typ::ALL {
+        match verify(text, typ) {
+            Err(refused) => check_refusal(&refused),
+            Ok(_) => {
+                // Ed25519 makes one signature of a message: a token that verifies and is not this one would be a second spelling.
+                let (input, _) = text.rsplit_once('.').expect("a signature");
+                assert_eq!(text, signed(input));
+            }
+        }
+    }
+
+    let [header, claims] = lines(text);
+    let jwt = signed(&format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims)));
+    let mut believed = 0;
+    for typ in Typ::ALL {
+        let Ok(verified) = verify(&jwt, typ) else { continue };
+        believed += 1;
+        let header = jose::object(header.as_bytes()).expect("a header that was read");
+        let member = |name: &str| header.get(name).and_then(Value::as_str);
+        assert_eq!((member("alg"), member("typ")), (Some("EdDSA"), Some(typ.as_str())));
+        assert_eq!(member("kid"), Some(signing_key().kid.as_str()));
+        for never in ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"] {
+            assert!(!header.contains_key(never), "{never}");
+        }
+        assert_eq!(jose::object(claims.as_bytes()).as_ref(), Ok(&verified.claims));
+        read_claims(verified.claims);
+        let cut = jwt.get(..jwt.len() - 1).unwrap_or_default();
+        assert!(verify(cut, typ).is_err() && verify(&format!("{jwt}A"), typ).is_err());
+    }
+    assert!(believed <= 1, "one type is another");
+}
+
+fn signed(input: &str) -> String {
+    let signature = signing_key().sign(input.as_bytes()).expect("a signature");
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn read_claims(claims: Map<String, Value>) {
+    if let Ok(hint) = Hint::read(&claims, ISSUER) {
+        assert_eq!(claims["iss"], ISSUER);
+        assert_eq!((claims["sub"].as_str(), hint.sid.is_some()), (Some(hint.sub.as_str()), claims.contains_key("sid")));
+        assert!(!hint.client_id.is_empty() || claims["aud"] == "" || claims["aud"][0] == "");
+    }
+    match Claims::read(claims.clone()) {
+        Err(refused) => check_refusal(&refused),
+        Ok(read) => {
+            assert_eq!(read.all(), &claims);
+            assert!(!read.audience.is_empty() && !read.subject.is_empty() && !read.jti.is_empty() && !read.client_id.is_empty());
+            match read.check(ISSUER, NOW) {
+                Err(refused) => check_refusal(&refused),
+                Ok(()) => assert!(claims["iss"] == ISSUER && read.expires_at > NOW && claims["exp"].as_i64() > Some(NOW.seconds())),
+            }
+        }
+    }
+}
+
+/// Nothing opens but what was sealed here for the same purpose, and what was sealed opens as itself.
+pub fn sealed(data: &[u8]) {
+    let keys = data_keys();
+    if let Some(text) = text(data) {
+        for refused in [
+            bearer::read_with(key_set(), keys, text, NOW).err(),
+            bearer::unseal_jti(keys, text).err(),
+            page::open(keys, b"a list", text).err(),
+        ] {
+            check_refusal(&refused.expect("nobody finds a sealed text by trying"));
+        }
+    }
+    let sealed = keys.seal(Purpose::Token, &Constant, bearer::OPAQUE_CONTEXT, data);
+    let token = URL_SAFE_NO_PAD.encode(&sealed);
+    let read = bearer::read_with(key_set(), keys, &token, NOW);
+    match (jose::object(data).ok().and_then(|claims| Claims::read(claims).ok()), token.len() > crate::oauth::bearer::MAX_TOKEN) {
+        (Some(claims), false) => assert_eq!(read, Ok(claims)),
+        (None, _) | (_, true) => check_refusal(&read.expect_err("no claims")),
+    }
+    assert!(bearer::unseal_jti(keys, &token).is_err(), "a token is no jti");
+    assert!(page::open(keys, b"a list", &token).is_err(), "a token is no cursor");
+    let cursor = URL_SAFE_NO_PAD.encode(keys.seal(Purpose::Cursor, &Constant, b"a list", data));
+    match text(data) {
+        Some(text) => assert_eq!(page::open(keys, b"a list", &cursor).as_deref(), Ok(text)),
+        None => assert!(page::open(keys, b"a list", &cursor).is_err()),
+    }
+    assert!(page::open(keys, b"another list", &cursor).is_err());
+    let mut changed = sealed;
+    let place = data.first().map_or(0, |byte| usize::from(*byte)) % changed.len();
+    changed[place] ^= 0x40;
+    assert!(bearer::read_with(key_set(), keys, &URL_SAFE_NO_PAD.encode(changed), NOW).is_err());
+}
