@@ -13,7 +13,7 @@ static TARGET: OnceLock<&'static Target> = OnceLock::new();
 fuzz_target!(init: {
     let name = std::env::var("CHANCERY_FUZZ_TARGET").expect("CHANCERY_FUZZ_TARGET names the target");
     let target = TARGETS.iter().find(|target| target.name == name).expect("there is such a target");
-    TARGET.set(target).expect("it is set once");
+    assert!(TARGET.set(target).is_ok(), "libFuzzer initialises once");
 }, |data: &[u8]| {
     (TARGET.get().expect("libFuzzer initialises first").run)(data);
 });
