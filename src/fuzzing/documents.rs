@@ -100,7 +100,7 @@ pub fn people(data: &[u8]) {
         Err(error) => check_document_error(&error),
         Ok(group) => {
             assert_eq!(groups::check(&group), Ok(()));
-            check_printable(&group.identifier);
+            check_plain(&group.identifier);
         }
     }
     match resources::parse(data) {
@@ -111,7 +111,7 @@ pub fn people(data: &[u8]) {
                 assert_eq!(resource::validate(api.clone(), &samples::catalogue()).as_ref(), Ok(&api));
                 let stored = serde_json::to_vec(&api).expect("JSON");
                 assert_eq!(resources::parse(&stored).as_ref(), Ok(&api));
-                check_printable(&api.identifier);
+                check_plain(&api.identifier);
             }
         },
     }
@@ -119,7 +119,7 @@ pub fn people(data: &[u8]) {
         Err(error) => check_document_error(&error),
         Ok(read) => {
             let Some(username) = read.username else { return };
-            check_printable(&username);
+            check_plain(&username);
             let user = User {
                 username,
                 groups: read.groups.unwrap_or_default(),
@@ -142,6 +142,11 @@ pub fn people(data: &[u8]) {
     }
 }
 
+/// Stored text has no control characters; what turns its direction around is escaped where it is shown.
+fn check_plain(text: &str) {
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
 fn check_document_error(error: &DocumentError) {
     assert!(error.to_string().len() < 100_000);
     check_printable(&error.to_string());
@@ -160,7 +165,8 @@ pub fn admin_query(data: &[u8]) {
         Ok(at) => {
             let years = Timestamp::from_seconds(-62_200_000_000)..Timestamp::from_seconds(253_500_000_000);
             assert!(years.contains(&at), "{at:?}");
-            if at.micros() >= 0 {
+            // The years that RFC 3339 can write.
+            if (0..253_402_300_800).contains(&at.seconds()) {
                 assert_eq!(audit::read_instant("from", &at.rfc3339_micros()), Ok(at));
             }
         }

@@ -26,6 +26,7 @@ use crate::oauth::refusal::Reason;
 use crate::printable::printable;
 
 /// One parser, or a few that read the same kind of text.
+#[derive(Debug)]
 pub struct Target {
     /// The folder of its inputs.
     pub name: &'static str,

@@ -173,6 +173,9 @@ pub fn check_registered(uri: &str, schemes: &[String]) -> Result<(), String> {
         return Err(format!("contains a broken or forbidden percent-encoding, the first % stands at position {}", at + 1));
     }
     let parsed = Url::parse(uri).map_err(|error| format!("is not an absolute URI: {error}"))?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("contains a user name or password before the host; remove it".to_owned());
+    }
     let (beginning, query) = uri.split_once('?').map_or((uri, None), |(beginning, query)| (beginning, Some(query)));
     if beginning.split('/').any(is_dot_segment) {
         return Err("contains a dot segment; write the path without . and ..".to_owned());
@@ -221,6 +224,7 @@ fn check_web(uri: &str, parsed: &Url) -> Result<(), String> {
     if let Some(bad) = authority.chars().find(|letter| !letter.is_ascii_alphanumeric() && !".-_:[]@".contains(*letter)) {
         return Err(format!("has the character {bad:?} in its host"));
     }
+    // An empty one too.
     if authority.contains('@') {
         return Err("contains a user name or password before the host; remove it".to_owned());
     }
@@ -456,6 +460,8 @@ mod tests {
             "vscode://x",
             "myapp:/cb",
             "com.example.app:",
+            "com.example.app://user@cb",
+            "com.example.app://user:pw@cb/x",
             "urn:ietf:wg:oauth:2.0:oob",
         ] {
             assert!(check_registered(bad, &no_schemes()).is_err(), "{bad:?}");
