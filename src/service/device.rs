@@ -77,8 +77,9 @@ async fn begin_for(
     address: Prefix,
     now: Timestamp,
 ) -> Result<Begun, Reason> {
-    let client = token::authenticate(app, headers, params, client_id, now).await?;
-    let catalogue = app.registry.catalogue().await?;
+    let view = app.registry.view().await?;
+    let client = token::authenticate(app, view, headers, params, client_id, now).await?;
+    let catalogue = view.catalogue().await?;
     let asked = Asked::check(params, &client, &catalogue)?;
     // Rows that nobody signed in for (security.md R-77).
     app.device_quotas.take(Some(address), &client.client_id, now)?;

@@ -7,23 +7,38 @@ use crate::oauth::family::Presented;
 use crate::oauth::introspection::{self, Answer, Context};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::service::registry::View;
 use crate::service::{bearer, issue, token};
 use crate::storage::families;
 
-/// Answers about one token. `token_type_hint` needs no look: the two kinds cannot be mistaken for each other.
+/// Authenticates the caller and answers about one token. `client_id` becomes the claimed one, proved or not. `token_type_hint` needs no look: the two kinds cannot be mistaken for each other.
 ///
 /// # Errors
-/// A public client, a missing token, too many tokens that nobody issued, or the database away: then nothing is said about the token.
-pub async fn introspect(app: &App, client: &AuthenticatedClient, params: &Params, now: Timestamp) -> Result<Answer, Reason> {
+/// The client is not authenticated or is public, a missing token, too many tokens that nobody issued, or the database away: then nothing is said about the token.
+pub async fn introspect(
+    app: &App,
+    headers: &[&[u8]],
+    params: &Params,
+    client_id: &mut Option<String>,
+    now: Timestamp,
+) -> Result<Answer, Reason> {
+    let view = app.registry.view().await?;
+    let client = &token::authenticate(app, view, headers, params, client_id, now).await?;
     introspection::may_ask(client)?;
     let token = params.require("token")?;
     match Presented::parse(token) {
         Some(presented) => refresh_token(app, client, &presented, now).await,
-        None => access_token(app, client, token, now).await,
+        None => access_token(app, view, client, token, now).await,
     }
 }
 
-async fn access_token(app: &App, client: &AuthenticatedClient, token: &str, now: Timestamp) -> Result<Answer, Reason> {
+async fn access_token(
+    app: &App,
+    view: View<'_>,
+    client: &AuthenticatedClient,
+    token: &str,
+    now: Timestamp,
+) -> Result<Answer, Reason> {
     let keys = app.keys.live(now).await?;
     let claims = match bearer::read(&keys, token, now) {
         Ok(claims) => claims,
@@ -40,7 +55,7 @@ async fn access_token(app: &App, client: &AuthenticatedClient, token: &str, now:
     if let Err(reason @ (Reason::StorageUnavailable { .. } | Reason::Internal { .. })) = live {
         return Err(reason);
     }
-    let catalogue = app.registry.catalogue().await?;
+    let catalogue = view.catalogue().await?;
     Ok(introspection::access_token(client, &claims, live, catalogue.resources()))
 }
 

@@ -82,23 +82,20 @@ impl Registry {
         }
     }
 
+    /// The registry as it stands now. What one request asks of it, it asks of one view: the database is looked at once.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn view(&self) -> Result<View<'_>, StoreError> {
+        Ok(View { registry: self, state: self.state().await? })
+    }
+
     /// The client with this id, enabled or not.
     ///
     /// # Errors
     /// When the database does not answer and no entry is fresh enough.
     pub async fn client(&self, client_id: &str) -> Result<Option<Arc<Client>>, StoreError> {
-        let state = self.state().await?;
-        // Ids that cannot exist are not worth a question: ours are short, and a hostile one could be megabytes.
-        if client_id.is_empty() || client_id.len() > 255 {
-            return Ok(None);
-        }
-        if let Some(client) = self.clients.get(client_id).await.and_then(|entry| entry.at(state)) {
-            return Ok(Some(client));
-        }
-        let Some(client) = clients::find(&self.db, client_id).await? else { return Ok(None) };
-        let entry = Entry::new(state, client);
-        self.clients.insert(client_id.to_owned(), entry.clone()).await;
-        Ok(Some(entry.value))
+        self.view().await?.client(client_id).await
     }
 
     /// All resources with the built-in admin API.
@@ -106,13 +103,7 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
-        let state = self.state().await?;
-        if let Some(catalogue) = self.catalogue.get(&()).await.and_then(|entry| entry.at(state)) {
-            return Ok(catalogue);
-        }
-        let entry = Entry::new(state, Catalogue::new(resources::all(&self.db).await?, &self.issuer));
-        self.catalogue.insert((), entry.clone()).await;
-        Ok(entry.value)
+        self.view().await?.catalogue().await
     }
 
     /// Does some enabled client have a redirect URI with this origin (RFC 6454)?
@@ -157,5 +148,47 @@ impl Registry {
         self.clients.invalidate_all();
         self.catalogue.invalidate_all();
         self.origins.invalidate_all();
+    }
+}
+
+/// The registry at the moment of [`Registry::view`].
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    registry: &'a Registry,
+    state: State,
+}
+
+impl View<'_> {
+    /// As [`Registry::client`].
+    ///
+    /// # Errors
+    /// When the database does not answer and no entry is fresh enough.
+    pub async fn client(&self, client_id: &str) -> Result<Option<Arc<Client>>, StoreError> {
+        // Ids that cannot exist are not worth a question: ours are short, and a hostile one could be megabytes.
+        if client_id.is_empty() || client_id.len() > 255 {
+            return Ok(None);
+        }
+        let Self { registry, state } = *self;
+        if let Some(client) = registry.clients.get(client_id).await.and_then(|entry| entry.at(state)) {
+            return Ok(Some(client));
+        }
+        let Some(client) = clients::find(&registry.db, client_id).await? else { return Ok(None) };
+        let entry = Entry::new(state, client);
+        registry.clients.insert(client_id.to_owned(), entry.clone()).await;
+        Ok(Some(entry.value))
+    }
+
+    /// As [`Registry::catalogue`].
+    ///
+    /// # Errors
+    /// When the database does not answer and the entry is not fresh enough.
+    pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
+        let Self { registry, state } = *self;
+        if let Some(catalogue) = registry.catalogue.get(&()).await.and_then(|entry| entry.at(state)) {
+            return Ok(catalogue);
+        }
+        let entry = Entry::new(state, Catalogue::new(resources::all(&registry.db).await?, &registry.issuer));
+        registry.catalogue.insert((), entry.clone()).await;
+        Ok(entry.value)
     }
 }

@@ -4,21 +4,28 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::oauth::client_auth::AuthenticatedClient;
 use crate::oauth::family::Presented;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oauth::revocation::{self, Revocation};
 use crate::service::audit::{self, Actor};
-use crate::service::{bearer, issue};
+use crate::service::{bearer, issue, token};
 use crate::storage::{families, revoked_tokens};
 
-/// Revokes, if the token is the client's own; anything else is a silent success without effect (RFC 7009 §2.2, security.md R-47).
+/// Authenticates the client and revokes, if the token is the client's own; anything else is a silent success without effect (RFC 7009 §2.2, security.md R-47).
 /// What comes back is why nothing was done, for the decision record alone.
 ///
 /// # Errors
-/// A missing token, or the database away: an unfinished revocation is never acknowledged.
-pub async fn revoke(app: &App, client: &AuthenticatedClient, params: &Params, now: Timestamp) -> Result<Option<Reason>, Reason> {
+/// The client is not authenticated, a missing token, or the database away: an unfinished revocation is never acknowledged.
+pub async fn revoke(
+    app: &App,
+    headers: &[&[u8]],
+    params: &Params,
+    client_id: &mut Option<String>,
+    now: Timestamp,
+) -> Result<Option<Reason>, Reason> {
+    let view = app.registry.view().await?;
+    let client = &token::authenticate(app, view, headers, params, client_id, now).await?;
     let token = params.require("token")?;
     let keys = app.keys.live(now).await?;
     let revocation = match Presented::parse(token) {

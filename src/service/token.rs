@@ -24,6 +24,7 @@ use crate::secret::Secret;
 use crate::service::audit::{self, Actor};
 use crate::service::issue::{self, Minted};
 use crate::service::keys::Snapshot;
+use crate::service::registry::View;
 use crate::storage::{audit as store, codes, device_codes, families, grants, sessions};
 
 /// A successful answer (RFC 6749 §5.1).
@@ -60,14 +61,15 @@ async fn answer(
     client_id: &mut Option<String>,
     now: Timestamp,
 ) -> Result<Tokens, Reason> {
-    let client = authenticate(app, headers, params, client_id, now).await?;
+    let view = app.registry.view().await?;
+    let client = authenticate(app, view, headers, params, client_id, now).await?;
     let request = TokenRequest::parse(params, &client)?;
     let name = request.grant_type().as_str();
     let tokens = match request {
-        TokenRequest::AuthorizationCode(request) => code(app, &request, &client, now).await,
-        TokenRequest::RefreshToken(request) => refresh(app, &request, &client, now).await,
-        TokenRequest::ClientCredentials(request) => credentials(app, &request, &client, now).await,
-        TokenRequest::DeviceCode(request) => device(app, &request, &client, now).await,
+        TokenRequest::AuthorizationCode(request) => code(app, view, &request, &client, now).await,
+        TokenRequest::RefreshToken(request) => refresh(app, view, &request, &client, now).await,
+        TokenRequest::ClientCredentials(request) => credentials(app, view, &request, &client, now).await,
+        TokenRequest::DeviceCode(request) => device(app, view, &request, &client, now).await,
     }?;
     metrics::counter!("chancery_tokens_issued_total", "grant_type" => name).increment(1);
     Ok(tokens)
@@ -79,6 +81,7 @@ async fn answer(
 /// As `invalid_client` and `invalid_request` need.
 pub async fn authenticate(
     app: &App,
+    view: View<'_>,
     headers: &[&[u8]],
     params: &Params,
     client_id: &mut Option<String>,
@@ -88,7 +91,7 @@ pub async fn authenticate(
     let claimed = credentials.client_id();
     *client_id = claimed.map(str::to_owned);
     let client = match claimed {
-        Some(claimed) => app.registry.client(claimed).await?,
+        Some(claimed) => view.client(claimed).await?,
         None => None,
     };
     let client = client_auth::authenticate(&credentials, client.as_ref(), now)?;
@@ -99,8 +102,8 @@ pub async fn authenticate(
 }
 
 /// Keys and resources, from memory where they are fresh. Nothing is signed from what is past its time (design 5).
-async fn world(app: &App, now: Timestamp) -> Result<(Arc<Snapshot>, Arc<Catalogue>), Reason> {
-    Ok((app.keys.live(now).await?, app.registry.catalogue().await?))
+async fn world(app: &App, view: View<'_>, now: Timestamp) -> Result<(Arc<Snapshot>, Arc<Catalogue>), Reason> {
+    Ok((app.keys.live(now).await?, view.catalogue().await?))
 }
 
 /// The `[lifetimes]` that the token endpoint's decisions depend on.
@@ -111,11 +114,12 @@ pub fn limits(app: &App) -> Limits {
 /// RFC 6749 §4.4. No user, no refresh token, no row.
 async fn credentials(
     app: &App,
+    view: View<'_>,
     request: &client_credentials::Request,
     client: &AuthenticatedClient,
     now: Timestamp,
 ) -> Result<Tokens, Reason> {
-    let (keys, catalogue) = world(app, now).await?;
+    let (keys, catalogue) = world(app, view, now).await?;
     let issuance = client_credentials::decide(request, client, &catalogue, &limits(app), now).map_err(|refusal| refusal.reason)?;
     let minted = issue::mint(app, &keys, client, &issuance, now).await?;
     Ok(Tokens { minted, refresh_token: None })
@@ -124,11 +128,12 @@ async fn credentials(
 /// RFC 6749 §4.1.3: find, decide, mint, and redeem under the condition that all still holds.
 async fn code(
     app: &App,
+    view: View<'_>,
     request: &authorization_code::Request,
     client: &AuthenticatedClient,
     now: Timestamp,
 ) -> Result<Tokens, Reason> {
-    let (keys, catalogue) = world(app, now).await?;
+    let (keys, catalogue) = world(app, view, now).await?;
     let digest = request.digest();
     for _ in 0..ATTEMPTS {
         let facts = codes::find(&app.db, &digest).await?;
@@ -151,8 +156,14 @@ async fn code(
 }
 
 /// RFC 8628 §3.4: as with a code, and while the person has not decided the poll itself is written down before it is answered.
-async fn device(app: &App, request: &device_code::Request, client: &AuthenticatedClient, now: Timestamp) -> Result<Tokens, Reason> {
-    let (keys, catalogue) = world(app, now).await?;
+async fn device(
+    app: &App,
+    view: View<'_>,
+    request: &device_code::Request,
+    client: &AuthenticatedClient,
+    now: Timestamp,
+) -> Result<Tokens, Reason> {
+    let (keys, catalogue) = world(app, view, now).await?;
     let digest = request.digest();
     let mut crossed = None;
     for _ in 0..ATTEMPTS {
@@ -187,11 +198,12 @@ async fn device(app: &App, request: &device_code::Request, client: &Authenticate
 /// RFC 6749 §6 with the families of design 4.2.
 async fn refresh(
     app: &App,
+    view: View<'_>,
     request: &refresh_token::Request,
     client: &AuthenticatedClient,
     now: Timestamp,
 ) -> Result<Tokens, Reason> {
-    let (keys, catalogue) = world(app, now).await?;
+    let (keys, catalogue) = world(app, view, now).await?;
     for _ in 0..ATTEMPTS {
         let facts = families::find(&app.db, request.token.family_id).await?;
         let expected = facts.as_ref().and_then(|facts| issue::refresh_mac(&keys.data, &facts.family, request.token.generation));

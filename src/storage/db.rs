@@ -30,6 +30,8 @@ use crate::spans;
 use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
 use crate::storage::losses::Losses;
+use crate::storage::shared::Shared;
+use crate::storage::together::Run;
 use crate::storage::value::{Args, Value};
 
 /// How many statements each connection keeps prepared: more than the store has.
@@ -95,11 +97,21 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     pools: Pools,
     statement_timeout: Duration,
+    shared: Shared,
 }
 
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
     Postgres { pool: PgPool, losses: Arc<Losses> },
+}
+
+impl Pools {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite { .. } => Kind::Sqlite,
+            Self::Postgres { .. } => Kind::Postgres,
+        }
+    }
 }
 
 /// Hears of changes; see [`Db::changes`].
@@ -131,7 +143,7 @@ impl Db {
         } else {
             return Err(StoreError::Unavailable("the database URL must begin with sqlite:// or postgres://".to_owned()));
         };
-        Ok(Self(Arc::new(Inner { pools, statement_timeout: config.statement_timeout })))
+        Ok(Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, statement_timeout: config.statement_timeout })))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
@@ -144,15 +156,17 @@ impl Db {
             statement_timeout: patience(config.statement_timeout),
         };
         let pools = if config.is_sqlite() { look_at_sqlite(&config).await? } else { connect_postgres(&config, true).await? };
-        Ok(Self(Arc::new(Inner { pools, statement_timeout: config.statement_timeout })))
+        Ok(Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, statement_timeout: config.statement_timeout })))
     }
 
     /// Which database this is.
     pub fn kind(&self) -> Kind {
-        match &self.0.pools {
-            Pools::Sqlite { .. } => Kind::Sqlite,
-            Pools::Postgres { .. } => Kind::Postgres,
-        }
+        self.0.pools.kind()
+    }
+
+    /// The queues of the statements that requests share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// The file of a SQLite database.
@@ -196,6 +210,11 @@ impl Db {
         self.seen(sql, async { Ok(self.writer().await?.all(sql, args).await?.into_iter().next()) }).await
     }
 
+    /// One statement that writes and answers any number of rows, durable when it returns.
+    pub(super) async fn writing(&self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
+        self.seen(sql, async { self.writer().await?.all(sql, args).await }).await
+    }
+
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
     /// does a statement that failed, whatever `work` made of it: Postgres allows nothing else, and SQLite follows.
     pub async fn transaction<T, E>(
@@ -231,8 +250,16 @@ impl Db {
     pub async fn change_number(&self) -> Result<Option<i64>, StoreError> {
         match self.kind() {
             Kind::Sqlite => {
-                let row = self.optional(CHANGE_NUMBER, Args::new()).await?;
-                row.map(|row| row.get("number")).transpose()
+                let db = self.clone();
+                let look: Run<(), Option<i64>> = Arc::new(move |askers| {
+                    let db = db.clone();
+                    Box::pin(async move {
+                        let row = db.optional(CHANGE_NUMBER, Args::new()).await?;
+                        let number = row.map(|row| row.get("number")).transpose()?;
+                        Ok(vec![number; askers.len()])
+                    })
+                });
+                self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask((), || look)).await
             }
             Kind::Postgres => Ok(None),
         }
@@ -273,7 +300,7 @@ impl Db {
     }
 
     /// A statement as a part of the present request's span.
-    async fn seen<T>(&self, sql: Sql, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub(super) async fn seen<T>(&self, sql: Sql, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let text = sql.text(self.kind());
         let verb = text.split_once(' ').map_or(text, |(verb, _)| verb);
         spans::database(self.kind().system(), verb, Some(text), work).await
@@ -498,6 +525,8 @@ fn sqlite_query(text: &'static str, args: Args) -> Query<'static, Sqlite, Sqlite
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Bytes(value) => query.bind(value),
+        // There is no such type; a statement that is given one finds nothing.
+        Value::Ints(_) | Value::Texts(_) | Value::ByteStrings(_) => query.bind(Option::<i64>::None),
     })
 }
 
@@ -506,6 +535,9 @@ fn postgres_query(text: &'static str, args: Args) -> Query<'static, Postgres, Pg
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Bytes(value) => query.bind(value),
+        Value::Ints(values) => query.bind(values),
+        Value::Texts(values) => query.bind(values),
+        Value::ByteStrings(values) => query.bind(values),
     })
 }
 

@@ -1,5 +1,8 @@
 //! Refresh-token families: one row each, for ever (design 4.2). Rotating is a single conditional UPDATE that repeats what was read.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::args;
@@ -9,6 +12,7 @@ use crate::oauth::grant::FamilyFacts;
 use crate::storage::audit::AuditEvent;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::together::{self, Run};
 use crate::storage::{Args, audited, facts, grants};
 
 /// What [`rotate`] needs: the family as it was read, and as the decision leaves it.
@@ -19,9 +23,60 @@ pub struct Rotation {
     pub now: Timestamp,
 }
 
+/// The row of a family as a decision in the row `w` leaves it.
+macro_rules! rotated {
+    () => {
+        "generation = w.generation, previous = w.previous, previous_redeemed_at = w.previous_redeemed_at, burst_first = w.burst_first,
+         burst_recovered = w.burst_recovered, burst_started_at = w.burst_started_at,
+         last_used_at = CASE WHEN families.last_used_at > w.last_used_at THEN families.last_used_at ELSE w.last_used_at END"
+    };
+}
+
+/// Everything that the decision in `w` rested on.
+macro_rules! unmoved {
+    () => {
+        concat!(
+            "families.id = w.id AND families.ended_at IS NULL AND families.expires_at > w.now
+             AND families.generation = w.was_generation AND families.previous = w.was_previous
+             AND families.previous_redeemed_at IS NOT DISTINCT FROM w.was_redeemed_at
+             AND families.burst_first = w.was_first AND families.burst_recovered = w.was_recovered
+             AND families.burst_started_at IS NOT DISTINCT FROM w.was_started_at AND ",
+            grant_stands!("families.grant_id", "w.now")
+        )
+    };
+}
+
+impl Rotation {
+    /// In the order of [`ROTATE`].
+    fn values(&self) -> Args {
+        let Self { before, after, now } = self;
+        args![
+            before.id,
+            after.generation,
+            after.previous,
+            after.previous_redeemed_at,
+            after.burst_first,
+            after.burst_recovered,
+            after.burst_started_at,
+            after.last_used_at,
+            *now,
+            before.generation,
+            before.previous,
+            before.previous_redeemed_at,
+            before.burst_first,
+            before.burst_recovered,
+            before.burst_started_at
+        ]
+    }
+}
+
 statements! {
-    FIND = Both(concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
-                 standing_joins!(), "WHERE f.id = $1"));
+    FIND = Split {
+        sqlite: concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
+                 standing_joins!(), "WHERE f.id IN (SELECT unhex(value ->> 0) FROM json_each($1))"),
+        postgres: concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
+                 standing_joins!(), "WHERE f.id = ANY($1)"),
+    };
     INSERT = Both("INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                          burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
@@ -33,14 +88,49 @@ statements! {
                              AND generation = $10 AND previous = $11 AND previous_redeemed_at IS NOT DISTINCT FROM $12
                              AND burst_first = $13 AND burst_recovered = $14 AND burst_started_at IS NOT DISTINCT FROM $15 AND ",
                           grant_stands!("families.grant_id", "$9")));
+    // The same for many at once; which it did comes back. Postgres passes over what somebody else is changing, so that no two groups ever
+    // wait for each other's rows: whoever is missing in the answer tries alone.
+    ROTATE_TOGETHER = Split {
+        sqlite: concat!("UPDATE families SET ", rotated!(), " FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation,
+                             value ->> 2 AS previous, value ->> 3 AS previous_redeemed_at, value ->> 4 AS burst_first,
+                             value ->> 5 AS burst_recovered, value ->> 6 AS burst_started_at, value ->> 7 AS last_used_at,
+                             value ->> 8 AS now, value ->> 9 AS was_generation, value ->> 10 AS was_previous,
+                             value ->> 11 AS was_redeemed_at, value ->> 12 AS was_first, value ->> 13 AS was_recovered,
+                             value ->> 14 AS was_started_at FROM json_each($1)) AS w
+                         WHERE ", unmoved!(), " RETURNING id"),
+        postgres: concat!("WITH free AS (SELECT id FROM families WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED)
+                         UPDATE families SET ", rotated!(), " FROM free JOIN unnest(CAST($1 AS BYTEA[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]),
+                             CAST($4 AS BIGINT[]), CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]),
+                             CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]), CAST($12 AS BIGINT[]),
+                             CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($15 AS BIGINT[]))
+                             AS w(id, generation, previous, previous_redeemed_at, burst_first, burst_recovered, burst_started_at,
+                                  last_used_at, now, was_generation, was_previous, was_redeemed_at, was_first, was_recovered,
+                                  was_started_at) ON w.id = free.id
+                         WHERE ", unmoved!(), " RETURNING families.id"),
+    };
     GRANT = Both("SELECT grant_id FROM families WHERE id = $1");
 }
 
 /// The family, its grant, and everybody on whom it depends. Ended families too.
 pub async fn find(db: &Db, id: Uuid) -> Result<Option<FamilyFacts>, StoreError> {
-    let Some(row) = db.optional(FIND, args![id]).await? else { return Ok(None) };
-    let standing = facts::standing(&row)?;
-    Ok(facts::family(&row)?.map(|family| FamilyFacts { family, standing }))
+    db.seen(FIND, db.shared().families.ask(id, || find_together(db.clone()))).await
+}
+
+fn find_together(db: Db) -> Run<Uuid, Option<FamilyFacts>> {
+    Arc::new(move |ids| {
+        let db = db.clone();
+        Box::pin(async move {
+            let values = together::rows(db.kind(), ids.iter().map(|id| args![*id]).collect());
+            let mut found = HashMap::with_capacity(ids.len());
+            for row in db.all(FIND, values).await? {
+                let standing = facts::standing(&row)?;
+                if let Some(family) = facts::family(&row)? {
+                    found.insert(family.id, FamilyFacts { family, standing });
+                }
+            }
+            Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+        })
+    })
 }
 
 /// What [`with_family`] binds of a family that begins: all but its grant and its client, which are those of the code.
@@ -85,25 +175,36 @@ pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
 /// Applies a decision about a refresh token, also the ones that leave the generation as it is. `false`, and nothing is written, if the
 /// family moved on or anything else that the decision rested on has changed: then read it again and decide once more.
 pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
-    let Rotation { before, after, now } = rotation;
-    let values = args![
-        before.id,
-        after.generation,
-        after.previous,
-        after.previous_redeemed_at,
-        after.burst_first,
-        after.burst_recovered,
-        after.burst_started_at,
-        after.last_used_at,
-        now,
-        before.generation,
-        before.previous,
-        before.previous_redeemed_at,
-        before.burst_first,
-        before.burst_recovered,
-        before.burst_started_at
-    ];
-    Ok(db.execute(ROTATE, values).await? > 0)
+    let values = rotation.values();
+    let shared = db.shared().rotations.ask(rotation, || rotate_together(db.clone()));
+    match db.seen(ROTATE, shared).await? {
+        Some(rotated) => Ok(rotated),
+        None => Ok(db.execute(ROTATE, values).await? > 0),
+    }
+}
+
+/// `None`: to be tried alone.
+fn rotate_together(db: Db) -> Run<Rotation, Option<bool>> {
+    Arc::new(move |rotations| {
+        let db = db.clone();
+        Box::pin(async move {
+            if let [one] = rotations.as_slice() {
+                return Ok(vec![Some(db.execute(ROTATE, one.values()).await? > 0)]);
+            }
+            // Of two for the same family the first goes along; the other then finds that it moved.
+            let mut begun = HashSet::with_capacity(rotations.len());
+            let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
+            let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
+            let done = match db.writing(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
+                Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
+                // What one of them brought must not fail the others.
+                Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),
+                Err(error) => return Err(error),
+            };
+            let rotated = |(rotation, goes): (&Rotation, &bool)| (*goes && done.contains(&rotation.before.id)).then_some(true);
+            Ok(rotations.iter().zip(&goes).map(rotated).collect())
+        })
+    })
 }
 
 /// Ends a family and its grant, and with it every token issued from that (RFC 7009 §2.1). `false`, and no event, if they had ended

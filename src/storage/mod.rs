@@ -50,9 +50,11 @@ pub mod second_step;
 pub mod secret_uses;
 pub mod sessions;
 pub mod setup;
+mod shared;
 pub mod sign_ins;
 pub mod sweep;
 mod text;
+pub mod together;
 pub mod users;
 pub mod value;
 

@@ -1,6 +1,8 @@
 //! Single access tokens that were revoked before their time, by digest of their `jti`, and what an access token's life depends on
 //! (design 4.4). Nothing is here for a token that was not revoked.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::args;
@@ -9,9 +11,10 @@ use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
-use crate::storage::db::{Db, Row};
+use crate::storage::db::{Db, Row, Sql};
 use crate::storage::error::StoreError;
-use crate::storage::facts;
+use crate::storage::together;
+use crate::storage::{Args, facts};
 
 macro_rules! revoked {
     ($jti:literal) => {
@@ -25,11 +28,23 @@ macro_rules! revoked {
 
 statements! {
     INSERT = Both("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING");
-    // The outer join answers one row whether the grant is there or not.
-    TOKEN_FACTS = Both(concat!("SELECT ", revoked!("$2"), ", ", standing_columns!(),
-                        " FROM (SELECT 1 AS one) AS always LEFT JOIN grants g ON g.id = $1", standing_joins!()));
-    CLIENT_TOKEN_FACTS = Both(concat!("SELECT ", revoked!("$2"), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
-                               FROM (SELECT 1 AS one) AS always LEFT JOIN clients c ON c.client_id = $1"));
+    // The outer joins answer one row for each question, whether the grant is there or not.
+    TOKEN_FACTS = Split {
+        sqlite: concat!("SELECT a.n, ", revoked!("a.jti"), ", ", standing_columns!(),
+                  " FROM (SELECT key + 1 AS n, unhex(value ->> 0) AS grant_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
+                    LEFT JOIN grants g ON g.id = a.grant_id", standing_joins!()),
+        postgres: concat!("SELECT a.n, ", revoked!("a.jti"), ", ", standing_columns!(),
+                  " FROM unnest(CAST($1 AS BYTEA[]), CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(grant_id, jti, n)
+                    LEFT JOIN grants g ON g.id = a.grant_id", standing_joins!()),
+    };
+    CLIENT_TOKEN_FACTS = Split {
+        sqlite: concat!("SELECT a.n, ", revoked!("a.jti"), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
+                    FROM (SELECT key + 1 AS n, value ->> 0 AS client_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
+                    LEFT JOIN clients c ON c.client_id = a.client_id"),
+        postgres: concat!("SELECT a.n, ", revoked!("a.jti"), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
+                    FROM unnest(CAST($1 AS TEXT[]), CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(client_id, jti, n)
+                    LEFT JOIN clients c ON c.client_id = a.client_id"),
+    };
 }
 
 /// Revokes one access token; `expires_at` is its own `exp`, after which the row is swept. `false`, and no event, if it was revoked before.
@@ -40,25 +55,66 @@ pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditE
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.
 pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts, StoreError> {
-    let row = one(db.optional(TOKEN_FACTS, args![grant_id, jti]).await?)?;
-    let grant = match row.get::<Option<Uuid>>("g_id")? {
-        Some(_) => Some(facts::standing(&row)?),
-        None => None,
-    };
-    Ok(TokenFacts { revoked: row.get("revoked")?, grant })
+    let ask = db.shared().tokens.ask((grant_id, *jti), || {
+        let db = db.clone();
+        Arc::new(move |asked| {
+            let db = db.clone();
+            Box::pin(async move {
+                let rows = asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect();
+                each(&db, TOKEN_FACTS, rows, |row| {
+                    let grant = match row.get::<Option<Uuid>>("g_id")? {
+                        Some(_) => Some(facts::standing(row)?),
+                        None => None,
+                    };
+                    Ok(TokenFacts { revoked: row.get("revoked")?, grant })
+                })
+                .await
+            })
+        })
+    });
+    db.seen(TOKEN_FACTS, ask).await
 }
 
 /// The same for a token of the client_credentials grant.
 pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Result<ClientTokenFacts, StoreError> {
-    let row = one(db.optional(CLIENT_TOKEN_FACTS, args![client_id, jti]).await?)?;
-    Ok(ClientTokenFacts {
-        revoked: row.get("revoked")?,
-        client_enabled: row.get("enabled")?,
-        registered_at: row.get("created_at")?,
-        tokens_not_before: row.get("tokens_not_before")?,
-    })
+    let ask = db.shared().client_tokens.ask((client_id.to_owned(), *jti), || {
+        let db = db.clone();
+        Arc::new(move |asked| {
+            let db = db.clone();
+            Box::pin(async move {
+                let rows = asked.iter().map(|(client_id, jti)| args![client_id, jti]).collect();
+                each(&db, CLIENT_TOKEN_FACTS, rows, |row| {
+                    Ok(ClientTokenFacts {
+                        revoked: row.get("revoked")?,
+                        client_enabled: row.get("enabled")?,
+                        registered_at: row.get("created_at")?,
+                        tokens_not_before: row.get("tokens_not_before")?,
+                    })
+                })
+                .await
+            })
+        })
+    });
+    db.seen(CLIENT_TOKEN_FACTS, ask).await
 }
 
-fn one(row: Option<Row>) -> Result<Row, StoreError> {
-    row.ok_or_else(|| StoreError::Corrupt("a statement that always answers one row answered none".to_owned()))
+/// The answers of a statement that gives one row, numbered `n` from 1, for each of the questions.
+async fn each<T>(
+    db: &Db,
+    sql: Sql,
+    questions: Vec<Args>,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let asked = questions.len();
+    let mut answers = db
+        .all(sql, together::rows(db.kind(), questions))
+        .await?
+        .iter()
+        .map(|row| Ok((row.get::<i64>("n")?, read(row)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    if answers.len() != asked {
+        return Err(StoreError::Corrupt("a statement that always answers one row for a question did not".to_owned()));
+    }
+    answers.sort_by_key(|(n, _)| *n);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }

@@ -14,6 +14,10 @@ pub enum Value {
     Text(Option<String>),
     /// BYTEA or BLOB: row ids (16 bytes), digests (32 bytes), sealed values.
     Bytes(Option<Vec<u8>>),
+    /// A column of many rows, for `unnest`: Postgres alone, see [`together::rows`](crate::storage::together::rows).
+    Ints(Vec<Option<i64>>),
+    Texts(Vec<Option<String>>),
+    ByteStrings(Vec<Option<Vec<u8>>>),
 }
 
 /// The values of one statement, in the order of their numbers; made by [`args!`](crate::args).
@@ -75,6 +79,7 @@ impl std::fmt::Debug for Value {
             Self::Text(Some(_)) => "Text(…)",
             Self::Bytes(Some(_)) => "Bytes(…)",
             Self::Int(None) | Self::Text(None) | Self::Bytes(None) => "NULL",
+            Self::Ints(_) | Self::Texts(_) | Self::ByteStrings(_) => "list(…)",
         })
     }
 }

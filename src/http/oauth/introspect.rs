@@ -11,7 +11,7 @@ use crate::http::error::{self, OAuthError};
 use crate::http::extract::{Form, Query, RawAuthorization};
 use crate::oauth::introspection::Answer;
 use crate::service::introspect;
-use crate::service::token::{self, Refused};
+use crate::service::token::Refused;
 
 /// What the token is worth, to those whom it concerns; `{"active": false}` to everybody else.
 ///
@@ -26,11 +26,7 @@ pub async fn post(
     query.refuse_beside(&params)?;
     let now = app.clock.now();
     let mut client_id = None;
-    let answer = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {
-        Ok(client) => introspect::introspect(&app, &client, &params, now).await,
-        Err(reason) => Err(reason),
-    };
-    match answer {
+    match introspect::introspect(&app, &authorization.values(), &params, &mut client_id, now).await {
         Ok(answer @ Answer::Active(_)) => Ok(private_json(answer.body())),
         Ok(Answer::Inactive(reason)) => {
             Ok(error::refused(private_json(Answer::Inactive(reason.clone()).body()), reason, client_id))

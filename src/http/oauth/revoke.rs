@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::http::error::{self, OAuthError};
 use crate::http::extract::{Form, Query, RawAuthorization};
 use crate::service::revoke;
-use crate::service::token::{self, Refused};
+use crate::service::token::Refused;
 
 /// 200 without a body, whatever the token was worth (RFC 7009 §2.2).
 ///
@@ -26,11 +26,7 @@ pub async fn post(
     query.refuse_beside(&params)?;
     let now = app.clock.now();
     let mut client_id = None;
-    let revoked = match token::authenticate(&app, &authorization.values(), &params, &mut client_id, now).await {
-        Ok(client) => revoke::revoke(&app, &client, &params, now).await,
-        Err(reason) => Err(reason),
-    };
-    match revoked {
+    match revoke::revoke(&app, &authorization.values(), &params, &mut client_id, now).await {
         Ok(None) => Ok(StatusCode::OK.into_response()),
         Ok(Some(reason)) => Ok(error::refused(StatusCode::OK.into_response(), reason, client_id)),
         Err(reason) => Err(refused(Refused { reason, client_id })),

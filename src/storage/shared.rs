@@ -1,0 +1,40 @@
+//! The statements that requests share (see [`together`](crate::storage::together)), one queue each for every open database.
+
+use uuid::Uuid;
+
+use crate::oauth::grant::{ClientTokenFacts, FamilyFacts, TokenFacts};
+use crate::secret::Digest;
+use crate::storage::db::Kind;
+use crate::storage::families::Rotation;
+use crate::storage::together::Together;
+
+/// Groups of readers under way at the same time: while one is on the wire, the next can be.
+const READING: usize = 2;
+
+/// One queue for each statement.
+pub struct Shared {
+    pub change_number: Together<(), Option<i64>>,
+    pub families: Together<Uuid, Option<FamilyFacts>>,
+    pub rotations: Together<Rotation, Option<bool>>,
+    pub tokens: Together<(Uuid, Digest), TokenFacts>,
+    pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
+}
+
+impl Shared {
+    /// Empty queues.
+    pub fn new(kind: Kind) -> Self {
+        // SQLite has one writer, and PostgreSQL two commits that share one sync.
+        let writing = match kind {
+            Kind::Sqlite => 1,
+            Kind::Postgres => 2,
+        };
+        Self {
+            // A look that began before the question came could have missed what the asker knows: one at a time, so that it never does.
+            change_number: Together::new(1),
+            families: Together::new(READING),
+            rotations: Together::new(writing),
+            tokens: Together::new(READING),
+            client_tokens: Together::new(READING),
+        }
+    }
+}

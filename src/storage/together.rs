@@ -1,0 +1,152 @@
+//! Requests that need the same statement at the same moment share one: one round trip, one turn on a connection, and where they write
+//! one commit, durable before any of them is answered.
+//!
+//! Nobody waits for company. A request that finds nothing under way goes at once and alone; those that come while it is under way go
+//! together when it is done. So a quiet server answers as fast as before, and a busy one makes ever larger groups.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::storage::db::Kind;
+use crate::storage::error::StoreError;
+use crate::storage::value::{Args, Value};
+
+/// How many go in one statement at most, so that no group waits long for its last member.
+const MOST: usize = 64;
+
+/// The statement of one group: for each of the questions, in their order, its answer.
+pub type Run<I, O> = Arc<dyn Fn(Vec<I>) -> BoxFuture<'static, Result<Vec<O>, StoreError>> + Send + Sync>;
+
+/// The queue before one statement.
+pub struct Together<I, O> {
+    line: Arc<Mutex<Line<I, O>>>,
+    /// Groups under way at the same time.
+    at_once: usize,
+}
+
+/// A question, and who asked it.
+type Waiting<I, O> = (I, oneshot::Sender<Result<O, StoreError>>);
+
+struct Line<I, O> {
+    waiting: VecDeque<Waiting<I, O>>,
+    under_way: usize,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
+    /// An empty queue. `at_once`: commits in flight share a disk's sync, statements of SQLite's one writer cannot.
+    pub fn new(at_once: usize) -> Self {
+        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), at_once }
+    }
+
+    /// Puts a question and waits for its answer. A caller who goes away before its group has begun takes the question along.
+    ///
+    /// # Errors
+    /// Those of the statement: each of the group gets the same.
+    pub async fn ask(&self, question: I, run: impl FnOnce() -> Run<I, O>) -> Result<O, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let leads = {
+            let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+            line.waiting.push_back((question, answer));
+            let leads = line.under_way < self.at_once;
+            line.under_way += usize::from(leads);
+            leads
+        };
+        if leads {
+            tokio::spawn(Lead { line: Arc::clone(&self.line), given_back: false }.serve(run()));
+        }
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a statement was given up".to_owned())))
+    }
+}
+
+/// One of the places under way.
+struct Lead<I, O> {
+    line: Arc<Mutex<Line<I, O>>>,
+    given_back: bool,
+}
+
+impl<I, O> Lead<I, O> {
+    async fn serve(mut self, run: Run<I, O>) {
+        while let Some(group) = self.next() {
+            let (questions, askers): (Vec<I>, Vec<_>) = group.into_iter().unzip();
+            match run(questions).await {
+                Ok(answers) => askers.into_iter().zip(answers).for_each(|(asker, answer)| drop(asker.send(Ok(answer)))),
+                Err(error) => askers.into_iter().for_each(|asker| drop(asker.send(Err(error.clone())))),
+            }
+        }
+    }
+
+    /// The next group. `None` when nobody waits; then the place is free in the same moment, so that whoever comes next leads.
+    fn next(&mut self) -> Option<Vec<Waiting<I, O>>> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.waiting.retain(|(_, asker)| !asker.is_closed());
+        let most = line.waiting.len().min(MOST);
+        if most == 0 {
+            line.under_way = line.under_way.saturating_sub(1);
+            self.given_back = true;
+            return None;
+        }
+        Some(line.waiting.drain(..most).collect())
+    }
+}
+
+impl<I, O> Drop for Lead<I, O> {
+    /// Cut off in the middle, which only the end of the runtime or a fault in a statement does: nobody must wait for it.
+    fn drop(&mut self) {
+        if !self.given_back {
+            let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+            line.under_way = line.under_way.saturating_sub(1);
+            line.waiting.clear();
+        }
+    }
+}
+
+/// Rows of values as one statement takes them: on Postgres a list for each column, for `unnest`; on SQLite one JSON array of rows, for
+/// `json_each`, with bytes in hexadecimal. Every row has the same kinds of values.
+pub fn rows(kind: Kind, rows: Vec<Args>) -> Args {
+    match kind {
+        Kind::Sqlite => {
+            let rows = rows.into_iter().map(|row| row.into_iter().map(json).collect()).collect();
+            vec![Value::Text(Some(serde_json::Value::Array(rows).to_string()))]
+        }
+        Kind::Postgres => {
+            let mut columns: Vec<Value> = Vec::new();
+            for row in rows {
+                columns.resize_with(row.len(), || Value::Int(None));
+                for (column, value) in columns.iter_mut().zip(row) {
+                    push(column, value);
+                }
+            }
+            columns
+        }
+    }
+}
+
+fn json(value: Value) -> serde_json::Value {
+    match value {
+        Value::Int(value) => value.into(),
+        Value::Text(value) => value.into(),
+        Value::Bytes(value) => value.map(|bytes| hex(&bytes)).into(),
+        Value::Ints(_) | Value::Texts(_) | Value::ByteStrings(_) => serde_json::Value::Null,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn push(column: &mut Value, value: Value) {
+    match (column, value) {
+        (Value::Ints(list), Value::Int(value)) => list.push(value),
+        (Value::Texts(list), Value::Text(value)) => list.push(value),
+        (Value::ByteStrings(list), Value::Bytes(value)) => list.push(value),
+        // The first of its column.
+        (column, Value::Int(value)) => *column = Value::Ints(vec![value]),
+        (column, Value::Text(value)) => *column = Value::Texts(vec![value]),
+        (column, Value::Bytes(value)) => *column = Value::ByteStrings(vec![value]),
+        (_, Value::Ints(_) | Value::Texts(_) | Value::ByteStrings(_)) => {}
+    }
+}
