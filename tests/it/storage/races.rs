@@ -1,8 +1,9 @@
 //! Two replicas, or a server and a command, at the same moment.
 
+use chancery::oauth::family::Family;
 use chancery::storage::authorize::complete;
 use chancery::storage::interactions::{self, Interaction};
-use chancery::storage::{Db, codes, consents, families, grants, sessions, users};
+use chancery::storage::{Db, Kind, codes, consents, families, grants, sessions, users};
 use futures_util::future::join_all;
 
 use super::fixtures::{NOW, World, at, digest, event, rotated, session};
@@ -50,6 +51,91 @@ on_both! {
             assert_eq!(successes(attempts).await, 1);
             family = families::find(&dbs[0], family.id).await.unwrap().unwrap().family;
             assert_eq!(family, after);
+        }
+    }
+
+    async fn of_rotations_that_go_together_each_is_decided_by_itself(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let mut attempts = Vec::new();
+        for number in 0..44 {
+            let (_, first) = world.redeemed(true).await;
+            let family = rotated(&first, at(5));
+            let rotation = families::Rotation { before: first, after: family.clone(), now: at(5) };
+            assert!(families::rotate(db, rotation).await.unwrap());
+            let after = rotated(&family, at(10));
+            let (before, now) = match number % 11 {
+                1 => (Family { generation: 1, ..family.clone() }, at(10)),
+                2 => (Family { previous: 0, ..family.clone() }, at(10)),
+                3 => (Family { previous_redeemed_at: None, ..family.clone() }, at(10)),
+                4 => (Family { burst_first: 0, ..family.clone() }, at(10)),
+                5 => (Family { burst_recovered: 1, ..family.clone() }, at(10)),
+                6 => (Family { burst_started_at: Some(at(6)), ..family.clone() }, at(10)),
+                7 => (family.clone(), family.expires_at),
+                8 => {
+                    grants::end(db, family.grant_id, "test", at(9), None).await.unwrap();
+                    (family.clone(), at(10))
+                }
+                _ => (family.clone(), at(10)),
+            };
+            let stands = matches!(number % 11, 0 | 9 | 10);
+            // The last of each kind comes twice.
+            for _ in 0..if number % 11 == 10 { 2 } else { 1 } {
+                let rotation = families::Rotation { before: before.clone(), after: after.clone(), now };
+                let db = db.clone();
+                attempts.push(async move { (number, stands, rotation.after.clone(), families::rotate(&db, rotation).await.unwrap()) });
+            }
+        }
+        let mut times = [0; 44];
+        for (number, stands, after, done) in join_all(attempts).await {
+            times[number] += usize::from(done);
+            let now = families::find(db, after.id).await.unwrap().unwrap().family;
+            assert_eq!(now.generation == after.generation, stands, "{number}");
+        }
+        for (number, times) in times.into_iter().enumerate() {
+            assert_eq!(times, usize::from(matches!(number % 11, 0 | 9 | 10)), "{number}");
+        }
+    }
+
+    async fn a_family_that_somebody_is_changing_keeps_nobody_else_waiting(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let mut all = Vec::new();
+        for _ in 0..12 {
+            all.push(world.redeemed(true).await.1);
+        }
+        let id = all[0].grant_id;
+        let (began, has_begun) = tokio::sync::oneshot::channel::<()>();
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let other = dbs[1].clone();
+        let holder = tokio::spawn(async move {
+            other.transaction("test", move |tx| Box::pin(async move {
+                grants::end_tx(tx, id, "test", at(9)).await?;
+                began.send(()).unwrap();
+                released.await.unwrap();
+                Ok::<_, chancery::storage::StoreError>(())
+            })).await
+        });
+        has_begun.await.unwrap();
+        let attempts: Vec<_> = all.iter().map(|family| {
+            let rotation = families::Rotation { before: family.clone(), after: rotated(family, at(10)), now: at(10) };
+            let db = dbs[0].clone();
+            tokio::spawn(async move { families::rotate(&db, rotation).await.unwrap() })
+        }).collect();
+        let mut attempts = attempts.into_iter();
+        let first = attempts.next().unwrap();
+        if kind == Kind::Postgres {
+            // On SQLite there is one writer, and everybody waits for it.
+            for attempt in attempts.by_ref() {
+                assert!(attempt.await.unwrap());
+            }
+            assert!(!first.is_finished());
+        }
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        assert!(!first.await.unwrap(), "it has ended meanwhile");
+        for attempt in attempts {
+            assert!(attempt.await.unwrap());
         }
     }
 
