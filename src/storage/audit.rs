@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::storage::db::{Db, Row, Tx};
+use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::together;
 
 /// Somebody did something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,23 @@ pub struct Found {
 const BATCH: u32 = 500;
 const MOST_BATCHES: usize = 10;
 
+/// On Postgres: the events in the lists from `$first`, written for each row of `$of`, a step of a statement that does more.
+macro_rules! told {
+    ($of:literal, $($list:literal),+) => {
+        concat!(
+            "told AS (INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                      SELECT e.id, e.at, e.actor, e.action, e.target, e.was, e.is_now, e.trace_id FROM ", $of, ", unnest(",
+            told!(@lists $($list),+), ") AS e(id, at, actor, action, target, was, is_now, trace_id))"
+        )
+    };
+    (@lists $id:literal, $at:literal, $actor:literal, $action:literal, $target:literal, $was:literal, $now:literal, $trace:literal) => {
+        concat!(
+            "CAST(", $id, " AS BYTEA[]), CAST(", $at, " AS BIGINT[]), CAST(", $actor, " AS TEXT[]), CAST(", $action, " AS TEXT[]), CAST(",
+            $target, " AS TEXT[]), CAST(", $was, " AS TEXT[]), CAST(", $now, " AS TEXT[]), CAST(", $trace, " AS TEXT[])"
+        )
+    };
+}
+
 macro_rules! page {
     ($of:literal) => {
         concat!(
@@ -87,6 +105,11 @@ statements! {
 /// Writes an event as part of a unit of work.
 pub async fn insert_tx(tx: &mut Tx, event: &AuditEvent) -> Result<(), StoreError> {
     tx.execute(INSERT, values(event)).await.map(drop)
+}
+
+/// What is bound to write events in a statement that does more ([`told`]): eight lists.
+pub(super) fn lists(kind: Kind, events: &[AuditEvent]) -> crate::storage::Args {
+    together::rows(kind, events.iter().map(values).collect())
 }
 
 /// Writes an event that stands alone.
@@ -182,7 +205,8 @@ impl Filter {
     }
 }
 
-fn values(event: &AuditEvent) -> crate::storage::Args {
+/// What is bound to write an event, in the order of [`INSERT`].
+pub(super) fn values(event: &AuditEvent) -> crate::storage::Args {
     args![
         event.id,
         event.at,

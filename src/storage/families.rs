@@ -13,7 +13,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Run};
-use crate::storage::{Args, audited, facts, grants};
+use crate::storage::{Args, audit, audited, facts, grants};
 
 /// What [`rotate`] needs: the family as it was read, and as the decision leaves it.
 #[derive(Debug, Clone)]
@@ -107,6 +107,16 @@ statements! {
                                   last_used_at, now, was_generation, was_previous, was_redeemed_at, was_first, was_recovered,
                                   was_started_at) ON w.id = free.id
                          WHERE ", unmoved!(), " RETURNING families.id"),
+    };
+    // The grant's row is locked before the family's, as everywhere: the second step looks at what the first has done.
+    END = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH ended AS (UPDATE grants SET ended_at = $2, ended_because = $3
+                              WHERE id = (SELECT grant_id FROM families WHERE id = $1) AND ended_at IS NULL RETURNING id),
+                 family AS (UPDATE families SET ended_at = $2, ended_because = $3
+                            WHERE id = $1 AND ended_at IS NULL AND (SELECT COUNT(*) FROM ended) >= 0), ",
+                 told!("ended", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11"), "
+                 SELECT id FROM ended"),
     };
     GRANT = Both("SELECT grant_id FROM families WHERE id = $1");
 }
@@ -211,6 +221,11 @@ fn rotate_together(db: Db) -> Run<Rotation, Option<bool>> {
 /// Ends a family and its grant, and with it every token issued from that (RFC 7009 §2.1). `false`, and no event, if they had ended
 /// before or are gone.
 pub async fn end(db: &Db, id: Uuid, because: &'static str, now: Timestamp, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
+    if let (Kind::Postgres, Some(event)) = (db.kind(), event) {
+        let mut values = args![id, now, because];
+        values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
+        return Ok(db.returning(END, values).await?.is_some());
+    }
     audited(db, "family.end", event, move |tx| {
         Box::pin(async move {
             // Which grant it is never changes; the grant's row is locked first, as everywhere.

@@ -6,11 +6,11 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::grant::{Grant, GrantFacts, Standing};
 use crate::storage::audit::AuditEvent;
-use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts;
 use crate::storage::text::{join, split, to_json};
+use crate::storage::{Args, audited};
 
 statements! {
     FIND = Both(concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM grants g", standing_joins!(),
@@ -101,7 +101,12 @@ pub async fn belongs_to(db: &Db, id: Uuid, user_id: Uuid) -> Result<bool, StoreE
 
 /// Adds a grant as part of a unit of work.
 pub async fn insert_tx(tx: &mut Tx, grant: &Grant) -> Result<(), StoreError> {
-    let values = args![
+    tx.execute(INSERT, values(grant)?).await.map(drop)
+}
+
+/// What is bound to add a grant, in the order of [`INSERT`].
+pub(super) fn values(grant: &Grant) -> Result<Args, StoreError> {
+    Ok(args![
         grant.id,
         &grant.client_id,
         grant.user_id,
@@ -117,8 +122,7 @@ pub async fn insert_tx(tx: &mut Tx, grant: &Grant) -> Result<(), StoreError> {
         grant.has_scope("offline_access"),
         grant.created_at,
         grant.expires_at
-    ];
-    tx.execute(INSERT, values).await.map(drop)
+    ])
 }
 
 /// Ends a grant and everything issued from it. `false`, and no event, if it had ended before or is gone.

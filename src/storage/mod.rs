@@ -21,6 +21,7 @@ macro_rules! statements {
 #[macro_use]
 mod facts;
 
+#[macro_use]
 pub mod audit;
 pub mod authorize;
 pub mod clients;
