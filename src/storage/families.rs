@@ -75,7 +75,7 @@ statements! {
         sqlite: concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
                  standing_joins!(), "WHERE f.id IN (SELECT unhex(value ->> 0) FROM json_each($1))"),
         postgres: concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
-                 standing_joins!(), "WHERE f.id = ANY($1)"),
+                 standing_joins!(), "WHERE f.id = ANY(", list!("$1", "BYTEA"), ")"),
     };
     INSERT = Both("INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                          burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
@@ -98,8 +98,8 @@ statements! {
                              value ->> 11 AS was_redeemed_at, value ->> 12 AS was_first, value ->> 13 AS was_recovered,
                              value ->> 14 AS was_started_at FROM json_each($1)) AS w
                          WHERE ", unmoved!(), " RETURNING id"),
-        postgres: concat!("WITH free AS (SELECT id FROM families WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED)
-                         UPDATE families SET ", rotated!(), " FROM free JOIN unnest(CAST($1 AS BYTEA[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]),
+        postgres: concat!("WITH free AS (SELECT id FROM families WHERE id = ANY(", list!("$1", "BYTEA"), ") FOR NO KEY UPDATE SKIP LOCKED)
+                         UPDATE families SET ", rotated!(), " FROM free JOIN unnest(", list!("$1", "BYTEA"), ", CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]),
                              CAST($4 AS BIGINT[]), CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]),
                              CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]), CAST($12 AS BIGINT[]),
                              CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($15 AS BIGINT[]))

@@ -34,7 +34,7 @@ statements! {
                   " FROM (SELECT key + 1 AS n, unhex(value ->> 0) AS grant_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
                     LEFT JOIN grants g ON g.id = a.grant_id", standing_joins!()),
         postgres: concat!("SELECT a.n, ", revoked!("a.jti"), ", ", standing_columns!(),
-                  " FROM unnest(CAST($1 AS BYTEA[]), CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(grant_id, jti, n)
+                  " FROM unnest(", list!("$1", "BYTEA"), ", CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(grant_id, jti, n)
                     LEFT JOIN grants g ON g.id = a.grant_id", standing_joins!()),
     };
     CLIENT_TOKEN_FACTS = Split {
@@ -42,7 +42,7 @@ statements! {
                     FROM (SELECT key + 1 AS n, value ->> 0 AS client_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
                     LEFT JOIN clients c ON c.client_id = a.client_id"),
         postgres: concat!("SELECT a.n, ", revoked!("a.jti"), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
-                    FROM unnest(CAST($1 AS TEXT[]), CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(client_id, jti, n)
+                    FROM unnest(", list!("$1", "TEXT"), ", CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(client_id, jti, n)
                     LEFT JOIN clients c ON c.client_id = a.client_id"),
     };
 }

@@ -3,7 +3,7 @@
 use chancery::oauth::family::Family;
 use chancery::storage::authorize::complete;
 use chancery::storage::interactions::{self, Interaction};
-use chancery::storage::{Db, Kind, codes, consents, families, grants, sessions, users};
+use chancery::storage::{Db, Kind, codes, consents, families, grants, revoked_tokens, sessions, users};
 use futures_util::future::join_all;
 
 use super::fixtures::{NOW, World, at, digest, event, rotated, session};
@@ -257,4 +257,35 @@ on_both! {
             task.await.unwrap().unwrap();
         }
     }
+}
+
+/// Planning costs more than running these; a plan for the values of one execution must never look cheaper than one for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_request_asks_is_planned_once() {
+    let world = World::new(Kind::Postgres).await;
+    let mut config = world.store.config.clone();
+    config.max_connections = 1;
+    let db = Db::connect(&config).await.unwrap();
+    let (_, mut family) = world.redeemed(true).await;
+    for second in 10..40 {
+        let facts = families::find(&db, family.id).await.unwrap().unwrap();
+        assert_eq!(facts.family, family);
+        let after = rotated(&family, at(second));
+        let rotation = families::Rotation { before: family, after: after.clone(), now: at(second) };
+        assert!(families::rotate(&db, rotation).await.unwrap());
+        family = after;
+        revoked_tokens::token_facts(&db, family.grant_id, &digest()).await.unwrap();
+        revoked_tokens::client_token_facts(&db, "app", &digest()).await.unwrap();
+        assert!(complete(&db, world.completion(world.grant(true))).await.unwrap());
+        let (_, other) = world.redeemed(true).await;
+        assert!(families::end(&db, other.id, "test", at(second), Some(&event("grant.revoke"))).await.unwrap());
+    }
+    let prepared = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements";
+    let mut often = 0;
+    for row in db.all(prepared, chancery::args![]).await.unwrap() {
+        let (generic, custom): (i64, i64) = (row.get("generic_plans").unwrap(), row.get("custom_plans").unwrap());
+        often += usize::from(generic + custom >= 30);
+        assert!(custom <= 5, "{custom} plans for one execution of {}", row.get::<String>("statement").unwrap());
+    }
+    assert!(often >= 6, "{often}");
 }
