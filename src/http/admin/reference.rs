@@ -1,13 +1,13 @@
-//! What the admin API can do, for programs (`openapi.json`) and for people (a page beside it), both made of the table. Neither says more
-//! than this program's source does, so both are open; the page is plain HTML under the pages' own policy, without any script, since it
-//! lives at the origin where people sign in.
+//! What the admin API can do, for programs (`openapi.json`) and for people (two pages beside it), all made of the table. None says more
+//! than this program's source does, so all are open. One page is plain HTML under the pages' own policy, without any script, since it
+//! lives at the origin where people sign in; the other is Swagger UI, in a sandbox (docs/decisions/the-reference-has-two-pages.md).
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::operation::{Answer, Body, Operation, Verb};
-use super::{V1, openapi, table};
+use super::{BASE, V1, openapi, table};
 use crate::app::App;
 use crate::app::Prepared;
 use crate::http::oauth::metadata;
@@ -15,10 +15,12 @@ use crate::http::pages;
 use crate::http::pages::csp::Policy;
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::Frame;
-use crate::http::pages::view::reference::{Described, Group, Part, ReferenceView};
+use crate::http::pages::view::reference::{Described, Group, Inlined, Part, ReferenceUiView, ReferenceView};
 
 /// Where programs find it.
 pub const OPENAPI: &str = "/admin/api/openapi.json";
+/// Where people browse it.
+pub const UI: &str = "/admin/api/ui";
 
 /// `GET /admin/api/openapi.json`.
 pub fn openapi_json(document: &Prepared, headers: &HeaderMap) -> Response {
@@ -28,12 +30,7 @@ pub fn openapi_json(document: &Prepared, headers: &HeaderMap) -> Response {
 /// `GET /admin/api`: the same for people.
 pub fn page(app: &App, document: &Value) -> Response {
     let issuer = app.config.issuer.as_str();
-    let frame = Frame {
-        lang: Lang::En,
-        base: app.config.issuer.path(),
-        name: &app.config.pages.name,
-        support: app.config.pages.support.as_deref(),
-    };
+    let frame = frame(app);
     let mut groups: Vec<Group> = Vec::new();
     for operation in table::operations() {
         let name = operation.path.split('/').nth(1).unwrap_or_default();
@@ -44,8 +41,25 @@ pub fn page(app: &App, document: &Value) -> Response {
             group.operations.push(describe(operation, issuer, document));
         }
     }
-    let view = ReferenceView { frame, issuer, openapi: OPENAPI, groups };
+    let view = ReferenceView { frame, issuer, openapi: OPENAPI, ui: UI, groups };
     pages::respond(StatusCode::OK, &view, &Policy::strict())
+}
+
+/// `GET /admin/api/ui`: the same in Swagger UI. It gets the document in the page, since it can make no request.
+pub fn ui(app: &App, document: &Prepared) -> Response {
+    let document = Inlined::json(std::str::from_utf8(&document.body).unwrap_or("{}"));
+    let base = format!("{}{V1}", app.config.issuer.as_str());
+    let view = ReferenceUiView { frame: frame(app), plain: BASE, base: &base, document };
+    pages::respond(StatusCode::OK, &view, &Policy::sandbox())
+}
+
+fn frame(app: &App) -> Frame<'_> {
+    Frame {
+        lang: Lang::En,
+        base: app.config.issuer.path(),
+        name: &app.config.pages.name,
+        support: app.config.pages.support.as_deref(),
+    }
 }
 
 fn describe(operation: &'static Operation, issuer: &str, document: &Value) -> Described {

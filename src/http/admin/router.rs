@@ -33,10 +33,13 @@ pub fn router(app: &Arc<App>) -> Router {
     // Strangers may ask for both: made once.
     let document = Arc::new(openapi::document(app.config.issuer.as_str()));
     let prepared = Arc::new(Prepared::of(document.to_string()));
+    let shown = Arc::clone(&prepared);
     let openapi = get(async move |headers: HeaderMap| reference::openapi_json(&prepared, &headers));
+    let ui = get(async move |State(app): State<Arc<App>>| reference::ui(&app, &shown));
     let page = get(async move |State(app): State<Arc<App>>| reference::page(&app, &document));
     router
         .route(&format!("{issuer_path}{}", reference::OPENAPI), openapi)
+        .route(&format!("{issuer_path}{}", reference::UI), ui)
         .route(&format!("{issuer_path}{BASE}"), page.clone())
         .route(&format!("{issuer_path}{BASE}/"), page)
         .route(&format!("{issuer_path}{BASE}/{{*path}}"), any(nothing_here))

@@ -1,14 +1,14 @@
 //! Style sheet, script, icons: embedded in the binary and served under `/assets/` by names that carry a hash of their content, so
-//! that a browser may keep them for ever and a new version has a new name.
+//! that a browser may keep them for ever and a new version has a new name. What lies there compressed is served as it lies.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::RustEmbed;
-use sha2::{Digest as _, Sha256};
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]
@@ -21,6 +21,8 @@ struct Asset {
     /// As the browser asks for it: `chancery.0123456789abcdef.css`.
     hashed_name: String,
     content_type: &'static str,
+    /// Whether the bytes are those of a gzip file, which every browser takes.
+    gzip: bool,
     etag: HeaderValue,
     body: Bytes,
 }
@@ -57,6 +59,9 @@ fn answer(asset: &Asset, request: &HeaderMap, caching: &'static str) -> Response
         if known { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, asset.body.clone()).into_response() };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    if asset.gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(ETAG, asset.etag.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -64,7 +69,9 @@ fn answer(asset: &Asset, request: &HeaderMap, caching: &'static str) -> Response
 }
 
 fn load(name: &str) -> Option<Asset> {
-    let (stem, extension) = name.rsplit_once('.')?;
+    let (plain, gzip) = name.strip_suffix(".gz").map_or((name, false), |plain| (plain, true));
+    let file_name = plain.rsplit('/').next()?;
+    let (stem, extension) = file_name.rsplit_once('.')?;
     let content_type = match extension {
         "css" => "text/css; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
@@ -72,10 +79,15 @@ fn load(name: &str) -> Option<Asset> {
         "ico" => "image/x-icon",
         _ => return None,
     };
-    let body = Bytes::from(Files::get(name)?.data.into_owned());
-    let hash: String = Sha256::digest(&body).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let file = Files::get(name)?;
+    let hash: String = file.metadata.sha256_hash().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    // Neither copied nor read before somebody asks.
+    let body = match file.data {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        Cow::Owned(read) => Bytes::from(read),
+    };
     let etag = HeaderValue::try_from(format!("\"{hash}\"")).ok()?;
-    Some(Asset { name: name.to_owned(), hashed_name: format!("{stem}.{hash}.{extension}"), content_type, etag, body })
+    Some(Asset { name: file_name.to_owned(), hashed_name: format!("{stem}.{hash}.{extension}"), content_type, gzip, etag, body })
 }
 
 #[cfg(test)]
@@ -100,8 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_compressed_says_so_and_nothing_beside_it_is_served() {
+        let answer = |name: &str| respond(url("", name).strip_prefix("/assets/").unwrap(), &HeaderMap::new());
+        let script = answer("swagger-ui-bundle.js").unwrap();
+        assert_eq!(script.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
+        assert_eq!(script.headers()[CONTENT_ENCODING], "gzip");
+        assert!(!answer("chancery.css").unwrap().headers().contains_key(CONTENT_ENCODING));
+        assert!(answer("renew").is_none());
+        assert!(answer("LICENSE").is_none());
+    }
+
+    #[test]
     fn every_asset_that_a_page_names_exists() {
-        for name in ["chancery.css", "demo.js", "passkey.js", "favicon.svg", "favicon.ico"] {
+        let ours = ["chancery.css", "demo.js", "passkey.js", "reference.css", "reference.js", "favicon.svg", "favicon.ico"];
+        for name in ours.into_iter().chain(["swagger-ui-bundle.js", "swagger-ui.css"]) {
             assert!(url("", name).len() > "/assets/".len() + name.len(), "{name}");
         }
     }

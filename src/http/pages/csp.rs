@@ -18,7 +18,15 @@ pub struct Policy {
     /// Where the client may send the person on to after its own page took the form.
     form_hops: Option<&'static str>,
     script: Script,
+    sandboxed: bool,
 }
+
+/// Programs of others run at an origin of their own: no cookie, no storage, no request, no form, no window, and nothing of ours can be read.
+/// Style attributes are all that they get beyond the strict policy.
+const SANDBOX: HeaderValue = HeaderValue::from_static(
+    "sandbox allow-scripts; default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'none'; \
+     form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+);
 
 /// Which script a page may run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +55,7 @@ impl Policy {
     pub fn posting_to(action: &str, script: &'static str) -> Self {
         let form_target = source_of(action);
         let form_hops = form_target.as_deref().map(|target| if target.starts_with("http:") { " http: https:" } else { " https:" });
-        Self { form_target, form_hops, script: Script::Inline(script) }
+        Self { form_target, form_hops, script: Script::Inline(script), ..Self::default() }
     }
 
     /// For the demo relying party: our own script files, and requests to this server.
@@ -62,8 +70,16 @@ impl Policy {
         self
     }
 
+    /// For a page that shows what everybody may know with somebody else's program.
+    pub fn sandbox() -> Self {
+        Self { sandboxed: true, ..Self::default() }
+    }
+
     /// The header's value.
     pub fn header(&self) -> HeaderValue {
+        if self.sandboxed {
+            return SANDBOX;
+        }
         let script = match &self.script {
             Script::None => String::new(),
             Script::Inline(text) => format!(" script-src 'sha256-{}';", STANDARD.encode(Sha256::digest(text.as_bytes()))),
@@ -109,6 +125,17 @@ mod tests {
             Policy::strict().header(),
             "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         );
+    }
+
+    #[test]
+    fn a_sandbox_is_at_no_origin_and_reaches_nobody() {
+        let header = Policy::sandbox().header();
+        let directives: Vec<&str> = header.to_str().unwrap().split("; ").collect();
+        assert_eq!(directives[0], "sandbox allow-scripts");
+        for nothing in ["default-src", "connect-src", "form-action", "base-uri", "frame-ancestors"] {
+            assert!(directives.contains(&format!("{nothing} 'none'").as_str()), "{nothing}");
+        }
+        assert!(directives.contains(&"script-src 'self'"));
     }
 
     #[test]

@@ -81,4 +81,16 @@ async fn the_document_and_its_page_are_open_and_name_everything(server: Server) 
         }
         assert!(!page.text.contains(">null<"), "a schema is missing");
     }
+
+    // Somebody else's program runs at no origin, and has in the page what it shows.
+    let page = server.get("/admin/api/ui").await.ok();
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("sandbox allow-scripts; default-src 'none'; script-src 'self'; "), "{policy}");
+    assert!(!policy.contains("allow-same-origin") && policy.contains("connect-src 'none'"), "{policy}");
+    let inlined = page.text.split("id=\"document\">").nth(1).unwrap().split('<').next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(inlined).unwrap(), document);
+    for name in ["swagger-ui-bundle", "swagger-ui", "reference"] {
+        let file = page.text.split('"').find(|value| value.contains(&format!("/assets/{name}."))).unwrap();
+        server.get(file).await.ok();
+    }
 }
