@@ -30,7 +30,8 @@ def free_port() -> int:
 class Server:
     """A running `chancery serve` on SQLite in a folder of its own."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, config: str = ""):
+        """`config` is extra TOML."""
         self.folder = folder
         port, management = free_port(), free_port()
         self.issuer = f"http://localhost:{port}"
@@ -45,7 +46,7 @@ data_dir = "{folder}/data"
 [passwords]
 memory_kib = 64
 iterations = 1
-"""
+{config}"""
         )
         self.config.chmod(0o600)
         self.log = (folder / "log").open("wb")
