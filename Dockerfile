@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/usr/local/bin/chancery /usr/local/bin/chancery
-COPY --from=build --chown=nonroot:nonroot /out/var/lib/chancery /var/lib/chancery
+COPY --from=build --chown=nonroot:nonroot /out/var/lib /var/lib
 # The data folder is for SQLite and its generated master key; with PostgreSQL nothing is written there.
 ENV CHANCERY_LISTEN=0.0.0.0:8080 \
     CHANCERY_MANAGEMENT_LISTEN=0.0.0.0:9080 \

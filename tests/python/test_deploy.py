@@ -10,8 +10,10 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
+from dockerfile_parse import DockerfileParser
 
 from conftest import BINARY
 
@@ -95,6 +97,25 @@ def test_the_dockerfile_copies_what_exists_and_runs_what_is_built():
     runs(health[1:])
 
 
+def test_the_dockerfile_is_read_by_a_parser_as_it_is_meant():
+    with (ROOT / "Dockerfile").open("rb") as file:
+        parsed = DockerfileParser(fileobj=file)
+        structure = parsed.structure
+        assert parsed.is_multistage and parsed.baseimage.startswith("gcr.io/distroless/cc-")
+        assert dict(parsed.envs) == image_environment()
+    last = [step["instruction"] for step in structure[max(i for i, step in enumerate(structure) if step["instruction"] == "FROM") :]]
+    assert set(last) - {"COMMENT"} == {"FROM", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    assert last.index("COPY") < last.index("USER") < last.index("WORKDIR") < last.index("VOLUME"), "a volume keeps what was there before it"
+
+
+# Each refuses fields that it does not know, and versions of the API that it does not have any more.
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+@pytest.mark.parametrize("file", sorted(f.name for f in (DEPLOY / "kubernetes").glob("*.yaml") if f.name != "kustomization.yaml"))
+def test_kubernetes_knows_every_field(file, version):
+    for document in documents(file):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
 def test_the_image_serves_with_its_environment(tmp_path):
     env = image_environment() | {"CHANCERY_SERVER__DATA_DIR": str(tmp_path)}
     checked = config_check(tmp_path, env)
@@ -159,12 +180,14 @@ def test_the_unit_starts_what_exists_and_is_confined():
     runs(command[1:])
     known = {key for keys in tomllib.loads((ROOT / "config/chancery.toml").read_text()).values() for key in keys}
     assert {"data_dir", "master_key_file", "url_file", "trusted"} <= known, "the keys that the head of the unit names"
-    if shutil.which("systemd-analyze"):
-        said = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False).stderr
-        assert [line for line in said.splitlines() if "is not executable" not in line] == [], said
-        said = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", unit], capture_output=True, text=True, check=False).stdout
-        exposure = float(re.search(r"Overall exposure level for chancery.service: ([0-9.]+)", said).group(1))
-        assert exposure < 2, said
+    assert shutil.which("systemd-analyze"), "systemd-analyze is missing; ./test installs it"
+    said = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False).stderr
+    assert [line for line in said.splitlines() if "is not executable" not in line] == [], said
+    judged = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    exposure = float(re.search(r"Overall exposure level for chancery.service: ([0-9.]+)", judged.stdout).group(1))
+    documented = re.search(r"`systemd-analyze security`: ([0-9.]+)", (ROOT / "docs/running.md").read_text()).group(1)
+    assert exposure <= float(documented), judged.stdout
 
 
 def test_kubernetes_gives_the_server_what_it_needs(tmp_path):
