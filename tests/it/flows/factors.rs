@@ -69,7 +69,7 @@ fn base32(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn shown_secret(page: &Page) -> TotpSecret {
+pub fn shown_secret(page: &Page) -> TotpSecret {
     let text = page.text("#secret").unwrap_or_else(|| panic!("no secret at {} ({}):\n{}", page.url, page.status, page.body));
     TotpSecret::from_bytes(base32(&text)).unwrap()
 }

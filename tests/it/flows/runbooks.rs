@@ -1,14 +1,20 @@
 //! docs/runbooks.md as it stands, each section played through with the built binary on each database, with a person, an application
 //! and a machine that are in the middle of something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chancery::clock::{Clock as _, SystemClock};
+use chancery::factors::totp::TotpSecret;
 use chancery::service::audit::DATABASE_WENT_BACK;
 use chancery::storage::audit;
 use serde_json::{Value, json};
 
+use super::factors::{is_step, recovery_page, shown_secret};
 use crate::harness::machine::{MASTER_KEY, Machine, OTHER_MASTER_KEY, until};
-use crate::harness::{Answer, Client, Person, Request, dump};
+use crate::harness::{Answer, Browser, Client, Page, Person, Request, dump};
 
 /// How soon every replica must know.
 const SOON: Duration = Duration::from_secs(6);
@@ -65,6 +71,68 @@ async fn can_sign_in(person: &Person, client: &Client) -> bool {
     person.answer(&Request::of(client)).await.is_ok_and(|back| back.params.contains_key("code"))
 }
 
+/// An authenticator app and the codes on paper, set up at a running server.
+struct Phone {
+    secret: TotpSecret,
+    recovery_codes: Vec<String>,
+}
+
+impl Phone {
+    async fn of(person: &Person) -> Self {
+        let (browser, _) = sign_in(person).await;
+        let page = browser.get("/second-factor/enrol").await;
+        let secret = shown_secret(&page);
+        let done = browser.submit(&page, &[("code", &secret.code(SystemClock::default().now()))]).await;
+        let html = scraper::Html::parse_document(&done.body);
+        let found = scraper::Selector::parse(".recovery code").unwrap();
+        let recovery_codes: Vec<String> = html.select(&found).map(|code| code.text().collect()).collect();
+        assert_eq!(recovery_codes.len(), 10, "{} {}", done.status, done.body);
+        Self { secret, recovery_codes }
+    }
+
+    /// The code after the one that was typed to set it up: good already, and for the first time.
+    fn code(&self) -> String {
+        self.secret.code(SystemClock::default().now().plus(Duration::from_secs(30)))
+    }
+}
+
+/// A new browser, and where the password leads.
+async fn sign_in(person: &Person) -> (Browser, Page) {
+    let browser = Browser::new(Arc::clone(person.browser.site()));
+    let page = browser.get("/login").await;
+    let page = browser.submit(&page, &[("username", &person.username), ("password", &person.password)]).await;
+    let page = settle(&browser, page).await;
+    (browser, page)
+}
+
+async fn settle(browser: &Browser, mut page: Page) -> Page {
+    for _ in 0..6 {
+        if page.location().is_none() {
+            return page;
+        }
+        page = browser.follow(&page).await;
+    }
+    panic!("it goes round in circles at {}", page.url);
+}
+
+/// Whether password and code let somebody in. Without the code nobody gets in.
+async fn factor_lets_in(person: &Person, code: &str) -> bool {
+    let (browser, page) = sign_in(person).await;
+    assert!(is_step(&page), "no second factor was asked for at {}:\n{}", page.url, page.body);
+    let page = if code.len() > 6 { recovery_page(&browser, &page).await } else { page };
+    browser.submit(&page, &[("code", code)]).await;
+    let account = settle(&browser, browser.get("/account").await).await;
+    assert_eq!(account.status, 200, "{}", account.body);
+    !account.is_login()
+}
+
+/// Whether the password alone lets somebody in.
+async fn password_lets_in(person: &Person) -> bool {
+    let (browser, _) = sign_in(person).await;
+    let account = settle(&browser, browser.get("/account").await).await;
+    !account.is_login()
+}
+
 fn refresh_token(tokens: &Answer) -> String {
     tokens.str("refresh_token")
 }
@@ -99,27 +167,23 @@ async fn a_signing_key_may_be_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_may_be_out() {
     for machine in machines().await {
-        let (alice, client) = (machine.person("alice"), machine.client());
+        let (alice, bob, client) = (machine.person("alice"), machine.person("bob"), machine.client());
         let server = machine.start(&["serve"]).await;
         let tokens = alice.tokens_for_long(&client).await;
         let (old, robots) = (tokens.str("access_token"), machine_token(&client).await);
+        let phone = Phone::of(&bob).await;
         // What the thief has: nothing that opens, and nothing that can be presented.
         let copy = dump(&machine.database_url()).await;
         let secrets =
             [old.clone(), refresh_token(&tokens), client.secret.clone().unwrap(), alice.password.clone(), MASTER_KEY.into()];
-        for secret in secrets.iter().chain(alice.browser.cookies().values()) {
+        let factors = [phone.secret.text().expose().clone(), URL_SAFE_NO_PAD.encode(phone.secret.expose())];
+        for secret in secrets.iter().chain(&factors).chain(&phone.recovery_codes).chain(alice.browser.cookies().values()) {
             assert!(!copy.contains(secret), "the copy holds a secret");
         }
         server.stop();
         let mut thief = Machine::sqlite();
         thief.set("CHANCERY_MASTER_KEY", OTHER_MASTER_KEY);
-        match &machine.backup().await {
-            crate::harness::machine::Backup::Database(url) => thief.set("CHANCERY_DATABASE_URL", url),
-            file => {
-                std::fs::create_dir(thief.path().join("chancery-data")).unwrap();
-                thief.restore(file).await;
-            }
-        }
+        thief.restore(&machine.backup().await).await;
         assert!(thief.refuses(&["serve"]).contains("master key does not fit"));
 
         let server = machine.start(&["serve"]).await;
@@ -130,6 +194,7 @@ async fn the_database_may_be_out() {
         assert!(!is_signed_in(&alice, &client).await);
         assert!(!can_sign_in(&alice, &client).await, "her old password is worth nothing");
         assert!(client.is_active(&robots).await, "machines are not concerned");
+        assert!(factor_lets_in(&bob, &phone.code()).await, "second factors go on");
         server.stop();
     }
 }
@@ -137,10 +202,11 @@ async fn the_database_may_be_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_master_key_may_be_out() {
     for mut machine in machines().await {
-        let (alice, client) = (machine.person("alice"), machine.client());
+        let (alice, bob, client) = (machine.person("alice"), machine.person("bob"), machine.client());
         let server = machine.start(&["serve"]).await;
         let tokens = alice.tokens_for_long(&client).await;
         let (old, robots) = (tokens.str("access_token"), machine_token(&client).await);
+        let (_, his) = (Phone::of(&alice).await, Phone::of(&bob).await);
         let before = kids(&client).await;
         server.stop();
         machine.set("CHANCERY_MASTER_KEY", &format!("{NEW_MASTER_KEY},{MASTER_KEY}"));
@@ -159,6 +225,9 @@ async fn the_master_key_may_be_out() {
         machine.set("CHANCERY_MASTER_KEY", NEW_MASTER_KEY);
         let server = machine.start(&["serve"]).await;
         assert!(client.is_active(&machine_token(&client).await).await);
+        // Whoever read the secrets of the apps has nothing; who has a recovery code gets in, and who has none after the reset.
+        assert!(!factor_lets_in(&bob, &his.code()).await);
+        assert!(factor_lets_in(&bob, &his.recovery_codes[0]).await);
         assert!(can_sign_in(&alice, &client).await);
         server.stop();
     }
@@ -172,6 +241,8 @@ async fn the_master_key_is_exchanged_and_nobody_notices() {
         let server = machine.start(&["serve"]).await;
         let tokens = alice.tokens_for_long(&client).await;
         let (old, robots) = (tokens.str("access_token"), machine_token(&client).await);
+        let bob = machine.person("bob");
+        let phone = Phone::of(&bob).await;
         let before = kids(&client).await;
         server.stop();
         machine.set("CHANCERY_MASTER_KEY", &format!("{NEW_MASTER_KEY},{MASTER_KEY}"));
@@ -184,6 +255,7 @@ async fn the_master_key_is_exchanged_and_nobody_notices() {
         machine.set("CHANCERY_MASTER_KEY", NEW_MASTER_KEY);
         let server = machine.start(&["serve"]).await;
         assert_eq!(kids(&client).await, before);
+        assert!(factor_lets_in(&bob, &phone.code()).await);
         assert!(client.is_active(&old).await && client.is_active(&robots).await);
         assert!(is_signed_in(&alice, &client).await);
         client.refresh(&refresh_token(&tokens)).await.ok();
@@ -195,15 +267,18 @@ async fn the_master_key_is_exchanged_and_nobody_notices() {
 async fn a_backup_is_back() {
     for mut machine in machines().await {
         let (alice, bob, client) = (machine.person("alice"), machine.person("bob"), machine.client());
+        let carol = machine.person("carol");
         let server = machine.start(&["serve"]).await;
         let (hers, his) = (alice.tokens_for_long(&client).await, bob.tokens_for_long(&client).await);
         let compromised = kids(&client).await;
         let robots = machine_token(&client).await;
-        server.stop();
+        let phone = Phone::of(&carol).await;
+        // In the middle of its work.
         let backup = machine.backup().await;
 
         // What the backup does not know.
-        let server = machine.start(&["serve"]).await;
+        assert!(factor_lets_in(&carol, &phone.code()).await && factor_lets_in(&carol, &phone.recovery_codes[0]).await);
+        assert!(!factor_lets_in(&carol, &phone.recovery_codes[0]).await, "used up");
         let ahead = client.refresh(&refresh_token(&hers)).await.ok();
         let unused = alice.visit(&client, "openid").await;
         client.revoke(&robots).await.ok();
@@ -211,6 +286,8 @@ async fn a_backup_is_back() {
         machine.run(&["user", "sign-out", "bob"]);
         machine.run(&["key", "rotate", "--compromised"]);
         until(SOON, async || !client.is_active(&his.str("access_token")).await && !client.is_active(&robots).await).await;
+        machine.run(&["user", "reset-factors", "carol"]);
+        let lost = Phone::of(&alice).await;
         server.stop();
 
         // Without the runbook: what is newer than the database is refused and harms nobody, what was revoked is back.
@@ -225,6 +302,8 @@ async fn a_backup_is_back() {
         );
         assert_eq!(kids(&client).await, compromised);
         assert!(client.is_active(&hers.str("access_token")).await, "nothing is revoked for a token that is ahead");
+        assert!(factor_lets_in(&carol, &phone.recovery_codes[0]).await, "used up, taken away, and good again");
+        assert!(password_lets_in(&alice).await, "an app that is newer than the backup is not asked for");
         until(SOON, async || explained(&machine, &refused.trace_id()).is_some_and(|story| story.contains("runbooks.md"))).await;
         let events = audit::list(&machine.db().await, 100, None).await.unwrap();
         let reports: Vec<_> = events.iter().filter(|event| event.action == DATABASE_WENT_BACK).collect();
@@ -234,6 +313,7 @@ async fn a_backup_is_back() {
         // With it.
         machine.restore(&backup).await;
         follow(&machine, "A restored backup", &[]);
+        machine.run(&["user", "reset-factors", "carol"]);
         let server = machine.start(&["serve"]).await;
         for token in [refresh_token(&hers), refresh_token(&his), refresh_token(&ahead)] {
             assert!(is_refused(&client, &token).await);
@@ -246,6 +326,9 @@ async fn a_backup_is_back() {
         assert!(compromised.iter().all(|kid| !after.contains(kid)), "a key that was compromised is not back");
         assert!(!is_signed_in(&alice, &client).await && !is_signed_in(&bob, &client).await);
         assert!(can_sign_in(&alice, &client).await && can_sign_in(&bob, &client).await);
+        assert!(password_lets_in(&carol).await, "the factors that were taken away are gone once more");
+        let again = Phone::of(&alice).await;
+        assert_ne!(again.secret.expose(), lost.secret.expose());
         machine_token(&client).await;
         server.stop();
     }

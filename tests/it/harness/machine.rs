@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chancery::config::{Config, DatabaseConfig, Sources};
 use chancery::storage::Db;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use super::browser::Browser;
 use super::client::Client;
@@ -81,25 +82,42 @@ impl Machine {
         Db::connect(&DatabaseConfig::new(self.database_url())).await.unwrap()
     }
 
-    /// A copy of the database; no server may be running.
+    /// A copy that the database itself makes, as docs/runbooks.md has it: a server may be running.
     pub async fn backup(&self) -> Backup {
         let url = self.database_url();
         match url.strip_prefix("sqlite://") {
             Some(file) => {
-                assert!(!Path::new(&format!("{file}-wal")).exists(), "a server that has stopped leaves one file");
-                Backup::File(std::fs::read(file).unwrap())
+                let copy = self.path().join("backup.db");
+                let mut connection = sqlx::SqliteConnection::connect(file).await.unwrap();
+                let vacuum = format!("VACUUM INTO '{}'", copy.display());
+                sqlx::raw_sql(sqlx::AssertSqlSafe(vacuum)).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+                let bytes = std::fs::read(&copy).unwrap();
+                std::fs::remove_file(copy).unwrap();
+                Backup::File(bytes)
             }
-            None => Backup::Database(postgres::copy(&url).await),
+            None => Backup::Dump(postgres::dump(&url)),
         }
     }
 
     /// Puts a backup in the place of the database; no server may be running.
     pub async fn restore(&mut self, backup: &Backup) {
         match backup {
-            Backup::File(bytes) => std::fs::write(self.database_url().trim_start_matches("sqlite://"), bytes).unwrap(),
+            Backup::File(bytes) => {
+                let file = self.database_url();
+                let file = file.trim_start_matches("sqlite://");
+                assert!(!Path::new(&format!("{file}-wal")).exists(), "a server that has stopped leaves one file");
+                std::fs::create_dir_all(Path::new(file).parent().unwrap()).unwrap();
+                std::fs::write(file, bytes).unwrap();
+            }
             Backup::Database(url) => {
                 let copy = postgres::copy(url).await;
                 self.set("CHANCERY_DATABASE_URL", &copy);
+            }
+            Backup::Dump(bytes) => {
+                let url = postgres::database().await;
+                postgres::restore(&url, bytes);
+                self.set("CHANCERY_DATABASE_URL", &url);
             }
         }
     }
@@ -211,8 +229,11 @@ impl Machine {
 
 /// What a database was at one instant.
 pub enum Backup {
+    /// An SQLite file.
     File(Vec<u8>),
-    /// The URL of a copy.
+    /// What `pg_dump` wrote.
+    Dump(Vec<u8>),
+    /// The URL of a copy in the tests' own cluster, to which nobody is connected: restored sooner.
     Database(String),
 }
 

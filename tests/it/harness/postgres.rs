@@ -74,6 +74,23 @@ pub async fn copy(url: &str) -> String {
     shared().make(&name).await
 }
 
+/// What `pg_dump` writes about a database.
+pub fn dump(url: &str) -> Vec<u8> {
+    let output = Command::new(binaries().join("pg_dump")).args(["--format=custom", url]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Fills an empty database with what `pg_dump` wrote.
+pub fn restore(url: &str, dump: &[u8]) {
+    let mut command = Command::new(binaries().join("pg_restore"));
+    command.args(["--exit-on-error", "--single-transaction", "--dbname", url]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(dump).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[allow(dead_code, reason = "some tests stop and restart it")]
 impl Cluster {
     /// Starts a cluster of one's own, for a test that stops it under the server's feet.
