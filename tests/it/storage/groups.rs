@@ -1,11 +1,15 @@
 //! Groups and memberships at rest, races included.
 
+use chancery::args;
 use chancery::oidc::groups::Group;
 use chancery::oidc::user::User;
+use chancery::secret::Digest;
 use chancery::storage::groups::{self, Kept, Removal};
-use chancery::storage::{StoreError, audit, users};
+use chancery::storage::{Kind, StoreError, audit, migrate, users};
+use sqlx::Connection as _;
 
-use super::fixtures::{World, at, event, user};
+use super::Store;
+use super::fixtures::{NOW, World, at, event, id, user};
 
 fn group(identifier: &str, roles: &[&str]) -> Kept {
     let group = Group {
@@ -17,7 +21,66 @@ fn group(identifier: &str, roles: &[&str]) -> Kept {
     Kept { group, created_at: at(0), updated_at: at(0) }
 }
 
+/// Applies the scripts up to this one, as the version of that time did.
+async fn migrate_to(store: &Store, newest: &str) {
+    let (folder, create) = match store.db.kind() {
+        Kind::Sqlite => (
+            "sqlite",
+            "(number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, applied_at INTEGER NOT NULL) STRICT",
+        ),
+        Kind::Postgres => (
+            "postgres",
+            "(number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum BYTEA NOT NULL, applied_at BIGINT NOT NULL)",
+        ),
+    };
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder);
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let at = names.iter().position(|name| name.starts_with(newest)).unwrap();
+    let scripts: Vec<(&str, String)> = names[..=at]
+        .iter()
+        .map(|name| (name.strip_suffix(".sql").unwrap(), std::fs::read_to_string(folder.join(name)).unwrap()))
+        .collect();
+    let all: String = scripts.iter().map(|(_, script)| script.as_str()).collect();
+    let all = sqlx::raw_sql(sqlx::AssertSqlSafe(all));
+    match store.config.url.expose().strip_prefix("sqlite://") {
+        Some(file) => drop(all.execute(&mut sqlx::SqliteConnection::connect(file).await.unwrap()).await.unwrap()),
+        None => drop(all.execute(&mut sqlx::PgConnection::connect(store.config.url.expose()).await.unwrap()).await.unwrap()),
+    }
+    let create: &'static str = Box::leak(format!("CREATE TABLE schema_migrations {create}").into_boxed_str());
+    store.db.execute(create, args![]).await.unwrap();
+    for (number, (name, script)) in (1_i64..).zip(scripts) {
+        let insert = "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+        store.db.execute(insert, args![number, name, Digest::of(script.as_bytes()), NOW]).await.unwrap();
+    }
+}
+
 on_both! {
+    async fn people_who_were_in_groups_before_groups_had_a_table_are_found_by_them(kind) {
+        let store = Store::empty(kind).await;
+        migrate_to(&store, "0008").await;
+        let held = [("ada", r#"["staff","orders/eu \u00fc"]"#), ("bob", "[]"), ("carol", r#"["staff","staff"]"#), ("dave", r#"["x"]"#)];
+        let insert = "INSERT INTO users (id, sub, username, canonical_username, enabled, admin, group_names, claims, created_at, updated_at)
+                      VALUES ($1, $2, $2, $2, 1, 0, $3, '{}', $4, $4)";
+        for (name, groups) in held {
+            store.db.execute(insert, args![id(), name, groups, NOW]).await.unwrap();
+        }
+        migrate::run(&store.db, NOW).await.unwrap();
+        for (group, people) in [("staff", vec!["ada", "carol"]), ("orders/eu ü", vec!["ada"]), ("x", vec!["dave"]), ("y", vec![])] {
+            let found = groups::members(&store.db, group, 10, None).await.unwrap();
+            let mut found: Vec<&str> = found.iter().map(|user| user.username.as_str()).collect();
+            found.sort_unstable();
+            assert_eq!(found, people, "{group}");
+        }
+        // What the triggers keep from then on begins with what was filled in.
+        groups::insert(&store.db, &group("staff", &["clerk"]), &event("group.add")).await.unwrap();
+        let removed = groups::remove(&store.db, "staff", Some(at(0)), at(1), &event("group.remove")).await.unwrap();
+        assert_eq!(removed, Removal::Done);
+        assert!(groups::members(&store.db, "staff", 10, None).await.unwrap().is_empty());
+        assert_eq!(groups::members(&store.db, "orders/eu ü", 10, None).await.unwrap()[0].groups, ["orders/eu ü"]);
+    }
+
     async fn a_group_is_kept_changed_once_and_removed_with_its_people(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
