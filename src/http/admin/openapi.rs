@@ -209,9 +209,15 @@ fn page(item: &Value) -> Value {
     })
 }
 
+/// What no parameter may hold.
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
 fn parameter(name: &str, place: &str, description: &str, required: bool) -> Value {
     let schema = match name {
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }),
+        "from" | "to" => json!({ "type": "string", "format": "date-time" }),
+        "cursor" => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]*$" }),
+        _ if place == "query" => json!({ "type": "string", "pattern": NO_CONTROLS }),
         _ => json!({ "type": "string" }),
     };
     json!({ "name": name, "in": place, "description": description, "required": required, "schema": schema })
