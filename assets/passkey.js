@@ -29,7 +29,7 @@ async function use(more) {
       challenge: challenge(),
       rpId: form.dataset.rpId,
       allowCredentials: keys(form.dataset.allow),
-      userVerification: form.dataset.allow ? 'preferred' : 'required',
+      userVerification: form.dataset.verification,
     },
     ...more,
   })

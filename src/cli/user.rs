@@ -13,6 +13,7 @@ use super::output::{Out, Table, yes_no};
 use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::document::Document;
+use crate::service::users::factors::{Kind, ShownFactors};
 use crate::service::users::{self, UserDocument};
 
 pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Result<(), CliError> {
@@ -25,8 +26,8 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
             list(&users::list(&operator, args.limit, after).await?, out)
         }
         UserCommand::Show(user) => {
-            let user = users::show(&users::find(&operator, &user.name).await?);
-            out.show(&user, || Table::members(&user))
+            let user = users::find(&operator, &user.name).await?;
+            show(&user, &users::factors::of(&operator, &user).await?, out)
         }
         UserCommand::Update { user, file } => {
             let patch = Document::parse(&input::file(&file.file)?)
@@ -57,10 +58,39 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
             out.say(&format!("All {people} users are signed out; every session and token has ended."))
         }
         UserCommand::ResetFactors(user) => {
-            let user = users::reset_factors(&operator, &user.name).await?;
+            let user = users::factors::reset(&operator, &user.name).await?;
             done(&user, "has no second factor and no recovery codes any more; every session and token has ended", out)
         }
     }
+}
+
+/// The person and their second factors: one line for each.
+fn show(user: &User, factors: &ShownFactors, out: Out) -> Result<(), CliError> {
+    let shown = users::show(user);
+    if out.json {
+        let mut value = shown;
+        if let Value::Object(members) = &mut value {
+            members.insert("second_factors".to_owned(), users::factors::show(factors));
+        }
+        return out.json(&value);
+    }
+    out.show(&shown, || {
+        let mut table = Table::members(&shown);
+        for factor in &factors.factors {
+            let (kind, synced) = match (factor.kind, factor.synced) {
+                (Kind::Totp, _) => ("authenticator app", ""),
+                (Kind::Passkey, Some(true)) => ("passkey", ", synced"),
+                (Kind::Passkey, _) => ("passkey", ""),
+            };
+            let device = factor.device.as_ref().map(|device| format!(" in {device}")).unwrap_or_default();
+            let words = format!("added {}{device}{synced}, last used {}", factor.created_at, factor.last_used_at);
+            table.row([kind.to_owned(), words]);
+        }
+        if !factors.factors.is_empty() {
+            table.row(["recovery codes".to_owned(), format!("{} left", factors.recovery_codes)]);
+        }
+        table
+    })
 }
 
 async fn add(office: &Office, args: UserAddArgs, out: Out) -> Result<(), CliError> {

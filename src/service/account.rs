@@ -99,8 +99,9 @@ pub async fn withdraw(app: &App, user: &User, client_id: &str, now: Timestamp) -
 pub async fn end_session(app: &App, user: &User, sid: &str, now: Timestamp) -> Result<bool, Reason> {
     // Whose session it is never changes, so that it may be looked at first.
     let Some(session) = sessions::find_for_user(&app.db, user.id, sid).await? else { return Ok(false) };
-    let event = audit::event(app, now, &Actor::User(user.id), "session.end", &user.id.to_string());
-    Ok(sessions::end(&app.db, session.id, now, "ended on the account page", Some(&event)).await?)
+    let because = "ended on the account page";
+    let event = audit::session_end(app, now, &Actor::User(user.id), &session, because);
+    Ok(sessions::end(&app.db, session.id, now, because, Some(&event)).await?)
 }
 
 /// Ends everything that the person is signed in to, this browser included.

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::oauth::grant::Grant;
+use crate::oidc::session::Session;
 use crate::storage::audit::AuditEvent;
 use crate::storage::consents::Consent;
 
@@ -21,6 +22,20 @@ pub const DATABASE_WENT_BACK: &str = "grant.ahead_of_database";
 pub const STOLEN_REFRESH_TOKEN: &str = "grant.theft";
 /// A code was redeemed a second time: what was issued from it has ended (RFC 6749 §4.1.2).
 pub const REPLAYED_CODE: &str = "grant.code_replay";
+
+tokio::task_local! {
+    static REQUEST: u128;
+}
+
+/// Does the work of a request: whatever event comes of it names the request by this id.
+pub async fn in_request<F: Future>(trace_id: u128, work: F) -> F::Output {
+    REQUEST.scope(trace_id, work).await
+}
+
+/// The request that is at work, as `chancery explain` knows it; nothing outside of requests.
+pub fn trace_id() -> Option<String> {
+    REQUEST.try_with(|trace_id| format!("{trace_id:032x}")).ok()
+}
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +132,12 @@ pub fn event(app: &App, now: Timestamp, actor: &Actor, action: &'static str, tar
         target: target.to_owned(),
         was: None,
         is_now: None,
-        trace_id: None,
+        trace_id: trace_id(),
     }
+}
+
+/// A session's end: what happened to the person, with the session by its name and the reason.
+pub fn session_end(app: &App, now: Timestamp, actor: &Actor, session: &Session, because: &str) -> AuditEvent {
+    let was = json!({ "sid": session.sid, "because": because });
+    AuditEvent { was: Some(was.to_string()), ..event(app, now, actor, "session.end", &session.user_id.to_string()) }
 }

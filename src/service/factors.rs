@@ -203,10 +203,44 @@ pub async fn prove(
     address: Prefix,
     now: Timestamp,
 ) -> Result<SignedIn, Reason> {
+    let accepted = |_: &Proved| true;
+    checked(app, step, (answer, accepted), browser, address, now).await
+}
+
+/// Proves once more, with a factor in place of the password, that the person at this browser is the one who signed in here. A passkey
+/// that was only touched says nothing about who touched it.
+///
+/// # Errors
+/// As [`prove`].
+pub async fn confirm(
+    app: &App,
+    step: Step,
+    answer: &Answer,
+    browser: &Browser,
+    address: Prefix,
+    now: Timestamp,
+) -> Result<SignedIn, Reason> {
+    checked(app, step, (answer, is_about_the_person), browser, address, now).await
+}
+
+/// Does it tell who is there, and not only what?
+fn is_about_the_person(proved: &Proved) -> bool {
+    !matches!(proved.method, Method::Passkey { verified: false, .. })
+}
+
+async fn checked(
+    app: &App,
+    step: Step,
+    (answer, accepted): (&Answer, impl Fn(&Proved) -> bool),
+    browser: &Browser,
+    address: Prefix,
+    now: Timestamp,
+) -> Result<SignedIn, Reason> {
     let subjects = login::subjects(&users::canonical(&step.user.username), &address.to_string());
     let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
     let proved = match check(app, &step, answer, browser, now).await? {
-        Ok(proved) => proved,
+        Ok(proved) if accepted(&proved) => proved,
+        Ok(_) => return Err(failed(app, &step.user, FactorBranch::PasskeyNotVerified, &subjects, now).await?),
         Err(branch) => return Err(failed(app, &step.user, branch, &subjects, now).await?),
     };
     let user = step.user.clone();
@@ -295,9 +329,26 @@ async fn finish(
         }
         Standing::SignedIn { session, cookie: old_cookie } => {
             let (acr, amr) = authentication::raised(Acr::of(session.acr.as_deref()), &session.amr, proved.method);
-            let session = Session { acr: Some(acr.as_str().to_owned()), amr, last_used_at: now, ..*session };
+            let raised = acr > Acr::of(session.acr.as_deref());
+            // A factor that is new proves nothing about who brought it.
+            let confirms = proved.change.spends() && is_about_the_person(&proved);
+            let session = Session {
+                acr: Some(acr.as_str().to_owned()),
+                amr,
+                last_used_at: now,
+                confirmed_at: if confirms { Some(now) } else { session.confirmed_at },
+                device: browser.device.clone(),
+                address: browser.address.map(|prefix| prefix.to_string()),
+                ..*session
+            };
             let cookie = entropy::token(app.entropy.as_ref());
-            events.push(told(app, now, &user, "session.step_up", json!({ "acr": session.acr, "amr": session.amr })));
+            if raised {
+                let now_is = json!({ "sid": session.sid, "acr": session.acr, "amr": session.amr });
+                events.push(told(app, now, &user, "session.step_up", now_is));
+            } else if confirms {
+                let now_is = json!({ "sid": session.sid, "amr": authentication::amr(&[proved.method]) });
+                events.push(told(app, now, &user, "session.confirm", now_is));
+            }
             let raise = Raise { session: session.clone(), old_cookie, cookie: cookie.digest(), change: proved.change, events };
             match second_step::raise(&app.db, raise, now).await? {
                 Outcome::Done => Ok(Finished::SignedIn(Box::new(SignedIn { cookie, session, user, raised: true }))),
@@ -364,7 +415,8 @@ pub async fn confirm_enrolment(
     let user_id = step.user.id;
     let recovery_codes = if step.factors.recovery_codes == 0 { recovery::generate(app.entropy.as_ref()) } else { Vec::new() };
     let sealed = app.keys.data().seal(Purpose::Factor, app.entropy.as_ref(), &totp_context(user_id), enrolment.secret.expose());
-    let change = Change::EnrolTotp { sealed, step: time_step, recovery_codes: digests(user_id, &recovery_codes) };
+    let first = !step.factors.any();
+    let change = Change::EnrolTotp { sealed, first, step: time_step, recovery_codes: digests(user_id, &recovery_codes) };
     let events = vec![told(app, now, &step.user, "factor.add", json!({ "factor": "totp" }))];
     Ok(match finish(app, step, Proved { method: Method::Totp, change }, events, browser, now).await? {
         Finished::SignedIn(signed_in) => Enrolled::Yes { signed_in, recovery_codes },

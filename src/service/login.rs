@@ -104,6 +104,7 @@ pub async fn confirm(
         }
         let cookie = entropy::token(app.entropy.as_ref());
         let event = audit::event(app, now, &audit::Actor::User(user.id), "session.confirm", &user.id.to_string());
+        let event = audit::with_now(event, json!({ "sid": session.sid, "amr": ["pwd"] }));
         if sessions::confirm(&app.db, &session, &cookie.digest(), &hash, now, &event).await? {
             renew_hash(app, user, hash, password).await;
             return Ok(cookie);
@@ -206,9 +207,7 @@ pub(super) async fn begin_session(
     let before = session(app, browser).await?;
     let acr = Acr::reached_by(methods).as_str().to_owned();
     let amr = authentication::amr(methods);
-    let address = browser.address.map(|prefix| prefix.to_string());
     let event = audit::event(app, now, &audit::Actor::User(user.id), "session.begin", &user.id.to_string());
-    let event = audit::with_now(event, json!({ "acr": acr, "amr": amr, "device": browser.device, "address": address }));
     let fresh = Session {
         id: entropy::row_id(entropy, now),
         sid: entropy::token(entropy).expose().clone(),
@@ -235,6 +234,9 @@ pub(super) async fn begin_session(
         ..fresh.clone()
     });
     for session in renewed.into_iter().chain([fresh]) {
+        let Session { sid, acr, amr, device, address, .. } = &session;
+        let told = json!({ "sid": sid, "acr": acr, "amr": amr, "device": device, "address": address });
+        let event = audit::with_now(event.clone(), told);
         // The write repeats what this rests on: the person is enabled and has that password, the session to renew has not ended, and
         // the second factor was not spent.
         let outcome = match &second {
@@ -264,7 +266,7 @@ pub(super) async fn begin_session(
         }
         if let Some((before, owner)) = before.filter(|(before, _)| before.id != session.id && before.ended_at.is_none()) {
             let because = if owner.id == user.id { "signed in anew after it expired" } else { "another person signed in" };
-            let event = audit::event(app, now, &audit::Actor::Server, "session.end", &owner.id.to_string());
+            let event = audit::session_end(app, now, &audit::Actor::Server, &before, because);
             sessions::end(&app.db, before.id, now, because, Some(&event)).await?;
         }
         metrics::counter!("chancery_sign_ins_total").increment(1);

@@ -73,8 +73,9 @@ fn confirm(signed_in: Option<(Session, User)>, client: Option<&Client>) -> Step 
 /// # Errors
 /// When the database is away: then nothing is acknowledged (security.md R-11).
 pub async fn end(app: &App, session: &Session, user: &User, now: Timestamp) -> Result<(), Reason> {
-    let event = audit::event(app, now, &Actor::User(user.id), "session.end", &user.id.to_string());
-    sessions::end(&app.db, session.id, now, "signed out", Some(&event)).await?;
+    let because = "signed out";
+    let event = audit::session_end(app, now, &Actor::User(user.id), session, because);
+    sessions::end(&app.db, session.id, now, because, Some(&event)).await?;
     metrics::counter!("chancery_sign_outs_total").increment(1);
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::config::ThrottleConfig;
 use crate::entropy::{self, Entropy};
 use crate::oauth::refusal::Reason;
+use crate::service::audit;
 use crate::service::keyed::{Keyed, Of};
 use crate::storage::audit::AuditEvent;
 use crate::storage::failures::{self, Alarm, Failures, Key};
@@ -139,7 +140,7 @@ impl Throttle {
             target,
             was: None,
             is_now: Some(serde_json::json!({ "failures": limit, "window": self.config.window.as_secs() }).to_string()),
-            trace_id: None,
+            trace_id: audit::trace_id(),
         };
         Some(Alarm { key, count: u64::from(limit), event })
     }

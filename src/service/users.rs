@@ -2,10 +2,10 @@
 
 pub mod access;
 pub(crate) mod document;
+pub mod factors;
 
 use std::time::Duration;
 
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::entropy;
@@ -16,7 +16,7 @@ use crate::service::operator::{OperationError, Operator};
 use crate::service::passwords::check_policy;
 use crate::service::revision::Precondition;
 use crate::storage::users as store;
-use crate::storage::{StoreError, factors, groups};
+use crate::storage::{StoreError, groups};
 
 pub use document::{PasswordFile, ShownUser, UserDocument, UserFile, read_password, show};
 
@@ -189,22 +189,6 @@ pub async fn set_password_of(operator: &Operator<'_>, user: User, password: Secr
     let event = operator.event("user.set_password", &user.id.to_string(), None, None);
     if !store::set_password(operator.db, user.id, &hash, operator.now, &event).await? {
         return Err(OperationError::NotFound { kind: "user", id: user.id.to_string() });
-    }
-    Ok(user)
-}
-
-/// The way back in for who has lost every second factor: all are taken away, with the recovery codes, and every session and token ends.
-/// Where one is demanded the person enrols anew after the password.
-///
-/// # Errors
-/// When there is no such person.
-pub async fn reset_factors(operator: &Operator<'_>, name: &str) -> Result<User, OperationError> {
-    let user = find(operator, name).await?;
-    let had = factors::summary(operator.db, user.id).await?;
-    let was = json!({ "totp": had.totp.is_some(), "passkeys": had.passkeys, "recovery_codes": had.recovery_codes });
-    let event = operator.event("user.reset_factors", &user.id.to_string(), Some(was), None);
-    if !store::reset_factors(operator.db, user.id, operator.now, &event).await? {
-        return Err(OperationError::NotFound { kind: "user", id: name.to_owned() });
     }
     Ok(user)
 }

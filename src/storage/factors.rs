@@ -49,6 +49,8 @@ pub struct Passkey {
     pub public_key: Vec<u8>,
     pub sign_count: i64,
     pub synced: bool,
+    /// The browser and system in which it was made.
+    pub device: Option<String>,
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
 }
@@ -69,10 +71,20 @@ pub enum Change {
     SpendRecoveryCode { digest: Digest },
     /// A passkey answered a challenge.
     SpendPasskey { id: Uuid, sign_count: i64, challenge: Spent },
-    /// A new passkey.
-    EnrolPasskey { passkey: Passkey, challenge: Spent, recovery_codes: Vec<Digest> },
-    /// A first authenticator app, confirmed by a code of `step`.
-    EnrolTotp { sealed: Vec<u8>, step: i64, recovery_codes: Vec<Digest> },
+    /// A new passkey. `first`: only while there is no factor at all.
+    EnrolPasskey { passkey: Passkey, first: bool, challenge: Spent, recovery_codes: Vec<Digest> },
+    /// An authenticator app where there is none, confirmed by a code of `step`. `first`: only while there is no factor at all.
+    EnrolTotp { sealed: Vec<u8>, first: bool, step: i64, recovery_codes: Vec<Digest> },
+}
+
+impl Change {
+    /// Is it the use of a factor that was there?
+    pub fn spends(&self) -> bool {
+        match self {
+            Self::SpendTotp { .. } | Self::SpendRecoveryCode { .. } | Self::SpendPasskey { .. } => true,
+            Self::EnrolPasskey { .. } | Self::EnrolTotp { .. } => false,
+        }
+    }
 }
 
 statements! {
@@ -96,12 +108,14 @@ statements! {
     // An authenticator that counts must count upwards; one that does not stays at 0.
     SPEND_PASSKEY = Both("UPDATE passkeys SET sign_count = $3, last_used_at = $4
                           WHERE id = $1 AND user_id = $2 AND (sign_count < $3 OR (sign_count = 0 AND $3 = 0))");
-    ENROL_PASSKEY = Both("INSERT INTO passkeys (id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at)
-                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (credential_id) DO NOTHING");
-    PASSKEY = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at
+    ENROL_PASSKEY = Both("INSERT INTO passkeys (id, user_id, credential_id, algorithm, public_key, sign_count, synced, device, created_at,
+                                                last_used_at)
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (credential_id) DO NOTHING");
+    PASSKEY = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, device, created_at, last_used_at
                     FROM passkeys WHERE credential_id = $1");
-    PASSKEYS = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, created_at, last_used_at
+    PASSKEYS = Both("SELECT id, user_id, credential_id, algorithm, public_key, sign_count, synced, device, created_at, last_used_at
                      FROM passkeys WHERE user_id = $1 ORDER BY id");
+    ANY = Both("SELECT 1 AS one FROM totp_secrets WHERE user_id = $1 UNION ALL SELECT 1 AS one FROM passkeys WHERE user_id = $1 LIMIT 1");
     REMOVE_PASSKEY = Both("DELETE FROM passkeys WHERE user_id = $1 AND id = $2");
     REMOVE_PASSKEYS = Both("DELETE FROM passkeys WHERE user_id = $1");
     REMOVE_TOTP = Both("DELETE FROM totp_secrets WHERE user_id = $1");
@@ -139,6 +153,7 @@ fn read_passkey(row: &Row) -> Result<Passkey, StoreError> {
         public_key: row.get("public_key")?,
         sign_count: row.get("sign_count")?,
         synced: row.get("synced")?,
+        device: row.get("device")?,
         created_at: row.get("created_at")?,
         last_used_at: row.get("last_used_at")?,
     })
@@ -155,7 +170,13 @@ pub async fn recovery_code(db: &Db, user_id: Uuid, digest: &Digest) -> Result<Op
     db.optional(RECOVERY_CODE, args![user_id, digest]).await?.map(|row| row.get("used_at")).transpose()
 }
 
-/// Makes the change. `false`, and then nothing may be made of it, if the code was used meanwhile or the factor is gone, or there is one
+/// Takes the lock under which this change may be made, before any other of the person's: of two who enrol a first factor at the same
+/// moment the second must find the other's. Whoever may begin a session only shares the person's row.
+pub(super) async fn lock_tx(tx: &mut Tx, user_id: Uuid, change: &Change) -> Result<(), StoreError> {
+    if change.spends() { Ok(()) } else { tx.optional(LOCK_USER, args![user_id]).await.map(drop) }
+}
+
+/// Makes the change, under the lock of [`lock_tx`]. `false`, and then nothing may be made of it, if the code was used meanwhile or the factor is gone, or there is one
 /// already.
 pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: Timestamp) -> Result<bool, StoreError> {
     match change {
@@ -165,8 +186,11 @@ pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: T
             let fresh = tx.execute(SPEND_CHALLENGE, args![challenge.digest, challenge.expires_at]).await? > 0;
             Ok(fresh && tx.execute(SPEND_PASSKEY, args![*id, user_id, *sign_count, now]).await? > 0)
         }
-        Change::EnrolPasskey { passkey, challenge, recovery_codes } => {
+        Change::EnrolPasskey { passkey, first, challenge, recovery_codes } => {
             let fresh = tx.execute(SPEND_CHALLENGE, args![challenge.digest, challenge.expires_at]).await? > 0;
+            if *first && tx.optional(ANY, args![user_id]).await?.is_some() {
+                return Ok(false);
+            }
             let values = args![
                 passkey.id,
                 user_id,
@@ -175,6 +199,7 @@ pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: T
                 passkey.public_key.clone(),
                 passkey.sign_count,
                 passkey.synced,
+                passkey.device.clone(),
                 passkey.created_at,
                 passkey.last_used_at
             ];
@@ -184,7 +209,10 @@ pub(super) async fn apply_tx(tx: &mut Tx, user_id: Uuid, change: &Change, now: T
             replace_recovery_codes_tx(tx, user_id, recovery_codes, now).await?;
             Ok(true)
         }
-        Change::EnrolTotp { sealed, step, recovery_codes } => {
+        Change::EnrolTotp { sealed, first, step, recovery_codes } => {
+            if *first && tx.optional(ANY, args![user_id]).await?.is_some() {
+                return Ok(false);
+            }
             if tx.execute(ENROL_TOTP, args![user_id, sealed.clone(), *step, now]).await? == 0 {
                 return Ok(false);
             }

@@ -56,6 +56,7 @@ migrations! {
     12 "0012_factors"
     13 "0013_secret_uses"
     14 "0014_passkeys"
+    15 "0015_passkey_devices"
 }
 
 /// How long to wait for another process that is migrating.

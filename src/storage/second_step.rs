@@ -36,7 +36,8 @@ pub struct Begin {
     pub events: Vec<AuditEvent>,
 }
 
-/// Where a session rises: its new level and methods are in `session`, under a new cookie.
+/// Where a session rises: its new level and methods, and when the person last proved that it is them, are in `session`, under a new
+/// cookie.
 #[derive(Debug, Clone)]
 pub struct Raise {
     pub session: Session,
@@ -49,7 +50,7 @@ pub struct Raise {
 
 statements! {
     // A new cookie: whoever had learned the old one does not rise with it (security.md R-50).
-    RAISE = Both("UPDATE sessions SET cookie = $3, acr = $4, amr = $5, last_used_at = $6
+    RAISE = Both("UPDATE sessions SET cookie = $3, acr = $4, amr = $5, last_used_at = $6, confirmed_at = $8, device = $9, address = $10
                   WHERE id = $1 AND user_id = $2 AND cookie = $7 AND ended_at IS NULL AND expires_at > $6");
 }
 
@@ -58,6 +59,7 @@ pub async fn begin(db: &Db, begin: Begin, now: Timestamp) -> Result<Outcome, Sto
     run(db, "session.begin_with_factor", move |tx| {
         Box::pin(async move {
             let Begin { session, cookie, sign_in, password_hash, change, events } = begin;
+            factors::lock_tx(tx, session.user_id, &change).await?;
             if !sessions::lock_user_tx(tx, session.user_id, password_hash).await? {
                 return Err(Stopped::At(Outcome::Changed));
             }
@@ -83,13 +85,25 @@ pub async fn raise(db: &Db, raise: Raise, now: Timestamp) -> Result<Outcome, Sto
     run(db, "session.raise", move |tx| {
         Box::pin(async move {
             let Raise { session, old_cookie, cookie, change, events } = raise;
+            factors::lock_tx(tx, session.user_id, &change).await?;
             if !sessions::lock_user_tx(tx, session.user_id, None).await? {
                 return Err(Stopped::At(Outcome::Changed));
             }
             if !factors::apply_tx(tx, session.user_id, &change, now).await? {
                 return Err(Stopped::At(Outcome::Spent));
             }
-            let values = args![session.id, session.user_id, cookie, session.acr.clone(), to_json(&session.amr)?, now, old_cookie];
+            let values = args![
+                session.id,
+                session.user_id,
+                cookie,
+                session.acr.clone(),
+                to_json(&session.amr)?,
+                now,
+                old_cookie,
+                session.confirmed_at,
+                session.device.clone(),
+                session.address.clone()
+            ];
             if tx.execute(RAISE, values).await? == 0 {
                 return Err(Stopped::At(Outcome::Changed));
             }

@@ -32,6 +32,9 @@ statements! {
     CHANGE_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3
                             WHERE id = $1 AND enabled = 1 AND password_hash = $4 AND EXISTS
                             (SELECT 1 FROM sessions s WHERE s.id = $5 AND s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $3)");
+    FIRST_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3
+                           WHERE id = $1 AND enabled = 1 AND password_hash IS NULL AND EXISTS
+                           (SELECT 1 FROM sessions s WHERE s.id = $4 AND s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $3)");
     EDIT_CLAIMS = Both("UPDATE users SET claims = $2, updated_at = $3 WHERE id = $1 AND enabled = 1 AND updated_at = $4");
     TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
     TOUCH_SEEN = Both("UPDATE users SET updated_at = $2 WHERE id = $1 AND updated_at = $3");
@@ -222,19 +225,23 @@ pub async fn set_password(db: &Db, id: Uuid, hash: &str, now: Timestamp, event: 
 }
 
 /// The person's own change of their password: everything that was signed in with the old one ends, and the session from which it was
-/// changed goes on as another one. `false` if the password is another one by now, the person is disabled, or that session has ended.
+/// changed goes on as another one. `before` is the hash of the old one, `None` where there was none. `false` if that is not so any more, the
+/// person is disabled, or that session has ended.
 pub async fn change_password(
     db: &Db,
     change: sessions::Change,
-    before: &str,
+    before: Option<&str>,
     hash: &str,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let (before, hash) = (before.to_owned(), hash.to_owned());
+    let (before, hash) = (before.map(str::to_owned), hash.to_owned());
     audited(db, "user.change_password", Some(event), move |tx| {
         Box::pin(async move {
             let sessions::Change { from, to, cookie, now } = change;
-            let changed = tx.execute(CHANGE_PASSWORD, args![to.user_id, hash, now, before, from]).await?;
+            let changed = match before {
+                Some(before) => tx.execute(CHANGE_PASSWORD, args![to.user_id, hash, now, before, from]).await?,
+                None => tx.execute(FIRST_PASSWORD, args![to.user_id, hash, now, from]).await?,
+            };
             if changed > 0 {
                 end_everything(tx, to.user_id, now, "password changed").await?;
                 sessions::insert_tx(tx, &to, &cookie).await?;

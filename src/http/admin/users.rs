@@ -9,6 +9,7 @@ use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
 use crate::oauth::refusal::Reason;
 use crate::service::users::access::{self, ShownConsent, ShownGrant, ShownSession};
+use crate::service::users::factors::{self, ShownFactors};
 use crate::service::users::{self, PasswordFile, ShownUser, UserDocument, UserFile};
 
 pub const OPERATIONS: &[Operation] = &[
@@ -99,6 +100,30 @@ pub const OPERATIONS: &[Operation] = &[
         answer: Answer::Nothing,
         conditional: false,
         run: |call| Box::pin(set_password(call)),
+    },
+    Operation {
+        id: "getFactors",
+        verb: Verb::Get,
+        path: "/users/{id}/factors",
+        right: Right::Read,
+        summary: "Shows a user's second factors and how many recovery codes are left, never a secret.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Found(schema::<ShownFactors>),
+        conditional: false,
+        run: |call| Box::pin(get_factors(call)),
+    },
+    Operation {
+        id: "resetFactors",
+        verb: Verb::Delete,
+        path: "/users/{id}/factors",
+        right: Right::Write,
+        summary: "Takes every second factor and recovery code away and ends everything that the user is signed in to.",
+        query: &[],
+        body: Body::None,
+        answer: Answer::Nothing,
+        conditional: false,
+        run: |call| Box::pin(reset_factors(call)),
     },
     Operation {
         id: "listSessions",
@@ -239,6 +264,17 @@ async fn remove(call: Call) -> Result<Reply, OAuthError> {
 async fn set_password(call: Call) -> Result<Reply, OAuthError> {
     let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
     users::set_password_of(&call.operator(), user, users::read_password(call.document()?)?).await?;
+    Ok(Reply::nothing())
+}
+
+async fn get_factors(call: Call) -> Result<Reply, OAuthError> {
+    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    Ok(Reply::found(factors::show(&factors::of(&call.operator(), &user).await?)))
+}
+
+async fn reset_factors(call: Call) -> Result<Reply, OAuthError> {
+    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    factors::reset_of(&call.operator(), user).await?;
     Ok(Reply::nothing())
 }
 

@@ -170,11 +170,7 @@ pub fn form_token(cx: &Context, person: &SignedIn, purpose: &str) -> (Secret<Str
 
 /// A page of the account.
 pub fn page(cx: &Context, status: StatusCode, view: &impl askama::Template, fresh: Option<&Secret<String>>) -> Response {
-    let mut response = pages::respond(status, view, &Policy::strict());
-    if let Some(fresh) = fresh {
-        cx.set_cookie(&mut response, Name::Browser, fresh);
-    }
-    response
+    cx.page(status, view, &Policy::strict(), fresh)
 }
 
 /// The person as the pages show them.
@@ -251,6 +247,7 @@ async fn show(cx: &Context) -> Result<Response, Instead> {
         profile: &ProfileRow::of(cx.lang(), &person.user),
         sessions: &sessions,
         apps: &apps,
+        has_password: account::password::exists(&cx.app, &person.user).await?,
     };
     Ok(page(cx, StatusCode::OK, &view, fresh.as_ref()))
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use askama::Template;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, LOCATION, SET_COOKIE};
@@ -15,9 +16,10 @@ use crate::entropy;
 use crate::http::error::PageError;
 use crate::http::extract::{RemoteAddr, user_agent};
 use crate::http::pages::cookies::{Cookies, Name};
+use crate::http::pages::csp::Policy;
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::Frame;
-use crate::http::pages::{csrf, leave, origin};
+use crate::http::pages::{self, csrf, leave, origin};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
@@ -224,6 +226,15 @@ impl Context {
     /// Takes the cookie away.
     pub fn clear_cookie(&self, response: &mut Response, name: Name) {
         response.headers_mut().append(SET_COOKIE, Cookies::new(self.app.config.issuer.is_https()).clear(name));
+    }
+
+    /// A page. With it goes the browser's new binding, if it has none yet.
+    pub fn page(&self, status: StatusCode, view: &impl Template, policy: &Policy, fresh: Option<&Secret<String>>) -> Response {
+        let mut response = pages::respond(status, view, policy);
+        if let Some(fresh) = fresh {
+            self.set_cookie(&mut response, Name::Browser, fresh);
+        }
+        response
     }
 
     /// An error page; its decision record is written by the layers around all routes.

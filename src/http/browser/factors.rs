@@ -11,12 +11,13 @@ use crate::factors::webauthn::ALGORITHMS;
 use crate::http::error;
 use crate::http::extract::PageForm;
 use crate::http::pages::cookies::Name;
-use crate::http::pages::csp::Policy;
-use crate::http::pages::view::{FactorsView, Form, PasskeyOffer, PasskeyRow, Person};
-use crate::http::pages::{self, csrf};
+use crate::http::pages::csrf;
+use crate::http::pages::view::{FactorsView, Form, NewPasskeyOffer, PasskeyOffer, PasskeyRow, Person};
 use crate::oauth::refusal::Reason;
+use crate::secret::Secret;
 use crate::service::authorize::interaction::Open;
 use crate::service::factors::{self, Step, passkeys};
+use crate::storage::factors::Passkey;
 
 const PURPOSE: &str = "factors";
 
@@ -118,21 +119,17 @@ async fn page(cx: &Context, step: &Step, failed: bool) -> Response {
     };
     let (binding, fresh) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &step.about());
+    let new = new_passkey(cx, step, &binding, &found);
     let rows: Vec<PasskeyRow> = found
         .iter()
         .map(|passkey| PasskeyRow {
             id: passkey.id.to_string(),
             synced: passkey.synced,
+            device: passkey.device.clone(),
             added: cx.lang().date(passkey.created_at),
             used: cx.lang().date(passkey.last_used_at),
         })
         .collect();
-    let offer = passkeys::rp_id(&cx.app).filter(|_| step.factors.passkeys < passkeys::MOST).map(|rp_id| {
-        let challenge = passkeys::challenge(&cx.app, &binding, &step.about(), cx.now);
-        PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids: passkeys::ids(&found).join(" ") }
-    });
-    let user_handle = passkeys::user_handle(&step.user);
-    let algorithms = ALGORITHMS.map(|algorithm| algorithm.to_string()).join(" ");
     let totp = step.factors.totp.map(|(added, used)| (cx.lang().date(added), cx.lang().date(used)));
     let view = FactorsView {
         frame: cx.frame(),
@@ -141,16 +138,21 @@ async fn page(cx: &Context, step: &Step, failed: bool) -> Response {
         totp: totp.as_ref().map(|(added, used)| (added.as_str(), used.as_str())),
         recovery_codes: step.factors.recovery_codes,
         passkeys: &rows,
-        passkey: offer.as_ref(),
-        user_handle: &user_handle,
-        username: &step.user.username,
-        algorithms: &algorithms,
+        passkey: new.as_ref(),
         failed,
     };
-    let policy = if offer.is_some() { Policy::with_own_scripts() } else { Policy::strict() };
-    let mut response = pages::respond(StatusCode::OK, &view, &policy);
-    if let Some(fresh) = fresh {
-        cx.set_cookie(&mut response, Name::Browser, &fresh);
-    }
-    response
+    cx.page(StatusCode::OK, &view, &second_factor::policy(None, new.is_some()), fresh.as_ref())
+}
+
+/// What a page needs on which a passkey can be made; `found` are those that there are. `None` where there can be no more.
+pub(super) fn new_passkey(cx: &Context, step: &Step, binding: &Secret<String>, found: &[Passkey]) -> Option<NewPasskeyOffer> {
+    let rp_id = passkeys::rp_id(&cx.app).filter(|_| step.factors.passkeys < passkeys::MOST)?;
+    let challenge = passkeys::challenge(&cx.app, binding, &step.about(), cx.now);
+    Some(NewPasskeyOffer {
+        offer: PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids: passkeys::ids(found).join(" ") },
+        user_handle: passkeys::user_handle(&step.user),
+        username: step.user.username.clone(),
+        display_name: Person::of(&step.user).name.to_owned(),
+        algorithms: ALGORITHMS.map(|algorithm| algorithm.to_string()).join(" "),
+    })
 }

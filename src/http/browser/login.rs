@@ -12,9 +12,8 @@ use crate::http::error;
 use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::ClientSeen;
 use crate::http::pages::cookies::Name;
-use crate::http::pages::csp::Policy;
+use crate::http::pages::csrf;
 use crate::http::pages::view::{Form, LoginFailure, LoginView, PasskeyOffer};
-use crate::http::pages::{self, csrf};
 use crate::oauth::device::UserCode;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
@@ -50,8 +49,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     }
     let username = params.get("username").unwrap_or_default().to_owned();
     let password = Secret::new(params.get("password").unwrap_or_default().to_owned());
-    if let Some(json) = params.get("passkey").filter(|json| !json.is_empty()) {
-        let answer = passkeys::Answer { json: json.to_owned(), challenge: params.get("challenge").unwrap_or_default().to_owned() };
+    if let Some(answer) = second_factor::passkey_answer(&params) {
         return match passkeys::sign_in(&cx.app, &answer, &cx.browser, cx.address_prefix(), cx.now).await {
             Ok(signed_in) => signed_in_here(cx, open, signed_in, false).await,
             Err(reason) => {
@@ -192,11 +190,6 @@ fn page(cx: &Context, open: Option<&Open>, username: &str, failure: Option<Login
         passkey: passkey.as_ref(),
         for_device: matches!(asked_for, AskedFor::Device(_)),
     };
-    let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
-    let policy = if passkey.is_some() { policy.and_own_scripts() } else { policy };
-    let mut response = with_retry_after(pages::respond(status_of(failure), &view, &policy), failure);
-    if let Some(fresh) = fresh {
-        cx.set_cookie(&mut response, Name::Browser, &fresh);
-    }
-    response
+    let policy = second_factor::policy(open, passkey.is_some());
+    with_retry_after(cx.page(status_of(failure), &view, &policy, fresh.as_ref()), failure)
 }

@@ -12,10 +12,9 @@ use super::{Context, authorize, login, paths};
 use crate::http::error;
 use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::ClientSeen;
-use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
+use crate::http::pages::csrf;
 use crate::http::pages::view::{FactorFailure, Form, PasskeyOffer, Person, SecondFactorView};
-use crate::http::pages::{self, csrf};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
@@ -31,10 +30,10 @@ pub async fn get(mut cx: Context) -> Response {
         Ok(params) => params,
         Err(reason) => return cx.refuse(reason, None),
     };
-    match whose(&mut cx, &params).await {
-        Ok(Due::Step(step, open)) => page(&cx, &step, open.as_ref(), uses_recovery_code(&params), None).await,
-        Ok(Due::Elsewhere(response)) => response,
-        Err(refused) => cx.refuse(refused.reason, refused.client_id),
+    let found = whose(&mut cx, &params).await;
+    match due(&cx, found, &Params::default()).await {
+        Ok((step, open)) => page(&cx, &step, open.as_ref(), uses_recovery_code(&params), None).await,
+        Err(response) => response,
     }
 }
 
@@ -43,25 +42,19 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if let Err(reason) = cx.own_form(&params, PURPOSE) {
         return cx.refuse(reason, None);
     }
-    let (step, open) = match whose(&mut cx, &params).await {
-        Ok(Due::Step(step, open)) => (*step, open),
-        Ok(Due::Elsewhere(response)) => return response,
-        Err(refused) => return cx.refuse(refused.reason, refused.client_id),
+    let found = whose(&mut cx, &params).await;
+    let (step, open) = match due(&cx, found, &params).await {
+        Ok(due) => due,
+        Err(response) => return response,
     };
-    if let Some(open) = open.as_ref().filter(|_| params.get("decision") == Some("deny")) {
-        return authorize::respond(&cx, interaction::deny(&cx.app, open, &cx.browser, cx.now).await).await;
-    }
     let recovery = uses_recovery_code(&params);
     // The page of another sign-in or session: what was typed there is no answer here.
     if !cx.is_current(&params, PURPOSE, &step.about()) {
         return page(&cx, &step, open.as_ref(), recovery, None).await;
     }
     let typed = Secret::new(params.get("code").unwrap_or_default().to_owned());
-    let answer = match params.get("passkey").filter(|json| !json.is_empty()) {
-        Some(json) => {
-            let challenge = params.get("challenge").unwrap_or_default().to_owned();
-            Answer::Passkey(passkeys::Answer { json: json.to_owned(), challenge })
-        }
+    let answer = match passkey_answer(&params) {
+        Some(answer) => Answer::Passkey(answer),
         None if recovery => Answer::RecoveryCode(typed),
         None => Answer::Code(typed),
     };
@@ -100,22 +93,58 @@ pub(super) fn address(cx: &Context, path: &str, sign_in: Option<&str>, open: Opt
     format!("{}?{}", cx.path(path), query.finish())
 }
 
-enum Due {
+/// Whether anything is asked at one of these pages.
+pub(super) enum Due {
+    /// Of whom, and for what request.
     Step(Box<Step>, Option<Open>),
     /// Nothing is asked here now.
     Elsewhere(Response),
 }
 
+/// Whom these parameters name, and for what request.
+pub(super) async fn named(cx: &mut Context, params: &Params) -> Result<Due, LocalRefusal> {
+    let open = cx.open_interaction(params).await?;
+    let sign_in = params.get("sign_in");
+    match factors::step(&cx.app, sign_in, &cx.browser, cx.now).await {
+        Ok(step) => Ok(Due::Step(Box::new(step), open)),
+        // Nobody is signed in any more: from the beginning.
+        Err(Reason::InteractionUnknown) if sign_in.is_none() => Ok(Due::Elsewhere(from_the_beginning(cx, open.as_ref()))),
+        Err(reason) => Err(reason.into()),
+    }
+}
+
+/// What the page goes on with, unless there is another answer already: because nothing is asked here, or in these parameters of its form
+/// the person would rather not sign in.
+pub(super) async fn due(cx: &Context, found: Result<Due, LocalRefusal>, params: &Params) -> Result<(Step, Option<Open>), Response> {
+    match found {
+        Ok(Due::Step(_, Some(open))) if params.get("decision") == Some("deny") => {
+            Err(authorize::respond(cx, interaction::deny(&cx.app, &open, &cx.browser, cx.now).await).await)
+        }
+        Ok(Due::Step(step, open)) => Ok((*step, open)),
+        Ok(Due::Elsewhere(response)) => Err(response),
+        Err(refused) => Err(cx.refuse(refused.reason, refused.client_id)),
+    }
+}
+
+/// What an authenticator said, if the form brings it.
+pub(super) fn passkey_answer(params: &Params) -> Option<passkeys::Answer> {
+    let json = params.get("passkey").filter(|json| !json.is_empty())?;
+    Some(passkeys::Answer { json: json.to_owned(), challenge: params.get("challenge").unwrap_or_default().to_owned() })
+}
+
+/// The policy of a page that may lead back to the app that waits.
+pub(super) fn policy(open: Option<&Open>, scripts: bool) -> Policy {
+    let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
+    if scripts { policy.and_own_scripts() } else { policy }
+}
+
 /// Who is asked, and for what request.
 async fn whose(cx: &mut Context, params: &Params) -> Result<Due, LocalRefusal> {
-    let mut open = cx.open_interaction(params).await?;
-    let sign_in = params.get("sign_in");
-    let step = match factors::step(&cx.app, sign_in, &cx.browser, cx.now).await {
-        Ok(step) => step,
-        // Nobody is signed in any more: from the beginning.
-        Err(Reason::InteractionUnknown) if sign_in.is_none() => return Ok(Due::Elsewhere(from_the_beginning(cx, open.as_ref()))),
-        Err(reason) => return Err(reason.into()),
+    let (step, mut open) = match named(cx, params).await? {
+        Due::Step(step, open) => (step, open),
+        elsewhere @ Due::Elsewhere(_) => return Ok(elsewhere),
     };
+    let sign_in = step.sign_in();
     if sign_in.is_none() {
         match &mut open {
             // Only an answer to the question that stands.
@@ -135,7 +164,7 @@ async fn whose(cx: &mut Context, params: &Params) -> Result<Due, LocalRefusal> {
         }
     }
     if step.factors.any() {
-        return Ok(Due::Step(Box::new(step), open));
+        return Ok(Due::Step(step, open));
     }
     // Nobody enrols in a session that was left open: the password comes first.
     if step.may_change(cx.now) {
@@ -190,18 +219,13 @@ async fn page(cx: &Context, step: &Step, open: Option<&Open>, recovery: bool, fa
         other_way: (recovery || step.factors.recovery_codes > 0).then_some(other.as_str()),
         failure,
     };
-    let policy = open.map_or_else(Policy::strict, |open| Policy::redirecting_to(&open.request.redirect_uri));
-    let policy = if passkey.is_some() { policy.and_own_scripts() } else { policy };
     let (status, wait) = match failure {
         None | Some(FactorFailure::Wrong | FactorFailure::Passkey) => (StatusCode::OK, None),
         Some(FactorFailure::Throttled(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.as_secs().max(1))),
     };
-    let mut response = pages::respond(status, &view, &policy);
+    let mut response = cx.page(status, &view, &policy(open, passkey.is_some()), fresh.as_ref());
     if let Some(wait) = wait {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
-    }
-    if let Some(fresh) = fresh {
-        cx.set_cookie(&mut response, Name::Browser, &fresh);
     }
     response
 }

@@ -34,6 +34,7 @@ use crate::entropy::Entropy;
 use crate::http::error::{self, ErrorPage};
 use crate::http::extract::form::BodyLimit;
 use crate::http::extract::remote_addr::{self, RemoteAddr};
+use crate::service::audit;
 use crate::service::decisions::Decisions;
 use crate::service::forwarded::Forwarded;
 use crate::spans;
@@ -90,7 +91,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
     let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {
-        Ok(()) => span.around(in_turn(&edge, &about, request, next)).await,
+        Ok(()) => span.around(audit::in_request(trace_id.number(), in_turn(&edge, &about, request, next))).await,
         Err(too_large) => too_large,
     };
     let mut response = error::finish(response, &about, &edge);

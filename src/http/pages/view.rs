@@ -18,7 +18,9 @@ use super::scope_words::ScopeGroup;
 
 mod factors;
 
-pub use factors::{EnrolView, FactorFailure, FactorsView, PasskeyOffer, PasskeyRow, RecoveryCodesView, SecondFactorView};
+pub use factors::{
+    EnrolView, FactorFailure, FactorsView, NewPasskeyOffer, PasskeyOffer, PasskeyRow, RecoveryCodesView, SecondFactorView,
+};
 
 /// What every page has around it.
 #[derive(Debug, Clone, Copy)]

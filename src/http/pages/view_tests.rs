@@ -3,7 +3,8 @@
 use scraper::{Html, Selector};
 
 use super::account::{
-    AccountView, AppRow, ConfirmView, Done, PasswordFailure, PasswordView, ProfileField, ProfileRow, ProfileView, SessionRow,
+    AccountView, AppRow, ConfirmBy, ConfirmView, Done, PasswordFailure, PasswordView, ProfileField, ProfileRow, ProfileView,
+    SessionRow,
 };
 use super::*;
 use crate::clock::Timestamp;
@@ -130,7 +131,7 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
     };
     let profile = ProfileRow::of(lang, &user);
     let account = |profile: &[ProfileRow], sessions: &[SessionRow], apps: &[AppRow], done| {
-        AccountView { frame, form: form("/account"), person, done, profile, sessions, apps }.render().unwrap()
+        AccountView { frame, form: form("/account"), person, done, profile, sessions, apps, has_password: true }.render().unwrap()
     };
     let form_fields: Vec<ProfileField> = Field::ALL
         .into_iter()
@@ -139,10 +140,21 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             ProfileField::of(lang, field, format!("{}{stranger}", field.of(&user.claims).unwrap_or_default()), problem)
         })
         .collect();
-    let password =
-        |failure| PasswordView { frame, form: form("/account/password"), username: &alice, shortest: 8, failure }.render().unwrap();
-    let confirm = |failure| {
-        ConfirmView { frame, form: form("/account/confirm"), person, username: &alice, to: "account", failure }.render().unwrap()
+    let password = |first, failure| {
+        PasswordView { frame, form: form("/account/password"), username: &alice, first, shortest: 8, failure }.render().unwrap()
+    };
+    let offer = PasskeyOffer { rp_id: "id.example".into(), challenge: format!("1.AAAA{stranger}"), ids: "AAAA BBBB".into() };
+    let confirm = |by: Option<ConfirmBy>, failure| {
+        let form = form("/account/confirm");
+        let (passkey, other_way) = (Some(&offer), by.map(|_| "/auth/account/confirm?to=account&with=code"));
+        ConfirmView { frame, form, person, username: &alice, to: "account", by, passkey, other_way, failure }.render().unwrap()
+    };
+    let new = NewPasskeyOffer {
+        offer: offer.clone(),
+        user_handle: "AAAA".into(),
+        username: alice.clone(),
+        display_name: alice.clone(),
+        algorithms: "-7 -8 -257".into(),
     };
     let codes = [format!("12345-67890-12345-67890{stranger}")];
     let second_factor = |recovery, failure| {
@@ -164,7 +176,7 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         .unwrap()
     };
     let (uri, qr) = (format!("otpauth://totp/x?secret=A{stranger}"), Qr::of("otpauth://totp/x?secret=A").unwrap());
-    let enrol = |wrong| {
+    let enrol = |passkey: Option<&NewPasskeyOffer>, failure| {
         let view = EnrolView {
             frame,
             form: form("/second-factor/enrol"),
@@ -173,31 +185,26 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             client: Some(&client),
             person,
             demanded: true,
+            passkey,
             qr: &qr,
             uri: &uri,
             secret: "GEZD GNBV GY3T QOJQ",
-            wrong,
+            failure,
         };
         view.render().unwrap()
     };
     let factors = |totp, recovery_codes| {
-        let rows = [PasskeyRow { id: format!("p{stranger}"), synced: true, added: "1 May 2026".into(), used: "2 May 2026".into() }];
+        let device = Some(format!("Firefox · Windows{stranger}"));
+        let rows = [PasskeyRow {
+            id: format!("p{stranger}"),
+            synced: true,
+            device,
+            added: "1 May 2026".into(),
+            used: "2 May 2026".into(),
+        }];
         let passkeys = if recovery_codes > 0 { &rows[..] } else { &[] };
         let form = form("/account/factors");
-        let (user_handle, username, algorithms) = ("AAAA", alice.as_str(), "-7 -8 -257");
-        let view = FactorsView {
-            frame,
-            form,
-            person,
-            totp,
-            recovery_codes,
-            passkeys,
-            passkey: None,
-            user_handle,
-            username,
-            algorithms,
-            failed: false,
-        };
+        let view = FactorsView { frame, form, person, totp, recovery_codes, passkeys, passkey: Some(&new), failed: false };
         view.render().unwrap()
     };
     let reason = Reason::RedirectUriMismatch {
@@ -276,16 +283,20 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("account", account(&profile, &sessions, &apps, Some(Done::Withdrawn))),
         ("account-empty", account(&profile[..1], &sessions[..1], &[], None)),
         ("profile", ProfileView { frame, form: form("/account/profile"), fields: &form_fields }.render().unwrap()),
-        ("password", password(None)),
-        ("password-short", password(Some(PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::TooShort(8)))))),
-        ("password-wrong", password(Some(PasswordFailure::Current(LoginFailure::NoMatch)))),
-        ("confirm", confirm(None)),
-        ("confirm-failed", confirm(Some(LoginFailure::NoMatch))),
+        ("password", password(false, None)),
+        ("password-first", password(true, None)),
+        ("password-short", password(false, Some(PasswordFailure::NotTaken(NotTaken::Policy(PolicyError::TooShort(8)))))),
+        ("password-wrong", password(false, Some(PasswordFailure::Current(LoginFailure::NoMatch)))),
+        ("confirm", confirm(Some(ConfirmBy::Password), None)),
+        ("confirm-code", confirm(Some(ConfirmBy::Code), Some(LoginFailure::NoMatch))),
+        ("confirm-passkey", confirm(None, None)),
+        ("confirm-failed", confirm(Some(ConfirmBy::Password), Some(LoginFailure::NoMatch))),
         ("second-factor", second_factor(false, None)),
         ("second-factor-wrong", second_factor(false, Some(FactorFailure::Wrong))),
         ("recovery-code-throttled", second_factor(true, Some(FactorFailure::Throttled(Duration::from_secs(150))))),
-        ("enrol", enrol(false)),
-        ("enrol-wrong", enrol(true)),
+        ("enrol", enrol(None, None)),
+        ("enrol-passkey", enrol(Some(&new), Some(FactorFailure::Passkey))),
+        ("enrol-wrong", enrol(None, Some(FactorFailure::Wrong))),
         ("recovery-codes", RecoveryCodesView { frame, codes: &codes, next: "/auth/consent?interaction=i" }.render().unwrap()),
         ("factors", factors(Some(("1 May 2026", "2 May 2026")), 10)),
         ("factors-none", factors(None, 0)),
@@ -326,7 +337,8 @@ fn what_strangers_write_is_escaped_everywhere() {
     for lang in Lang::ALL {
         for (name, html) in every_page(lang, EVIL) {
             assert!(!html.contains("<script>alert"), "{name}");
-            let scripts = usize::from(matches!(name, "form-post" | "demo"));
+            let passkeys = name.starts_with("confirm") || name.starts_with("factors") || name == "enrol-passkey";
+            let scripts = usize::from(matches!(name, "form-post" | "demo") || passkeys);
             assert_eq!(count(&Html::parse_document(&html), "script"), scripts, "{name}");
         }
     }

@@ -193,7 +193,7 @@ pub async fn list(app: &App, user: &User) -> Result<Vec<Passkey>, Reason> {
     Ok(store::passkeys(&app.db, user.id).await?)
 }
 
-/// Enrols a passkey in a session that [`Step::may_change`]. Answers with the session under its new cookie, and recovery codes if the
+/// Enrols a passkey at a step that [`Step::may_change`]: in a session, or in the middle of a sign-in that needs a second factor. Answers with the session under its new cookie, and recovery codes if the
 /// person has none.
 ///
 /// # Errors
@@ -224,13 +224,20 @@ pub async fn enrol(
         public_key: new.public_key,
         sign_count: new.sign_count.into(),
         synced: new.synced,
+        device: browser.device.clone(),
         created_at: now,
         last_used_at: now,
     };
     let method = Method::Passkey { verified: new.verified, synced: new.synced };
-    let events =
-        vec![told(app, now, &step.user, "factor.add", json!({ "factor": "passkey", "id": passkey.id, "synced": passkey.synced }))];
-    let change = Change::EnrolPasskey { passkey, challenge: spent, recovery_codes: digests(user_id, &recovery_codes) };
+    let events = vec![told(
+        app,
+        now,
+        &step.user,
+        "factor.add",
+        json!({ "factor": "passkey", "id": passkey.id, "synced": passkey.synced, "device": passkey.device }),
+    )];
+    let first = !step.factors.any();
+    let change = Change::EnrolPasskey { passkey, first, challenge: spent, recovery_codes: digests(user_id, &recovery_codes) };
     let sub = step.user.sub.clone();
     match finish(app, step, Proved { method, change }, events, browser, now).await? {
         Finished::SignedIn(signed_in) => Ok((signed_in, recovery_codes)),

@@ -91,12 +91,9 @@ pub async fn end_session(operator: &Operator<'_>, user: &User, sid: &str) -> Res
     let not_found = || OperationError::NotFound { kind: "session", id: sid.to_owned() };
     // Whose session it is never changes, so that it may be looked at first.
     let session = sessions::find_for_user(operator.db, user.id, sid).await?.ok_or_else(not_found)?;
-    let event = operator.event("session.end", &user.id.to_string(), Some(json!({ "sid": sid })), None);
-    if sessions::end(operator.db, session.id, operator.now, "ended by an operator", Some(&event)).await? {
-        Ok(())
-    } else {
-        Err(not_found())
-    }
+    let because = "ended by an operator";
+    let event = operator.event("session.end", &user.id.to_string(), Some(json!({ "sid": sid, "because": because })), None);
+    if sessions::end(operator.db, session.id, operator.now, because, Some(&event)).await? { Ok(()) } else { Err(not_found()) }
 }
 
 /// Ends all browser sessions of a person, and with them what does not outlive a session.

@@ -8,13 +8,14 @@ import { assertAccessible, complaints, launch, logIn, screenshot, serveApp } fro
 import { ALICE, Server } from '../support/server.js'
 
 const BOB = { username: 'bob', password: 'another correct horse', name: 'Bob Baker', email: 'bob@example.com' }
+const DAVE = { username: 'dave', password: 'a fourth correct horse', name: 'Dave Dunn', email: 'dave@example.com' }
 const CAROL = { username: 'carol', password: 'a third correct horse', name: 'Carol Clark', email: 'carol@example.com' }
 
 let server, app, browser, client, strict
 
 before(async () => {
   server = await Server.start()
-  for (const user of [ALICE, BOB, CAROL]) server.addUser(user)
+  for (const user of [ALICE, BOB, CAROL, DAVE]) server.addUser(user)
   app = await serveApp((request, response) => {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html><html lang="en"><title>App</title><h1 id="app">Back in the app</h1></html>')
   })
@@ -124,6 +125,18 @@ for (const javaScriptEnabled of [true, false]) {
     if (javaScriptEnabled) {
       await assertAccessible(page, 'factors')
       await screenshot(page, 'factors')
+    }
+    const shown = server.command('user', 'show', who.username)
+    assert.match(shown, /^authenticator app +added \S+, last used \S+$/m)
+    assert.match(shown, /^recovery codes +9 left$/m)
+    // A code does in place of the password, wherever that is asked for again.
+    await page.goto(`${server.issuer}/account/confirm?to=profile`)
+    await page.getByRole('link', { name: 'Use a code of your authenticator app instead' }).click()
+    assert.equal(await page.locator('input[name=password]').count(), 0)
+    assert.equal(await page.locator('input[name=code]').getAttribute('autocomplete'), 'one-time-code')
+    if (javaScriptEnabled) {
+      await assertAccessible(page, 'confirm with a code')
+      await screenshot(page, 'confirm-code')
       assert.deepEqual(heard, [])
     }
     await context.close()
@@ -174,16 +187,91 @@ test('a passkey is made on the account page, signs in by itself, and is offered 
   await context.close()
 })
 
-test('conditional mediation: a passkey is offered in the username field without a click', async () => {
+/** A browser in which Dave's passkey lives: he makes it where the bank's app demands a second factor. */
+async function davesPasskey() {
   const context = await browser.newContext({ locale: 'en-GB' })
   const page = await context.newPage()
   const { session, authenticatorId } = await authenticator(page)
-  await page.goto(`${server.issuer}/login`)
-  // The platform is asked at once, by the page itself.
-  await page.waitForFunction(() => document.querySelector('input[name=username]').autocomplete === 'username webauthn')
-  assert.ok(await page.locator('button[data-passkey=get]').isVisible())
-  await assertAccessible(page, 'login with passkeys')
+  const answers = (enabled) => session.send('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled })
+  const verifies = (isUserVerified) => session.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified })
+  return { context, page, session, authenticatorId, answers, verifies, heard: complaints(page) }
+}
+
+test('a passkey: made where an app demands a second factor, offered with the username, and confirming in place of the password', async () => {
+  const { context, page, session, authenticatorId, answers, verifies, heard } = await davesPasskey()
+  await page.goto(authorize(strict, '/bank'))
+  await logIn(page, DAVE)
+  await page.locator('#secret').waitFor()
+  await assertAccessible(page, 'enrol, with a passkey offered')
+  await screenshot(page, 'enrol-demanded')
+  // Whoever cancels reads why nothing happened, and can go on.
+  await verifies(false)
+  await page.locator('button[data-passkey=create]').click()
+  await page.locator('.recovery, #passkey-failed:visible').first().waitFor()
+  await verifies(true)
+  if (await page.locator('#passkey-failed').isVisible()) await page.locator('button[data-passkey=create]').click()
+  await page.locator('.recovery').waitFor()
+  assert.equal((await page.locator('.recovery code').allInnerTexts()).length, 10)
+  await page.locator('main a.button').click()
+  await page.locator(allow).click()
+  await page.locator('#app').waitFor()
   const { credentials } = await session.send('WebAuthn.getCredentials', { authenticatorId })
-  assert.equal(credentials.length, 0)
+  assert.deepEqual(credentials.map(({ rpId, isResidentCredential }) => [rpId, isResidentCredential]), [['localhost', true]])
+
+  // Conditional mediation: no name is typed and nothing is pressed; the browser offers the passkey with the username field.
+  await context.clearCookies()
+  await answers(false)
+  await page.goto(authorize(client, '/callback'))
+  await page.waitForFunction(() => document.querySelector('input[name=username]').autocomplete === 'username webauthn')
+  await assertAccessible(page, 'login with passkeys')
+  assert.ok(await page.locator('input[name=username]').isVisible(), 'nothing happens while the person does not choose it')
+  // Chromium's virtual authenticator chooses it as soon as it is asked.
+  await answers(true)
+  await page.reload()
+  await page.locator(allow).waitFor()
+  assert.match(await page.locator('main').innerText(), /dave@example\.com/)
+  await page.locator(allow).click()
+  await page.locator('#app').waitFor()
+
+  // A password is no way around it: the page for sensitive things takes the passkey in its place.
+  await page.goto(`${server.issuer}/account/confirm?to=password`)
+  await page.locator('button[data-passkey=get]').waitFor()
+  await assertAccessible(page, 'confirm with a passkey')
+  await screenshot(page, 'confirm-passkey')
+  await page.locator('button[data-passkey=get]').click()
+  await page.waitForURL(`${server.issuer}/account/password`)
+  assert.ok(await page.locator('input[name=password]').isVisible())
+
+  // Without a password: the passkey confirms, and a first password is set.
+  server.forgetPassword(DAVE.username)
+  await page.goto(`${server.issuer}/account`)
+  await assertAccessible(page, 'account without a password')
+  await screenshot(page, 'account-no-password')
+  await page.goto(`${server.issuer}/account/confirm?to=password`)
+  assert.equal(await page.locator('input[name=password]').count(), 0)
+  await assertAccessible(page, 'confirm with nothing but a passkey')
+  await screenshot(page, 'confirm-passkey-alone')
+  await page.locator('button[data-passkey=get]').click()
+  await page.waitForURL(`${server.issuer}/account/password`)
+  assert.equal(await page.locator('input[name=password]').count(), 0)
+  await assertAccessible(page, 'a first password')
+  await screenshot(page, 'password-first')
+  for (const field of ['new_password', 'new_password_again']) await page.locator(`#${field}`).fill('a brand-new passphrase')
+  await page.locator('main form button.primary').click()
+  await page.waitForURL(`${server.issuer}/account?done=password-changed`)
+  await page.goto(`${server.issuer}/account/factors`)
+  await assertAccessible(page, 'factors with a passkey and its browser')
+  await screenshot(page, 'factors-passkey')
+  assert.match(await page.locator('.passkeys').innerText(), /in Chrom/)
+  assert.match(server.command('user', 'show', DAVE.username), /^passkey +added \S+ in Chrom.*, last used \S+$/m)
+  assert.deepEqual(heard, [])
+
+  // An authenticator that does not verify its person signs nobody in by itself.
+  await context.clearCookies()
+  await verifies(false)
+  await page.goto(`${server.issuer}/login`)
+  await page.waitForFunction(() => document.querySelector('input[name=username]').autocomplete === 'username webauthn')
+  await page.waitForTimeout(500)
+  assert.ok(page.url().startsWith(`${server.issuer}/login`) && (await page.locator('input[name=password]').isVisible()))
   await context.close()
 })

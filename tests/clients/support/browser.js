@@ -69,7 +69,7 @@ export async function assertAccessible(page, name, more = ['best-practice']) {
   await page.setViewportSize(desktop)
 }
 
-/** A picture of the page; into docs/screenshots with UPDATE_SCREENSHOTS=1, else into a work folder. */
+/** Pictures of the page, light and dark; into docs/screenshots with UPDATE_SCREENSHOTS=1, else into a work folder, as a phone shows it too. */
 export async function screenshot(page, name) {
   const target = process.env.UPDATE_SCREENSHOTS === '1' ? '../../../docs/screenshots/' : '../../.work/screenshots/'
   const folder = fileURLToPath(new URL(target, import.meta.url))
@@ -78,7 +78,12 @@ export async function screenshot(page, name) {
     await page.emulateMedia({ colorScheme })
     await page.setViewportSize({ width: 900, height: 760 })
     await settled(page)
-    await page.screenshot({ path: `${folder}${name}${colorScheme === 'dark' ? '-dark' : ''}.png`, animations: 'disabled', fullPage: true })
+    const path = `${folder}${name}${colorScheme === 'dark' ? '-dark' : ''}`
+    await page.screenshot({ path: `${path}.png`, animations: 'disabled', fullPage: true })
+    if (process.env.UPDATE_SCREENSHOTS === '1') continue
+    await page.setViewportSize({ width: 390, height: 844 })
+    await settled(page)
+    await page.screenshot({ path: `${path}-phone.png`, animations: 'disabled', fullPage: true })
   }
   await page.emulateMedia({ colorScheme: 'light' })
   await page.setViewportSize(desktop)

@@ -108,6 +108,19 @@ ${config}`,
     return this.command('user', 'add', '--file', this.#file('user', user), '--json')
   }
 
+  /** Takes a person's password away, as if they had been added without one: there is no command for it. */
+  forgetPassword(username) {
+    // Older SQLite libraries do not know a function of the schema.
+    const script = `import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=10)
+octets = lambda value: None if value is None else len(value if isinstance(value, bytes) else str(value).encode())
+db.create_function("octet_length", 1, octets, deterministic=True)
+db.execute("UPDATE users SET password_hash = NULL WHERE username = ?", sys.argv[2:])
+db.commit()`
+    const done = spawnSync('python3', ['-c', script, join(this.folder, 'data', 'chancery.db'), username], { encoding: 'utf8' })
+    if (done.status !== 0) throw new Error(`python3: ${done.error ?? done.stderr}`)
+  }
+
   /** RFC 7591 metadata in, the same with client_id and client_secret out. */
   addClient(metadata) {
     return this.command('client', 'add', '--file', this.#file('client', metadata), '--json')

@@ -24,6 +24,8 @@ on_both![
     a_new_password_ends_everything_and_goes_on_here,
     a_password_that_breaks_the_rules_is_not_taken,
     a_wrong_current_password_counts_like_a_sign_in,
+    a_stolen_session_guesses_no_password,
+    a_page_of_somebody_else_does_nothing,
     of_two_changes_of_a_password_one_counts,
     nothing_survives_an_end_that_was_acknowledged,
     password_managers_find_the_way,
@@ -406,7 +408,11 @@ const NEW: &str = "another long passphrase";
 async fn change(person: &Person, current: &str, new: &str, again: &str) -> Page {
     let page = person.browser.get("/account/password").await;
     assert_eq!(page.status, 200, "{}", page.body);
-    person.browser.submit(&page, &[("password", current), ("new_password", new), ("new_password_again", again)]).await
+    fill_in(person, &page, current, new, again).await
+}
+
+async fn fill_in(person: &Person, page: &Page, current: &str, new: &str, again: &str) -> Page {
+    person.browser.submit(page, &[("password", current), ("new_password", new), ("new_password_again", again)]).await
 }
 
 /// all sessions, refresh families and codes die in that transaction; this browser goes on under another cookie.
@@ -495,6 +501,77 @@ async fn a_wrong_current_password_counts_like_a_sign_in(server: Server) {
     assert_eq!(change(&alice, &alice.password, NEW, NEW).await.status, 303);
 }
 
+/// R-55, the attack: every cookie of a browser was stolen, and whoever has them tries passwords wherever one is asked for, at all replicas.
+async fn a_stolen_session_guesses_no_password(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    account(&alice).await;
+    let replica = server.replica().await;
+    let thieves = [alice.browser.through(server.site()), alice.browser.through(replica.site())];
+    let mut tried = 0;
+    let mut refused = 0;
+    for guess in 0..24 {
+        let thief = &thieves[guess / 2 % 2];
+        let typed = format!("guess {guess}");
+        let page = match guess % 2 {
+            0 => {
+                let page = thief.get("/account/confirm").await;
+                thief.submit(&page, &[("password", &typed)]).await
+            }
+            _ => {
+                let page = thief.get("/account/password").await;
+                thief.submit(&page, &[("password", &typed), ("new_password", NEW), ("new_password_again", NEW)]).await
+            }
+        };
+        match page.status {
+            200 => tried += 1,
+            429 => refused += 1,
+            other => panic!("{other}: {}", page.body),
+        }
+    }
+    assert_eq!((tried, refused), (10, 14), "ten tries in all");
+    // Being right does not help while it lasts, anywhere.
+    for thief in &thieves {
+        let page = thief.get("/account/confirm").await;
+        assert_eq!(thief.submit(&page, &[("password", &alice.password)]).await.status, 429);
+    }
+    assert_eq!(server.audit().await.iter().filter(|action| *action == "throttle.reached").count(), 1, "and the log tells it");
+    // Its owner sees it, and ends it, without a password.
+    let page = account(&alice).await;
+    press(&alice, &page, "sign_out", "everywhere").await;
+    for thief in &thieves {
+        assert_eq!(thief.get("/account").await.location().unwrap().path(), "/login");
+    }
+}
+
+/// pages that alice left open, in a browser in which bob has signed in since.
+async fn a_page_of_somebody_else_does_nothing(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let bob = server.person("bob").await;
+    let overview = account(&alice).await;
+    let profile = alice.browser.get("/account/profile").await;
+    let password = alice.browser.get("/account/password").await;
+    let confirm = alice.browser.get("/account/confirm").await;
+    let hers = alice.browser.cookies()[SESSION].clone();
+    let login = alice.browser.get("/login").await;
+    alice.browser.submit(&login, &[("username", &bob.username), ("password", &bob.password)]).await;
+    let his = alice.browser.cookies()[SESSION].clone();
+    assert_ne!(his, hers);
+    let events = server.audit().await.len();
+    let new = [("password", bob.password.as_str()), ("new_password", NEW), ("new_password_again", NEW)];
+    for (page, typed) in [
+        (&overview, &[("sign_out", "everywhere")][..]),
+        (&profile, &[("nickname", "Alice's")]),
+        (&password, &new),
+        (&confirm, &[("password", &bob.password)]),
+    ] {
+        let done = alice.browser.submit(page, typed).await;
+        assert_eq!(done.location().unwrap().path(), page.url.path().replace("/confirm", ""), "his page instead: {}", done.body);
+        assert_eq!(alice.browser.cookies()[SESSION], his);
+    }
+    assert_eq!(server.audit().await.len(), events);
+    assert!(!account(&alice).await.body.contains("Alice's"));
+}
+
 /// From two browsers at once: one of them changes it, and is the only one that stays signed in.
 async fn of_two_changes_of_a_password_one_counts(server: Server) {
     for _ in 0..rounds(3, 20) {
@@ -502,9 +579,11 @@ async fn of_two_changes_of_a_password_one_counts(server: Server) {
         let (desk, phone) = (at(&server, &alice, FIREFOX), at(&server, &alice, PHONE));
         account(&desk).await;
         account(&phone).await;
+        // Both forms are open before either is sent: whoever loses is not signed in any more.
+        let (hers, other) = (desk.browser.get("/account/password").await, phone.browser.get("/account/password").await);
         let (one, two) = tokio::join!(
-            change(&desk, &alice.password, NEW, NEW),
-            change(&phone, &alice.password, "a third passphrase", "a third passphrase")
+            fill_in(&desk, &hers, &alice.password, NEW, NEW),
+            fill_in(&phone, &other, &alice.password, "a third passphrase", "a third passphrase")
         );
         let counted: Vec<_> =
             [&one, &two].iter().map(|page| page.location().is_some_and(|to| to.as_str().contains("password-changed"))).collect();

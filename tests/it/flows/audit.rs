@@ -7,33 +7,99 @@ use std::time::Duration;
 
 use chancery::seal::Purpose;
 use chancery::service::audit::DATABASE_WENT_BACK;
-use chancery::service::keys::By;
+use chancery::service::keys::By as Changed;
 use chancery::service::setup::{self, SetupFile, Wishes};
 use chancery::service::{clients, groups, resources, users};
 use chancery::storage::audit;
 use serde_json::{Value, json};
 
+use super::{device, factors};
 use crate::harness::{Server, on_both};
 
 on_both![what_people_apps_and_operators_do_is_in_the_log, a_refused_change_leaves_nothing_in_the_log];
 
 const LIST: &str = include_str!("../../../docs/audit.md");
 
-/// What other tests make happen, and look for by name.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("device.allow", "flows/device.rs"),
-    ("device.claim", "flows/device.rs"),
-    ("device.deny", "flows/device.rs"),
-    ("factor.add", "flows/factors.rs"),
-    ("factor.recovery_codes", "flows/factors.rs"),
-    ("factor.remove", "flows/factors.rs"),
-    ("session.step_up", "flows/factors.rs"),
-    ("user.reset_factors", "flows/factors.rs"),
-    ("grant.end", "flows/admin/people.rs"),
-    ("user.end_grants", "flows/admin/people.rs"),
-    ("user.end_sessions", "flows/admin/people.rs"),
-    ("grant.ahead_of_database", "flows/runbooks.rs"),
+/// Who is behind an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The person whom it is about.
+    Person,
+    App,
+    /// By a rule, at somebody's request.
+    Server,
+    /// The command line, the admin API or a set-up file.
+    Operator,
+    /// A person, an app or the server: it says who.
+    Anybody,
+}
+use By::{Anybody, App, Operator, Person, Server as Rule};
+
+/// Every action of the log: who is behind it, and members that say what happened. What people, apps and the server do names its request.
+const TABLE: &[(&str, By, &[&str])] = &[
+    ("session.begin", Person, &["sid", "acr", "amr", "device", "address"]),
+    ("session.confirm", Person, &["sid", "amr"]),
+    ("session.step_up", Person, &["sid", "acr", "amr"]),
+    ("session.end", Anybody, &["sid", "because"]),
+    ("consent.give", Person, &["client_id", "scopes", "resources"]),
+    ("consent.withdraw", Person, &[]),
+    ("grant.begin", Person, &["client_id", "scopes", "resources"]),
+    ("grant.revoke", App, &[]),
+    ("grant.end", Operator, &["user"]),
+    ("grant.theft", Rule, &[]),
+    ("grant.code_replay", Rule, &[]),
+    ("token.revoke", App, &[]),
+    ("device.claim", Person, &[]),
+    ("device.allow", Person, &[]),
+    ("device.deny", Person, &[]),
+    ("throttle.reached", Rule, &["failures", "window"]),
+    ("factor.add", Person, &["factor"]),
+    ("factor.remove", Person, &["factor"]),
+    ("factor.recovery_codes", Person, &["codes"]),
+    ("user.edit_profile", Person, &[]),
+    ("user.change_password", Person, &["first", "sid"]),
+    ("user.sign_out_elsewhere", Person, &[]),
+    ("user.sign_out", Anybody, &[]),
+    ("user.add", Operator, &["username"]),
+    ("user.update", Operator, &["username"]),
+    ("user.enable", Operator, &["username"]),
+    ("user.disable", Operator, &["username"]),
+    ("user.set_password", Operator, &[]),
+    ("user.reset_factors", Operator, &["factors", "recovery_codes"]),
+    ("user.end_sessions", Operator, &[]),
+    ("user.end_grants", Operator, &[]),
+    ("user.remove", Operator, &["username"]),
+    ("group.add", Operator, &["identifier"]),
+    ("group.update", Operator, &["identifier"]),
+    ("group.remove", Operator, &["identifier"]),
+    ("client.add", Operator, &["client_id"]),
+    ("client.update", Operator, &["client_id"]),
+    ("client.enable", Operator, &["client_id"]),
+    ("client.disable", Operator, &["client_id"]),
+    ("client.remove", Operator, &["client_id"]),
+    ("client.rotate_secret", Operator, &[]),
+    ("client.add_secret", Operator, &[]),
+    ("client.end_secret", Operator, &[]),
+    ("client.end_older_secrets", Operator, &[]),
+    ("resource.add", Operator, &["identifier"]),
+    ("resource.update", Operator, &["identifier"]),
+    ("resource.remove", Operator, &["identifier"]),
+    ("setup.adopt", Operator, &[]),
+    ("setup.release", Operator, &[]),
+    ("key.make", Operator, &[]),
+    ("key.activate", Operator, &[]),
+    ("key.retire", Operator, &[]),
+    ("key.unpublish", Operator, &[]),
+    ("key.forget", Operator, &[]),
+    ("key.rotate", Operator, &[]),
+    ("key.compromise", Operator, &[]),
+    ("key.rewrap", Operator, &[]),
+    ("data_key.rotate", Operator, &[]),
+    ("data_key.compromise", Operator, &[]),
 ];
+
+/// What another test makes happen: it takes a database that goes back.
+const ELSEWHERE: &str = "grant.ahead_of_database";
 
 /// Kinds of things that are acted on: `kind.action` in the services is an action of the log.
 const KINDS: &[&str] = &[
@@ -89,7 +155,7 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
 
     // People and their apps.
     let tokens = alice.tokens_for_long(&client).await;
-    client.revoke(&tokens.str("access_token")).await.ok();
+    let revoked = client.revoke(&tokens.str("access_token")).await.ok();
     client.revoke(&tokens.str("refresh_token")).await.ok();
     let first = alice.tokens_for_long(&client).await;
     let second = client.refresh(&first.str("refresh_token")).await.ok();
@@ -120,7 +186,42 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
         alice.browser.submit(&page, &[("username", &alice.username), ("password", &format!("guess {guess}"))]).await;
     }
 
-    // Operators.
+    // Second factors: added to a session from before, proved in it, used, renewed, removed.
+    let bob = server.person("bob").await;
+    let old = factors::signed_in(&server, &bob).await;
+    let phone = factors::enrol(&server, &bob).await;
+    let page = old.get("/second-factor").await;
+    old.submit(&page, &[("code", &phone.code(&server))]).await;
+    for change in ["recovery_codes", "remove_app"] {
+        let page = old.get("/account/factors").await;
+        old.submit(&page, &[("change", change)]).await;
+    }
+    // Devices.
+    let television = server.public_client(json!({ "redirect_uris": [], "grant_types": [device::GRANT] })).await;
+    for decision in ["allow", "deny"] {
+        let begun = television.call("/device/code", &[("scope", "openid")]).await.ok();
+        let page = old.get(format!("/device?user_code={}", begun.str("user_code"))).await;
+        old.submit(&page, &[("decision", decision)]).await;
+    }
+
+    // Operators, at the admin API and elsewhere.
+    let admin = server.admin("admin:write").await;
+    bob.tokens_for_long(&client).await;
+    let found = admin.get(&format!("/users?username={}", bob.username)).await.ok().json();
+    let bobs = format!("/users/{}", found["items"][0]["id"].as_str().unwrap());
+    let grants = admin.get(&format!("{bobs}/grants")).await.ok().json();
+    let sessions = admin.get(&format!("{bobs}/sessions")).await.ok().json();
+    let below = [
+        format!("/grants/{}", grants["items"][0]["id"].as_str().unwrap()),
+        "/grants".to_owned(),
+        format!("/sessions/{}", sessions["items"][0]["sid"].as_str().unwrap()),
+        "/sessions".to_owned(),
+        "/factors".to_owned(),
+    ];
+    for path in below {
+        let answer = admin.delete(&format!("{bobs}{path}")).await;
+        assert_eq!(answer.status, 204, "{path}: {}", answer.text);
+    }
     users::update(&operator, &alice.username, patch(json!({ "nickname": "Ali" }))).await.unwrap();
     users::set_password(&operator, &alice.username, chancery::secret::Secret::new("a third passphrase".to_owned())).await.unwrap();
     users::sign_out(&operator, &alice.username).await.unwrap();
@@ -156,7 +257,7 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
     }
 
     // Keys: what is due by time, and what operators do.
-    let (keys, by) = (&server.app.keys, By { actor: "test".to_owned(), trace_id: None });
+    let (keys, by) = (&server.app.keys, Changed { actor: "test".to_owned(), trace_id: None });
     for _ in 0..30 {
         server.wait(Duration::from_secs(20 * 86_400));
         keys.refresh(server.app.clock.now()).await.unwrap();
@@ -169,27 +270,51 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
     keys.rewrap(&by, now).await.unwrap();
 
     let events = audit::list(&server.app.db, 1000, None).await.unwrap();
-    let happened: BTreeSet<String> = events.iter().map(|event| event.action.clone()).collect();
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let mut missing = listed();
-    missing.retain(|action| !happened.contains(action));
-    missing.retain(|action| {
-        let place = ELSEWHERE.iter().find(|(other, _)| other == action);
-        !place.is_some_and(|(_, file)| {
-            std::fs::read_to_string(tests.join(file)).unwrap().contains(&format!("\"{action}\"")) || action == DATABASE_WENT_BACK
-        })
-    });
-    assert_eq!(missing, BTreeSet::new(), "nobody made these happen, or they are not in the log");
-    let listed = listed();
-    assert!(happened.iter().all(|action| listed.contains(action)), "{happened:?}");
-
-    // Each says who, and of what; none holds a secret.
-    let prefixes = ["user:", "client:", "setup:"];
-    for event in &events {
-        let by =
-            ["server", "test", "cli"].contains(&event.actor.as_str()) || prefixes.iter().any(|kind| event.actor.starts_with(kind));
-        assert!(by && !event.target.is_empty(), "{event:?}");
+    let rows: BTreeSet<String> = TABLE.iter().map(|row| row.0.to_owned()).chain([DATABASE_WENT_BACK.to_owned()]).collect();
+    assert_eq!(rows, listed(), "the table of this test, and that of docs/audit.md");
+    assert_eq!(ELSEWHERE, DATABASE_WENT_BACK);
+    for (action, by, members) in TABLE {
+        let found: Vec<_> = events.iter().filter(|event| event.action == *action).collect();
+        assert!(!found.is_empty(), "{action}: nobody made it happen, or it is not in the log");
+        for event in found {
+            let is = |kind: &str| event.actor.starts_with(kind);
+            let operator = is("setup:") || ["test", "cli"].contains(&event.actor.as_str());
+            let good = match by {
+                Person => is("user:"),
+                App => is("client:"),
+                Rule => event.actor == "server",
+                // Keys are also made, activated and forgotten by the time.
+                Operator => operator || is("client:") || event.actor == "server",
+                Anybody => operator || is("user:") || is("client:") || event.actor == "server",
+            };
+            assert!(good && !event.target.is_empty(), "{event:?}");
+            let in_request = *by != Operator && !operator || is("client:") || is("user:");
+            let named = event.trace_id.as_deref().is_some_and(|id| id.len() == 32 && id != "0".repeat(32));
+            assert_eq!(named, in_request, "names its request: {event:?}");
+            let told = format!("{} {}", event.was.as_deref().unwrap_or_default(), event.is_now.as_deref().unwrap_or_default());
+            for member in *members {
+                assert!(told.contains(&format!("\"{member}\":")), "{member}: {event:?}");
+            }
+        }
     }
+    assert!(events.iter().all(|event| rows.contains(&event.action)), "nothing else is in it");
+
+    // A session's events name the same session, from its beginning to its end.
+    let member = |event: &audit::AuditEvent, name: &str| {
+        let text = event.was.as_deref().or(event.is_now.as_deref()).unwrap();
+        serde_json::from_str::<Value>(text).unwrap()[name].as_str().unwrap().to_owned()
+    };
+    let of_sessions =
+        |action: &str| events.iter().filter(|event| event.action == action).map(|event| member(event, "sid")).collect();
+    let begun: BTreeSet<String> = of_sessions("session.begin");
+    let changed: BTreeSet<String> = of_sessions("user.change_password");
+    for action in ["session.confirm", "session.step_up", "session.end"] {
+        let others: BTreeSet<String> = of_sessions(action);
+        assert!(!others.is_empty() && others.iter().all(|sid| begun.contains(sid) || changed.contains(sid)), "{action}");
+    }
+    // The request is the one whose answer told its id.
+    assert_eq!(events.iter().find(|event| event.action == "token.revoke").unwrap().trace_id, Some(revoked.trace_id()));
+
     let of = |action: &str| events.iter().find(|event| event.action == action).unwrap();
     assert!(of("token.revoke").actor == format!("client:{}", client.client_id));
     for action in ["session.begin", "consent.give", "grant.begin", "user.change_password", "user.sign_out_elsewhere"] {
@@ -198,8 +323,10 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
     for action in ["grant.theft", "grant.code_replay", "throttle.reached"] {
         assert_eq!(of(action).actor, "server");
     }
-    let told: Value = serde_json::from_str(of("consent.give").is_now.as_deref().unwrap()).unwrap();
-    assert_eq!((&told["client_id"], &told["scopes"]), (&json!(client.client_id), &json!(["openid", "offline_access"])));
+    let told = events.iter().filter(|event| event.action == "consent.give").map(|event| event.is_now.as_deref().unwrap());
+    let told: Vec<Value> = told.map(|text| serde_json::from_str(text).unwrap()).collect();
+    let offline = |told: &Value| told["client_id"] == client.client_id && told["scopes"] == json!(["openid", "offline_access"]);
+    assert!(told.iter().any(offline), "{told:?}");
     assert_eq!(events.iter().filter(|event| event.action == "throttle.reached").count(), 1, "once in a window");
     let all = format!("{events:?}");
     let (access_token, refresh_token) = (tokens.str("access_token"), first.str("refresh_token"));

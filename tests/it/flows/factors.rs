@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use chancery::factors::totp::TotpSecret;
 use chancery::oidc::authentication::Demand;
+use chancery::secret::{Digest, Secret};
+use chancery::service::users;
+use chancery::storage::sign_ins::{self, SignIn};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Browser, Client, Page, Person, Request, Server, Setup, jwt, on_both};
+use crate::harness::{Answer, Browser, Client, Page, Person, Request, Server, Setup, jwt, on_both, unique};
 
 on_both![
     the_code_is_asked_for_after_the_password_and_never_before,
@@ -30,6 +33,10 @@ on_both![
     what_waits_ends_with_the_password_and_the_account,
     factors_are_changed_by_who_proved_them_lately,
     an_enrolment_belongs_to_its_person_and_time,
+    a_sign_in_that_waits_rests_on_the_password_that_was_checked,
+    a_page_of_another_session_is_answered_for_none,
+    a_code_confirms_in_place_of_the_password,
+    a_session_that_is_over_proves_and_changes_nothing,
 ];
 
 pub const SESSION: &str = "__Host-chancery-session";
@@ -78,7 +85,7 @@ pub fn is_step(page: &Page) -> bool {
     page.location().is_none() && page.url.path().ends_with("/second-factor") && page.text("input[name=code]").is_some()
 }
 
-fn is_enrolment(page: &Page) -> bool {
+pub fn is_enrolment(page: &Page) -> bool {
     page.location().is_none() && page.text("#secret").is_some()
 }
 
@@ -129,6 +136,14 @@ async fn confirm(server: &Server, browser: &Browser, page: &Page) -> (Phone, Pag
     let recovery_codes: Vec<String> = html.select(&found).map(|code| code.text().collect()).collect();
     assert_eq!(recovery_codes.len(), 10, "{} {}", done.status, done.body);
     (Phone { secret, recovery_codes }, done)
+}
+
+/// A browser in which they are signed in with the password.
+pub async fn signed_in(server: &Server, person: &Person) -> Browser {
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    password(person, &browser, page).await;
+    browser
 }
 
 /// Signs in at the account page and sets up an app.
@@ -396,7 +411,7 @@ async fn nothing_usable_is_stored(server: Server) {
     assert!(!dump.contains(&sign_in));
 }
 
-async fn demanding(server: &Server) -> Server {
+pub async fn demanding(server: &Server) -> Server {
     Setup::on(server.backend).config(|config| config.factors.second_factor = Demand::Required).start().await
 }
 
@@ -650,15 +665,164 @@ async fn an_enrolment_belongs_to_its_person_and_time(server: Server) {
     // A secret that somebody else knows: theirs is not taken, and another is shown.
     let planted = bobs.form().fields.iter().find(|field| field.0 == "enrolment").unwrap().1.clone();
     let code = shown_secret(&bobs).code(server.app.clock.now());
+    // Her own from another session is none for this one.
+    let (_, other) = opened(&alice).await;
+    let earlier = other.form().fields.iter().find(|field| field.0 == "enrolment").unwrap().1.clone();
+    let again =
+        alices.submit(&page, &[("enrolment", &earlier), ("code", &shown_secret(&other).code(server.app.clock.now()))]).await;
+    assert!(is_enrolment(&again) && shown_secret(&again).expose() != shown_secret(&other).expose(), "{}", again.body);
     for planted in [planted.as_str(), "", "AAAA", "%"] {
         let again = alices.submit(&page, &[("enrolment", planted), ("code", &code)]).await;
         assert!(is_enrolment(&again), "{}", again.body);
         assert_ne!(shown_secret(&again).expose(), shown_secret(&bobs).expose());
     }
+    // A page that was left open: whoever proves anew that it is them is shown another secret.
+    server.wait(Duration::from_secs(1801));
+    let confirming = alices.get("/account/confirm?to=factors").await;
+    alices.submit(&confirming, &[("password", &alice.password)]).await;
+    let again = alices.submit(&page, &[("code", &shown_secret(&page).code(server.app.clock.now()))]).await;
+    assert!(is_enrolment(&again) && shown_secret(&again).expose() != shown_secret(&page).expose(), "{} {}", again.url, again.body);
+    let page = again;
     // Two pages, one app: the second finds one there.
     let second = alices.get("/second-factor/enrol").await;
     confirm(&server, &alices, &page).await;
     let code = shown_secret(&second).code(server.app.clock.now());
     let late = settle(&alices, alices.submit(&second, &[("code", &code)]).await).await;
     assert_eq!(late.url.path(), "/account/factors", "{}", late.body);
+}
+
+/// the write of a changed password and the end of a slow sign-in with the old one may come in this order.
+async fn a_sign_in_that_waits_rests_on_the_password_that_was_checked(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let phone = enrol(&server, &alice).await;
+    let (browser, page) = at_the_step(&server, &alice).await;
+    let id = page.url.query_pairs().find(|pair| pair.0 == "sign_in").unwrap().1.into_owned();
+    let db = &server.app.db;
+    let row = sign_ins::find(db, &Secret::new(id).digest()).await.unwrap().unwrap();
+    for (password_digest, good) in [(Digest::of(b"the hash of before"), false), (row.password_digest, true)] {
+        let id = unique("sign-in");
+        let late = SignIn { password_digest, ..row.clone() };
+        sign_ins::insert(db, &Secret::new(id.clone()).digest(), &late).await.unwrap();
+        let page = browser.get(format!("/second-factor?sign_in={id}")).await;
+        assert_eq!(is_step(&page), good, "{}", page.body);
+        if good {
+            send_code(&browser, &page, &phone.code(&server)).await;
+        }
+        assert_eq!(browser.cookies().contains_key(SESSION), good);
+    }
+}
+
+/// what was typed for one sign-in is no answer for another in the same browser.
+async fn a_page_of_another_session_is_answered_for_none(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let bob = server.person("bob").await;
+    let (alices, bobs) = (enrol(&server, &alice).await, enrol(&server, &bob).await);
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    let hers = password(&alice, &browser, page).await;
+    let page = browser.get("/login").await;
+    let his = password(&bob, &browser, page).await;
+    // The form of one step, sent for the other: nothing is checked, and nothing is counted or spent.
+    let mut fields = his.form().fields;
+    fields.retain(|field| field.0 != "csrf" && field.0 != "code");
+    fields.extend(hers.form().fields.into_iter().filter(|field| field.0 == "csrf"));
+    fields.push(("code".to_owned(), bobs.code(&server)));
+    let again = browser.send(reqwest::Method::POST, "/second-factor", Some(fields), &[("origin", "https://id.test")]).await;
+    assert!(is_step(&again) && again.text("[role=alert]").is_none() && !browser.cookies().contains_key(SESSION), "{}", again.body);
+    let done = send_code(&browser, &his, &bobs.code(&server)).await;
+    assert!(browser.cookies().contains_key(SESSION), "{}", done.body);
+    // A page of the account from bob's session changes nothing in hers.
+    let page = browser.get("/account/factors").await;
+    let enrolment = browser.get("/login").await;
+    let step = password(&alice, &browser, enrolment).await;
+    send_code(&browser, &step, &alices.code(&server)).await;
+    let stale = browser.submit(&page, &[("change", "remove_app")]).await;
+    assert_eq!(stale.status, 200);
+    let (_, still) = at_the_step(&server, &alice).await;
+    assert!(is_step(&still), "hers is there");
+    let (_, still) = at_the_step(&server, &bob).await;
+    assert!(is_step(&still), "and so is his");
+}
+
+async fn a_code_confirms_in_place_of_the_password(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let phone = enrol(&server, &alice).await;
+    let request = Request::of(&client);
+    let page = password(&alice, &alice.browser, alice.open(&request).await).await;
+    let before = tokens(&alice.browser, send_code(&alice.browser, &page, &phone.code(&server)).await, &request, &client).await;
+    server.wait(Duration::from_secs(3600));
+    let confirm = alice.browser.get("/account/confirm?to=profile").await;
+    assert!(confirm.is_login() && confirm.text("input[name=code]").is_none());
+    let page = alice.browser.get("/account/confirm?to=profile&with=code").await;
+    assert!(!page.is_login() && page.text("input[name=code]").is_some(), "{}", page.body);
+    let cookie = alice.browser.cookies()[SESSION].clone();
+    // Neither a code of somebody else, nor a recovery code, nor nothing; each is counted.
+    let bob = server.person("bob").await;
+    let bobs = enrol(&server, &bob).await;
+    for wrong in [bobs.code(&server), phone.recovery_codes[0].clone(), String::new()] {
+        let refused = alice.browser.submit(&page, &[("code", &wrong)]).await;
+        assert!(refused.status == 200 && refused.text("[role=alert]").is_some(), "{wrong} {}", refused.body);
+        assert!(refused.headers.get("set-cookie").is_none() && refused.text("input[name=code]").is_some());
+    }
+    let code = phone.code(&server);
+    let done = alice.browser.submit(&page, &[("code", &code)]).await;
+    assert_eq!((done.status, done.location().unwrap().path()), (303, "/account/profile"), "{}", done.body);
+    let renewed = alice.browser.cookies()[SESSION].clone();
+    assert_ne!(renewed, cookie, "R-50");
+    assert_eq!(alice.browser.get("/account/profile").await.status, 200);
+    // It was spent, and clients are told nothing new.
+    let refused = alice.browser.submit(&page, &[("code", &code)]).await;
+    assert!(refused.text("[role=alert]").is_some() && alice.browser.cookies()[SESSION] == renewed);
+    let back = alice.arrive(&Request::of(&client).with("prompt", "none")).await;
+    let after = client.redeem(back.code(), &back.verifier).await.ok();
+    let claims = |answer: &Answer| {
+        let claims = jwt(&answer.str("id_token")).1;
+        (claims["acr"].clone(), claims["amr"].clone(), claims["auth_time"].clone(), claims["sid"].clone())
+    };
+    assert_eq!(claims(&before), claims(&after));
+    // One throttle: guesses here make everything wait.
+    let mut last = 0;
+    for guess in 0..10 {
+        last = alice.browser.submit(&page, &[("code", &format!("{guess:06}"))]).await.status;
+    }
+    assert_eq!(last, 429);
+    assert_eq!(alice.browser.submit(&confirm, &[("password", &alice.password)]).await.status, 429);
+}
+
+/// Idle for too long, or signed out from elsewhere: neither a code nor a button brings it back.
+async fn a_session_that_is_over_proves_and_changes_nothing(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let old = signed_in(&server, &alice).await;
+    let phone = enrol(&server, &alice).await;
+    let (proved, step) = at_the_step(&server, &alice).await;
+    send_code(&proved, &step, &phone.next_code(&server)).await;
+    let step = old.get("/second-factor").await;
+    let page = proved.get("/account/factors").await;
+    server.wait(Duration::from_secs(12 * 3600 + 61));
+    let code = phone.next_code(&server);
+    assert_eq!(old.submit(&step, &[("code", &code)]).await.location().unwrap().path(), "/login");
+    nothing_comes_of(&proved, &page).await;
+    assert!(!old.cookies().contains_key(SESSION) || old.get("/account").await.location().is_some(), "it is not back");
+    let (proved, step) = at_the_step(&server, &alice).await;
+    // It was not spent either.
+    send_code(&proved, &step, &code).await;
+    let page = proved.get("/account/factors").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    users::sign_out(&server.operator(), &alice.username).await.unwrap();
+    nothing_comes_of(&proved, &page).await;
+    assert!(!server.audit().await.contains(&"factor.remove".to_owned()));
+}
+
+/// The buttons of a page of the account, and the pages beside it, in a session that is over.
+async fn nothing_comes_of(browser: &Browser, page: &Page) {
+    for late in [
+        browser.submit(page, &[("change", "remove_app")]).await,
+        browser.submit(page, &[("change", "recovery_codes")]).await,
+        browser.get("/account/factors").await,
+        browser.get("/account/confirm").await,
+        browser.get("/second-factor").await,
+        browser.get("/second-factor/enrol").await,
+    ] {
+        assert_eq!(late.location().map(|to| to.path().to_owned()).as_deref(), Some("/login"), "{} {}", late.url, late.body);
+    }
 }

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::factors;
 use crate::harness::{Browser, Page, Person, Request, Server, jwt, on_both, unique};
 
 on_both![
@@ -25,13 +26,19 @@ on_both![
     passkeys_are_enrolled_and_removed_by_who_proved_it,
     failures_count_with_all_others,
     whoever_is_disabled_stays_outside,
+    whoever_must_have_a_second_factor_may_make_a_passkey,
+    a_stolen_password_enrols_nothing_beside_what_there_is,
+    a_challenge_enrols_one_passkey,
+    there_are_not_endlessly_many,
+    a_passkey_confirms_in_place_of_the_password,
+    without_a_password_a_passkey_confirms_and_sets_one,
 ];
 
 const SESSION: &str = "__Host-chancery-session";
 const LEVEL: &str = "urn:chancery:acr:phishing-resistant";
 
 /// An authenticator in software.
-struct Key {
+pub struct Key {
     pair: EcdsaKeyPair,
     id: String,
     flags: u8,
@@ -49,13 +56,13 @@ fn attribute(page: &Page, name: &str) -> String {
     form.attr(name).unwrap_or_default().to_owned()
 }
 
-fn challenge(page: &Page) -> String {
+pub fn challenge(page: &Page) -> String {
     let field = page.form().fields.into_iter().find(|field| field.0 == "challenge");
     field.unwrap_or_else(|| panic!("no passkey is asked for at {}:\n{}", page.url, page.body)).1
 }
 
 impl Key {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         Self { pair, id: unique("credential"), flags: 0x05, count: 0, origin: "https://id.test".to_owned() }
     }
@@ -72,7 +79,7 @@ impl Key {
         bytes
     }
 
-    fn answer(&mut self, page: &Page) -> Value {
+    pub fn answer(&mut self, page: &Page) -> Value {
         self.count = self.count.wrapping_add(1);
         let (head, client_data) = (self.head(self.flags), self.client_data("webauthn.get", page));
         let message = [head.as_slice(), &Sha256::digest(client_data.as_bytes())].concat();
@@ -80,7 +87,7 @@ impl Key {
         json!({ "id": b64(&self.id), "client_data": b64(client_data), "authenticator_data": b64(head), "signature": b64(signature.as_ref()) })
     }
 
-    fn registration(&self, page: &Page) -> Value {
+    pub fn registration(&self, page: &Page) -> Value {
         let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
         let data = [self.head(self.flags | 0x40), vec![0; 16], length.to_vec(), self.id.clone().into_bytes(), vec![0xa5]].concat();
         let public_key: PublicKeyX509Der<'_> = self.pair.public_key().as_der().unwrap();
@@ -107,12 +114,12 @@ async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
     settle(browser, browser.submit(&page, &typed).await).await
 }
 
-async fn send(browser: &Browser, page: &Page, answer: &Value) -> Page {
+pub async fn send(browser: &Browser, page: &Page, answer: &Value) -> Page {
     settle(browser, browser.submit(page, &[("passkey", &answer.to_string())]).await).await
 }
 
 /// Signs in with the password and makes a passkey on the account page.
-async fn enrol(server: &Server, person: &Person) -> Key {
+pub async fn enrol(server: &Server, person: &Person) -> Key {
     let browser = Browser::new(server.site());
     let page = browser.get("/login").await;
     password(person, &browser, page).await;
@@ -248,6 +255,8 @@ async fn passkeys_of_others_are_nothing(server: Server) {
     let step = password(&alice, &browser, page).await;
     let refused = send(&browser, &step, &bobs.answer(&step)).await;
     assert!(refused.url.path() == "/second-factor" && !browser.cookies().contains_key(SESSION), "{}", refused.body);
+    let story = server.explain(refused.header("chancery-trace-id")).await;
+    assert!(story.happened.contains("anybody here"), "{story:?}");
     let mut stranger = Key::new();
     let page = browser.get("/login").await;
     assert!(send(&browser, &page, &stranger.answer(&page)).await.is_login() && !browser.cookies().contains_key(SESSION));
@@ -343,4 +352,183 @@ async fn whoever_is_disabled_stays_outside(server: Server) {
     server.reset_factors(&alice).await;
     let page = browser.get("/login").await;
     assert!(send(&browser, &page, &key.answer(&page)).await.is_login() && !browser.cookies().contains_key(SESSION));
+}
+
+/// In mid-sign-in, where the authenticator app is offered too.
+async fn whoever_must_have_a_second_factor_may_make_a_passkey(server: Server) {
+    let (server, alice, client) = factors::demanding(&server).await.actors().await;
+    let browser = Browser::new(server.site());
+    let request = Request::of(&client);
+    let page = password(&alice, &browser, browser.get(request.url(&server)).await).await;
+    assert!(factors::is_enrolment(&page) && attribute(&page, "data-rp-id") == "id.test", "{} {}", page.url, page.body);
+    assert!(page.header("content-security-policy").contains("script-src 'self'"));
+    assert!(!browser.cookies().contains_key(SESSION), "no session before the factor");
+    // One that is made for another site is none; the app's secret stays the same meanwhile.
+    let mut key = Key::new();
+    key.origin = "https://id.test.evil".to_owned();
+    let refused = send(&browser, &page, &key.registration(&page)).await;
+    assert!(factors::is_enrolment(&refused) && refused.text("[role=alert]").is_some() && !browser.cookies().contains_key(SESSION));
+    assert_eq!(refused.text("#secret"), page.text("#secret"));
+    key.origin = "https://id.test".to_owned();
+    let codes = send(&browser, &refused, &key.registration(&refused)).await;
+    assert!(codes.text(".recovery").is_some() && browser.cookies().contains_key(SESSION), "{}", codes.body);
+    let next = codes.body.split("href=\"").last().unwrap().split('"').next().unwrap().replace("&amp;", "&");
+    let claims = tokens(&server, &browser, browser.get(next).await, &request, &client).await;
+    assert_eq!((&claims["acr"], &claims["amr"]), (&json!(LEVEL), &json!(["pwd", "hwk", "user", "mfa"])));
+    assert_eq!(server.audit().await.iter().filter(|action| *action == "factor.add").count(), 1);
+    // From now on it is asked for, and lets in.
+    let other = Browser::new(server.site());
+    let step = password(&alice, &other, other.get("/login").await).await;
+    assert_eq!(step.url.path(), "/second-factor", "{}", step.body);
+    send(&other, &step, &key.answer(&step)).await;
+    assert!(other.cookies().contains_key(SESSION));
+    // By who came of their own accord an app is set up and nothing else: passkeys have their place on the account page.
+    let page = other.get("/second-factor/enrol").await;
+    assert!(factors::is_enrolment(&page) && attribute(&page, "data-rp-id").is_empty(), "{}", page.body);
+}
+
+/// Two sign-ins wait for a first factor, and one of the two knows the password because they stole it.
+async fn a_stolen_password_enrols_nothing_beside_what_there_is(server: Server) {
+    let (server, alice, _) = factors::demanding(&server).await.actors().await;
+    let (hers, thief) = (Browser::new(server.site()), Browser::new(server.site()));
+    let page = password(&alice, &hers, hers.get("/login").await).await;
+    let open = password(&alice, &thief, thief.get("/login").await).await;
+    assert!(factors::is_enrolment(&page) && factors::is_enrolment(&open));
+    let key = Key::new();
+    send(&hers, &page, &key.registration(&page)).await;
+    assert!(hers.cookies().contains_key(SESSION));
+    let refused = send(&thief, &open, &Key::new().registration(&open)).await;
+    assert!(refused.url.path() == "/second-factor" && !thief.cookies().contains_key(SESSION), "{} {}", refused.url, refused.body);
+    // Nor in the other's browser, nor from another page.
+    let elsewhere = Browser::new(server.site());
+    let form: Vec<(String, String)> = open.form().fields;
+    let forged = elsewhere.send(reqwest::Method::POST, "/second-factor/enrol", Some(form), &[("origin", "https://id.test")]).await;
+    assert!((400..500).contains(&forged.status) && !elsewhere.cookies().contains_key(SESSION));
+    let found = hers.get("/account/factors").await;
+    assert_eq!(found.body.matches("name=\"remove_passkey\"").count(), 1, "{}", found.body);
+}
+
+async fn a_challenge_enrols_one_passkey(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let browser = Browser::new(server.site());
+    password(&alice, &browser, browser.get("/login").await).await;
+    let page = browser.get("/account/factors").await;
+    for (key, codes) in [(Key::new(), true), (Key::new(), false)] {
+        let typed = [("change", "add_passkey"), ("passkey", &key.registration(&page).to_string())];
+        let done = browser.submit(&page, &typed).await;
+        assert_eq!((done.text(".recovery").is_some(), done.text("[role=alert]").is_some()), (codes, !codes), "{}", done.body);
+    }
+    let page = browser.get("/account/factors").await;
+    assert_eq!(page.body.matches("name=\"remove_passkey\"").count(), 1);
+}
+
+async fn there_are_not_endlessly_many(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let browser = Browser::new(server.site());
+    password(&alice, &browser, browser.get("/login").await).await;
+    let early = browser.get("/account/factors").await;
+    for _ in 0..20 {
+        let page = browser.get("/account/factors").await;
+        browser.submit(&page, &[("change", "add_passkey"), ("passkey", &Key::new().registration(&page).to_string())]).await;
+    }
+    let page = browser.get("/account/factors").await;
+    assert!(page.body.matches("name=\"remove_passkey\"").count() == 20 && attribute(&page, "data-rp-id").is_empty());
+    let typed = [("change", "add_passkey"), ("passkey", &Key::new().registration(&early).to_string())];
+    assert!(browser.submit(&early, &typed).await.text("[role=alert]").is_some());
+}
+
+async fn a_passkey_confirms_in_place_of_the_password(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let mut key = enrol(&server, &alice).await;
+    let browser = &alice.browser;
+    let page = settle(browser, browser.get("/login").await).await;
+    send(browser, &page, &key.answer(&page)).await;
+    let own = browser.get("/account/factors").await;
+    server.wait(Duration::from_secs(3600));
+    let asked = browser.submit(&own, &[("change", "recovery_codes")]).await;
+    assert_eq!(asked.location().unwrap().path(), "/account/confirm", "an hour later: {}", asked.body);
+    let page = browser.get("/account/confirm?to=factors").await;
+    assert!(page.is_login() && attribute(&page, "data-verification") == "required", "{}", page.body);
+    let before = browser.cookies()[SESSION].clone();
+    // Touched by whoever sits there; somebody else's; an answer that the sign-in page got.
+    key.flags = 0x01;
+    let touched = key.answer(&page);
+    key.flags = 0x05;
+    let bob = server.person("bob").await;
+    let mut bobs = enrol(&server, &bob).await;
+    let login = browser.get("/login").await;
+    let elsewhere = key.answer(&login);
+    for (answer, happened) in
+        [(touched, "did not verify"), (bobs.answer(&page), "anybody here"), (elsewhere, "another site or page")]
+    {
+        let refused = browser.submit(&page, &[("passkey", &answer.to_string())]).await;
+        assert!(refused.text("[role=alert]").is_some() && browser.cookies()[SESSION] == before, "{happened}: {}", refused.body);
+        let story = server.explain(refused.header("chancery-trace-id")).await;
+        assert!(story.happened.contains(happened), "{happened}: {story:?}");
+    }
+    let answer = key.answer(&page).to_string();
+    let done = browser.submit(&page, &[("passkey", &answer)]).await;
+    assert_eq!(done.location().unwrap().path(), "/account/factors", "{}", done.body);
+    assert_ne!(browser.cookies()[SESSION], before);
+    assert!(browser.submit(&own, &[("change", "recovery_codes")]).await.text(".recovery").is_some());
+    let again = browser.submit(&page, &[("passkey", &answer)]).await;
+    assert!(again.text("[role=alert]").is_some(), "it was spent");
+    let events = server.audit().await;
+    let count = |action: &str| events.iter().filter(|event| *event == action).count();
+    assert_eq!((count("session.confirm"), count("session.step_up")), (1, 2), "only the two enrolments raised one: {events:?}");
+    drop(client);
+}
+
+async fn without_a_password_a_passkey_confirms_and_sets_one(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    // A session from before, in which the passkey was never proved.
+    password(&alice, &alice.browser, alice.browser.get("/login").await).await;
+    let mut key = enrol(&server, &alice).await;
+    server
+        .app
+        .db
+        .execute("UPDATE users SET password_hash = NULL WHERE sub = $1", chancery::args![alice.sub.clone()])
+        .await
+        .unwrap();
+    let browser = Browser::new(server.site());
+    let page = browser.get("/login").await;
+    send(&browser, &page, &key.answer(&page)).await;
+    let account = browser.get("/account").await;
+    assert!(account.text("#password").unwrap().contains("Set a password"), "{}", account.body);
+    let form = browser.get("/account/password").await;
+    assert!(form.text("input[name=new_password]").is_some() && form.text("input[name=password]").is_none(), "{}", form.body);
+    // The session that never saw the passkey is young, and has to show it all the same.
+    let below = alice.browser.get("/account/password").await;
+    assert_eq!(below.location().unwrap().path(), "/account/confirm", "{}", below.body);
+    // Later somebody finds the screen unlocked.
+    server.wait(Duration::from_secs(11 * 60));
+    let new = [("new_password", "a first long passphrase"), ("new_password_again", "a first long passphrase")];
+    for page in [browser.get("/account/password").await, browser.submit(&form, &new).await] {
+        assert_eq!(page.location().unwrap().path(), "/account/confirm", "{}", page.body);
+    }
+    let confirm = browser.get("/account/confirm?to=password").await;
+    assert!(!confirm.is_login() && confirm.text("input[name=code]").is_none() && attribute(&confirm, "data-rp-id") == "id.test");
+    for password in ["", "a guess"] {
+        assert!(browser.submit(&confirm, &[("password", password)]).await.text("[role=alert]").is_some());
+    }
+    let form = settle(&browser, browser.submit(&confirm, &[("passkey", &key.answer(&confirm).to_string())]).await).await;
+    assert_eq!((form.status, form.url.path()), (200, "/account/password"), "{}", form.body);
+    let held = alice.browser.cookies()[SESSION].clone();
+    let short = browser.submit(&form, &[("new_password", "short"), ("new_password_again", "short")]).await;
+    assert!(short.text("[role=alert]").is_some());
+    let done = browser.submit(&form, &new).await;
+    assert_eq!(done.location().unwrap().path(), "/account", "{}", done.body);
+    assert_eq!(browser.get("/account").await.status, 200, "this browser goes on");
+    let thief = Browser::new(server.site());
+    thief.set_cookie(SESSION, &held);
+    assert_eq!(thief.get("/account").await.location().unwrap().path(), "/login", "what was signed in elsewhere has ended");
+    // It is no way around the one that there is now.
+    let again =
+        browser.submit(&form, &[("new_password", "another passphrase"), ("new_password_again", "another passphrase")]).await;
+    assert!(again.location().is_none_or(|to| to.path() != "/account"), "{:?}", again.location());
+    let alice = Person { password: "a first long passphrase".to_owned(), ..alice };
+    let step = password(&alice, &thief, thief.get("/login").await).await;
+    assert_eq!(step.url.path(), "/second-factor", "{}", step.body);
+    assert!(server.audit().await.contains(&"user.change_password".to_owned()));
+    drop(client);
 }

@@ -139,7 +139,7 @@ impl Server {
     }
 
     pub async fn reset_factors(&self, person: &Person) {
-        users::reset_factors(&self.operator(), &person.username).await.unwrap();
+        users::factors::reset(&self.operator(), &person.username).await.unwrap();
     }
 
     pub async fn set_password(&self, person: &Person, password: &str) {

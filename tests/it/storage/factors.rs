@@ -2,13 +2,13 @@
 
 use chancery::clock::Timestamp;
 use chancery::secret::Digest;
-use chancery::storage::factors::{self, Change};
+use chancery::storage::factors::{self, Change, Passkey, Spent};
 use chancery::storage::second_step::{self, Begin, Outcome, Raise};
 use chancery::storage::sign_ins::{self, SignIn};
 use chancery::storage::{sessions, users};
 use futures_util::future::join_all;
 
-use super::fixtures::{NOW, World, at, digest, event, session};
+use super::fixtures::{NOW, World, at, digest, event, id, session, user};
 
 const HASH: &str = "$argon2id$";
 
@@ -42,12 +42,133 @@ async fn begin(world: &World, change: Change) -> Begin {
 /// An app whose last step was 100, and two recovery codes.
 async fn enrolled(world: &World) -> [Digest; 2] {
     let codes = [digest(), digest()];
-    let change = Change::EnrolTotp { sealed: vec![1, 2, 3], step: 100, recovery_codes: codes.to_vec() };
+    let change = Change::EnrolTotp { sealed: vec![1, 2, 3], first: false, step: 100, recovery_codes: codes.to_vec() };
     assert_eq!(second_step::begin(&world.store.db, begin(world, change).await, at(1)).await.unwrap(), Outcome::Done);
     codes
 }
 
+fn challenge() -> Spent {
+    Spent { digest: digest(), expires_at: at(1800) }
+}
+
+/// A passkey of the person whose counter stands at `sign_count`.
+async fn passkey(world: &World, sign_count: i64) -> Passkey {
+    let passkey = Passkey {
+        id: id(),
+        user_id: world.user.id,
+        credential_id: digest().as_bytes().to_vec(),
+        algorithm: -7,
+        public_key: vec![4, 5, 6],
+        sign_count,
+        synced: sign_count == 0,
+        device: Some("Firefox · Windows".to_owned()),
+        created_at: at(1),
+        last_used_at: at(1),
+    };
+    let change =
+        Change::EnrolPasskey { passkey: passkey.clone(), first: false, challenge: challenge(), recovery_codes: vec![digest()] };
+    assert_eq!(second_step::begin(&world.store.db, begin(world, change).await, at(1)).await.unwrap(), Outcome::Done);
+    assert_eq!(factors::passkey(&world.store.db, &passkey.credential_id).await.unwrap(), Some(passkey.clone()));
+    passkey
+}
+
+/// Begins sessions with all of these at the same moment, by two replicas in turn.
+async fn all_at_once(world: &World, changes: Vec<Change>) -> Vec<Outcome> {
+    let dbs = [world.store.db.clone(), world.store.replica().await];
+    let mut begins = Vec::new();
+    for change in changes {
+        begins.push(begin(world, change).await);
+    }
+    let tasks = begins.into_iter().enumerate().map(|(number, begin)| {
+        let db = dbs[number % 2].clone();
+        tokio::spawn(async move { second_step::begin(&db, begin, at(2)).await.unwrap() })
+    });
+    join_all(tasks.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect()
+}
+
+fn done(outcomes: &[Outcome]) -> usize {
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done | Outcome::Spent)), "{outcomes:?}");
+    outcomes.iter().filter(|outcome| **outcome == Outcome::Done).count()
+}
+
 on_both! {
+    async fn of_fifty_answers_to_one_challenge_exactly_one_begins_a_session(kind) {
+        let world = World::new(kind).await;
+        // A passkey that does not count: nothing but the challenge tells the answers apart.
+        let passkey = passkey(&world, 0).await;
+        let once = challenge();
+        let before = sessions::list_for_user(&world.store.db, world.user.id, NOW, 200).await.unwrap().len();
+        let outcomes = all_at_once(&world, vec![Change::SpendPasskey { id: passkey.id, sign_count: 0, challenge: once }; 50]).await;
+        assert_eq!(done(&outcomes), 1, "{outcomes:?}");
+        assert_eq!(sessions::list_for_user(&world.store.db, world.user.id, NOW, 200).await.unwrap().len(), before + 1);
+        let fresh = (0..10).map(|_| Change::SpendPasskey { id: passkey.id, sign_count: 0, challenge: challenge() }).collect();
+        assert_eq!(done(&all_at_once(&world, fresh).await), 10, "each challenge counts");
+    }
+
+    async fn of_fifty_answers_with_one_count_exactly_one_begins_a_session(kind) {
+        let world = World::new(kind).await;
+        let passkey = passkey(&world, 6).await;
+        let copies = (0..50).map(|_| Change::SpendPasskey { id: passkey.id, sign_count: 7, challenge: challenge() }).collect();
+        assert_eq!(done(&all_at_once(&world, copies).await), 1);
+        for (sign_count, outcome) in [(7, Outcome::Spent), (6, Outcome::Spent), (0, Outcome::Spent), (9, Outcome::Done), (8, Outcome::Spent)] {
+            let begin = begin(&world, Change::SpendPasskey { id: passkey.id, sign_count, challenge: challenge() }).await;
+            assert_eq!(second_step::begin(&world.store.db, begin, at(3)).await.unwrap(), outcome, "{sign_count}");
+        }
+        let now = factors::passkey(&world.store.db, &passkey.credential_id).await.unwrap().unwrap();
+        assert_eq!((now.sign_count, now.last_used_at), (9, at(3)));
+    }
+
+    async fn of_all_who_enrol_a_first_factor_at_once_one_does(kind) {
+        let world = World::new(kind).await;
+        for _ in 0..4 {
+            let mut changes = Vec::new();
+            for _ in 0..5 {
+                let passkey = Passkey {
+                    id: id(), user_id: world.user.id, credential_id: digest().as_bytes().to_vec(), algorithm: -7, public_key: vec![1],
+                    sign_count: 0, synced: true, device: None, created_at: at(1), last_used_at: at(1),
+                };
+                changes.push(Change::EnrolPasskey { passkey, first: true, challenge: challenge(), recovery_codes: vec![digest()] });
+                changes.push(Change::EnrolTotp { sealed: vec![1], first: true, step: 1, recovery_codes: vec![digest()] });
+            }
+            assert_eq!(done(&all_at_once(&world, changes).await), 1);
+            let summary = factors::summary(&world.store.db, world.user.id).await.unwrap();
+            assert_eq!((u64::from(summary.totp.is_some()) + summary.passkeys, summary.recovery_codes), (1, 1), "{summary:?}");
+            assert!(users::reset_factors(&world.store.db, world.user.id, at(2), &event("user.reset_factors")).await.unwrap());
+        }
+    }
+
+    async fn a_passkey_is_one_persons_and_is_there_once(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let alices = passkey(&world, 0).await;
+        let bob = user("bob");
+        users::insert(db, &bob, Some(HASH), &event("user.add")).await.unwrap();
+        let as_bob = async |change: Change| {
+            let begin = Begin { session: session(&bob), sign_in: None, ..begin(&world, change).await };
+            second_step::begin(db, begin, at(2)).await.unwrap()
+        };
+        let spend = Change::SpendPasskey { id: alices.id, sign_count: 0, challenge: challenge() };
+        assert_eq!(as_bob(spend.clone()).await, Outcome::Spent, "hers");
+        let again = Passkey { id: id(), user_id: bob.id, ..alices.clone() };
+        let once = challenge();
+        assert_eq!(as_bob(Change::EnrolPasskey { passkey: again, first: true, challenge: once, recovery_codes: vec![] }).await, Outcome::Spent);
+        assert_eq!(factors::passkeys(db, bob.id).await.unwrap(), []);
+        assert!(!factors::remove_passkey(db, bob.id, alices.id, &event("factor.remove")).await.unwrap());
+        assert_eq!(factors::passkeys(db, world.user.id).await.unwrap(), std::slice::from_ref(&alices));
+        // What came to nothing spent no challenge.
+        assert_eq!(second_step::begin(db, begin(&world, spend).await, at(3)).await.unwrap(), Outcome::Done);
+        let mut late = begin(&world, Change::SpendPasskey { id: alices.id, sign_count: 0, challenge: once }).await;
+        late.password_hash = Some("$other$".to_owned());
+        assert_eq!(second_step::begin(db, late.clone(), at(3)).await.unwrap(), Outcome::Changed);
+        late.password_hash = None;
+        assert_eq!(second_step::begin(db, late, at(3)).await.unwrap(), Outcome::Done);
+        // With the last factor the recovery codes go too.
+        assert!(factors::remove_passkey(db, world.user.id, alices.id, &event("factor.remove")).await.unwrap());
+        assert_eq!(factors::summary(db, world.user.id).await.unwrap(), factors::Summary::default());
+        let gone = Change::SpendPasskey { id: alices.id, sign_count: 0, challenge: challenge() };
+        assert_eq!(second_step::begin(db, begin(&world, gone).await, at(4)).await.unwrap(), Outcome::Spent);
+    }
+
     async fn of_fifty_uses_of_one_code_exactly_one_begins_a_session(kind) {
         let world = World::new(kind).await;
         let codes = enrolled(&world).await;
@@ -129,7 +250,7 @@ on_both! {
         let db = &world.store.db;
         assert!(!factors::remove_totp(db, world.user.id, &event("factor.remove")).await.unwrap());
         let codes = enrolled(&world).await;
-        let second = Change::EnrolTotp { sealed: vec![9], step: 1, recovery_codes: vec![digest()] };
+        let second = Change::EnrolTotp { sealed: vec![9], first: false, step: 1, recovery_codes: vec![digest()] };
         let second = begin(&world, second).await;
         assert_eq!(second_step::begin(db, second, at(2)).await.unwrap(), Outcome::Spent, "there is one already");
         assert!(factors::replace_recovery_codes(db, world.user.id, vec![digest()], at(2), &event("codes")).await.unwrap());

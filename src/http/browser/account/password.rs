@@ -1,9 +1,10 @@
 //! `/account/password`: another password, for those who know the one from before. `/.well-known/change-password` leads here, so that
-//! password managers find it ("A Well-Known URL for Changing Passwords").
+//! password managers find it ("A Well-Known URL for Changing Passwords"). Who has none sets a first one, and proves with a passkey that it
+//! is them.
 
 use axum::response::Response;
 
-use super::{Instead, PASSWORD, Section, SignedIn, answered, done, form_token, page, signed_in};
+use super::{Instead, PASSWORD, Section, SignedIn, answered, answered_confirmed, confirmed, done, form_token, page, signed_in};
 use crate::http::browser::login::{failure_of, status_of, with_retry_after};
 use crate::http::browser::{Context, paths};
 use crate::http::error;
@@ -15,6 +16,7 @@ use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
 use crate::service::account::password::{self, Passwords};
+use crate::service::factors;
 
 /// The way here that every site has.
 pub async fn well_known(cx: Context) -> Response {
@@ -23,10 +25,26 @@ pub async fn well_known(cx: Context) -> Response {
 
 /// Asks for the current and the new one.
 pub async fn get(cx: Context) -> Response {
-    match signed_in(&cx, Section::Password).await {
-        Ok(person) => ask(&cx, &person, None),
+    match show(&cx).await {
+        Ok(response) => response,
         Err(instead) => instead.respond(&cx),
     }
+}
+
+async fn show(cx: &Context) -> Result<Response, Instead> {
+    let person = signed_in(cx, Section::Password).await?;
+    if password::exists(&cx.app, &person.user).await? {
+        return Ok(ask(cx, &person, false, None));
+    }
+    let person = confirmed(cx, Section::Password).await?;
+    proved(cx).await?;
+    Ok(ask(cx, &person, true, None))
+}
+
+/// Where there is no password to be asked for, the factor that there is must have been proved in this session.
+async fn proved(cx: &Context) -> Result<(), Instead> {
+    let step = factors::step(&cx.app, None, &cx.browser, cx.now).await?;
+    if step.is_below() { Err(Instead::Confirm(Section::Password)) } else { Ok(()) }
 }
 
 /// Changes it.
@@ -39,6 +57,11 @@ pub async fn post(cx: Context, PageForm(params): PageForm) -> Response {
 
 async fn change(cx: &Context, params: &Params) -> Result<Response, Instead> {
     let person = answered(cx, params, PASSWORD, Section::Password).await?;
+    let first = !password::exists(&cx.app, &person.user).await?;
+    if first {
+        answered_confirmed(cx, params, PASSWORD, Section::Password).await?;
+        proved(cx).await?;
+    }
     let typed = |name: &str| Secret::new(params.get(name).unwrap_or_default().to_owned());
     let passwords = Passwords { current: typed("password"), new: typed("new_password") };
     // What is wrong with the new one is said without a look at the current one.
@@ -48,10 +71,15 @@ async fn change(cx: &Context, params: &Params) -> Result<Response, Instead> {
         Some(PasswordFailure::NotRepeated)
     };
     if let Some(problem) = problem {
-        return Ok(ask(cx, &person, Some(problem)));
+        return Ok(ask(cx, &person, first, Some(problem)));
     }
     let SignedIn { session, user } = &person;
-    match password::change(&cx.app, session, user, passwords, &cx.browser, cx.now).await {
+    let cookie = if first {
+        password::set_first(&cx.app, session, passwords.new, &cx.browser, cx.now).await
+    } else {
+        password::change(&cx.app, session, user, passwords, &cx.browser, cx.now).await
+    };
+    match cookie {
         Ok(cookie) => {
             let mut response = done(cx, Done::PasswordChanged);
             cx.set_cookie(&mut response, Name::Session, &cookie);
@@ -60,7 +88,7 @@ async fn change(cx: &Context, params: &Params) -> Result<Response, Instead> {
         Err(Reason::SessionEnded) => Err(Instead::SignIn(Section::Password)),
         Err(reason) => match failure_of(&reason) {
             Some(failure) => {
-                let response = ask(cx, &person, Some(PasswordFailure::Current(failure)));
+                let response = ask(cx, &person, first, Some(PasswordFailure::Current(failure)));
                 Ok(error::refused(response, reason, None))
             }
             None => Err(reason.into()),
@@ -68,12 +96,13 @@ async fn change(cx: &Context, params: &Params) -> Result<Response, Instead> {
     }
 }
 
-fn ask(cx: &Context, person: &SignedIn, failure: Option<PasswordFailure>) -> Response {
+fn ask(cx: &Context, person: &SignedIn, first: bool, failure: Option<PasswordFailure>) -> Response {
     let (token, fresh) = form_token(cx, person, PASSWORD);
     let view = PasswordView {
         frame: cx.frame(),
         form: Form { action: paths::ACCOUNT_PASSWORD, interaction: None, csrf: token.expose() },
         username: &person.user.username,
+        first,
         shortest: cx.app.config.passwords.minimum_length,
         failure,
     };

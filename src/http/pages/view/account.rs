@@ -9,7 +9,7 @@ use crate::service::account::password::NotTaken;
 use crate::service::account::profile::{Field, Problem};
 use crate::service::passwords::PolicyError;
 
-use super::{Form, Frame, LoginFailure, Person};
+use super::{Form, Frame, LoginFailure, PasskeyOffer, Person};
 
 /// The person's own page. One form with these buttons: `withdraw` with the id of an app, `end_session` with the `sid` of a session,
 /// `sign_out` with `here`, `elsewhere` or `everywhere`.
@@ -24,6 +24,8 @@ pub struct AccountView<'a> {
     pub profile: &'a [ProfileRow],
     pub sessions: &'a [SessionRow],
     pub apps: &'a [AppRow],
+    /// Some sign in with a passkey alone.
+    pub has_password: bool,
 }
 
 impl AccountView<'_> {
@@ -174,6 +176,8 @@ pub struct PasswordView<'a> {
     pub form: Form<'a>,
     /// For password managers.
     pub username: &'a str,
+    /// There was none before, so that none is asked for.
+    pub first: bool,
     /// The fewest characters of a new password.
     pub shortest: u32,
     pub failure: Option<PasswordFailure>,
@@ -263,12 +267,45 @@ pub struct ConfirmView<'a> {
     pub username: &'a str,
     /// The word of the page that follows.
     pub to: &'a str,
+    /// What is typed.
+    pub by: Option<ConfirmBy>,
+    /// Where a passkey does it too.
+    pub passkey: Option<&'a PasskeyOffer>,
+    /// The address of the same page for what can be typed instead.
+    pub other_way: Option<&'a str>,
     pub failure: Option<LoginFailure>,
+}
+
+/// What somebody types to confirm that it is them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfirmBy {
+    Password,
+    /// A code of the authenticator app; sent as `code`, with `with=code`.
+    Code,
 }
 
 impl ConfirmView<'_> {
     fn failure_text(&self) -> Option<String> {
         let texts = self.frame.texts();
-        self.failure.map(|failure| failure.text(texts, texts.account.wrong_password))
+        let no_match = if self.is_by_code() { texts.factors.code_wrong } else { texts.account.wrong_password };
+        self.failure.map(|failure| failure.text(texts, no_match))
+    }
+
+    fn is_by_code(&self) -> bool {
+        self.by == Some(ConfirmBy::Code)
+    }
+
+    fn is_by_password(&self) -> bool {
+        self.by == Some(ConfirmBy::Password)
+    }
+
+    fn lead(&self) -> &'static str {
+        let texts = &self.frame.texts().account;
+        match self.by {
+            Some(ConfirmBy::Password) => texts.confirm_lead,
+            Some(ConfirmBy::Code) => texts.confirm_code_lead,
+            None if self.passkey.is_some() => texts.confirm_passkey_lead,
+            None => texts.confirm_nothing,
+        }
     }
 }

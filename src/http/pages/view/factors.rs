@@ -24,11 +24,26 @@ pub struct PasskeyOffer {
     pub ids: String,
 }
 
+/// What the script needs besides to make one.
+#[derive(Debug, Clone)]
+pub struct NewPasskeyOffer {
+    /// Its ids are those that there are: none is made a second time.
+    pub offer: PasskeyOffer,
+    /// What an authenticator keeps in place of a name.
+    pub user_handle: String,
+    pub username: String,
+    pub display_name: String,
+    /// COSE identifiers, space-separated.
+    pub algorithms: String,
+}
+
 /// A passkey in the list of one's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasskeyRow {
     pub id: String,
     pub synced: bool,
+    /// The browser and system in which it was made.
+    pub device: Option<String>,
     /// Days in words.
     pub added: String,
     pub used: String,
@@ -78,7 +93,7 @@ impl SecondFactorView<'_> {
     }
 }
 
-/// An authenticator app is enrolled. Sends `code`, and `enrolment` as it came.
+/// An authenticator app is enrolled, or a passkey. Sends `code` or `passkey`, and `enrolment` as it came.
 #[derive(Template)]
 #[template(path = "enrol.html")]
 pub struct EnrolView<'a> {
@@ -93,13 +108,35 @@ pub struct EnrolView<'a> {
     pub person: Person<'a>,
     /// Not the person's own wish: it is asked of them now.
     pub demanded: bool,
+    /// Where a passkey can be made instead.
+    pub passkey: Option<&'a NewPasskeyOffer>,
     pub qr: &'a Qr,
     /// What the QR code says, for an app on this device.
     pub uri: &'a str,
     /// The secret as text.
     pub secret: &'a str,
-    /// The code that was sent did not fit.
-    pub wrong: bool,
+    pub failure: Option<FactorFailure>,
+}
+
+impl EnrolView<'_> {
+    fn failure_text(&self) -> Option<String> {
+        let texts = self.frame.texts();
+        Some(match self.failure? {
+            FactorFailure::Passkey => texts.factors.passkey_wrong.to_owned(),
+            FactorFailure::Wrong => texts.factors.enrol_wrong.to_owned(),
+            FactorFailure::Throttled(wait) => LoginFailure::Throttled(wait).text(texts, ""),
+        })
+    }
+
+    fn title(&self) -> &'static str {
+        let texts = self.frame.factor_texts();
+        if self.passkey.is_some() { texts.enrol_any_title } else { texts.enrol_title }
+    }
+
+    /// The code was not right.
+    fn is_about_code(&self) -> bool {
+        self.failure == Some(FactorFailure::Wrong)
+    }
 }
 
 /// The recovery codes, shown this once.
@@ -124,12 +161,7 @@ pub struct FactorsView<'a> {
     pub recovery_codes: u64,
     pub passkeys: &'a [PasskeyRow],
     /// Where passkeys can be made.
-    pub passkey: Option<&'a PasskeyOffer>,
-    /// What an authenticator keeps in place of a name.
-    pub user_handle: &'a str,
-    pub username: &'a str,
-    /// COSE identifiers, space-separated.
-    pub algorithms: &'a str,
+    pub passkey: Option<&'a NewPasskeyOffer>,
     /// A passkey was not taken.
     pub failed: bool,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::flows::{factors, passkeys};
 use crate::harness::admin::segment;
 use crate::harness::{Admin, Person, Request, Server, on_both, unique};
 
@@ -15,6 +16,7 @@ on_both![
     a_password_goes_in_and_never_comes_out,
     disabling_and_removing_end_everything_at_once,
     sessions_grants_and_consents_end_one_by_one_and_all_together,
+    second_factors_are_shown_and_reset,
     what_is_somebody_elses_is_not_found,
     a_name_that_looks_like_an_id_opens_nothing,
     people_are_found_by_what_has_an_index,
@@ -320,6 +322,45 @@ async fn what_is_somebody_elses_is_not_found(server: Server) {
     }
     server.userinfo(&tokens.str("access_token")).await.ok();
     assert!(is_signed_in(&alice, &server).await);
+}
+
+async fn second_factors_are_shown_and_reset(server: Server) {
+    let (reader, admin) = (server.admin("admin:read").await, server.admin("admin:write").await);
+    let (server, alice, client) = server.actors().await;
+    let path = format!("/users/{}/factors", id_of(&admin, &alice).await);
+    assert_eq!(reader.get(&path).await.ok().json(), json!({ "factors": [], "recovery_codes": 0 }));
+    let tokens = alice.tokens_for_long(&client).await;
+    let phone = factors::enrol(&server, &alice).await;
+    let (browser, page) = factors::at_the_step(&server, &alice).await;
+    factors::send_code(&browser, &page, &phone.code(&server)).await;
+    let page = browser.get("/account/factors").await;
+    let key = passkeys::Key::new();
+    browser.submit(&page, &[("change", "add_passkey"), ("passkey", &key.registration(&page).to_string())]).await;
+    let shown = reader.get(&path).await.ok().json();
+    let kinds: Vec<&Value> = shown["factors"].as_array().unwrap().iter().map(|factor| &factor["kind"]).collect();
+    assert_eq!((kinds, &shown["recovery_codes"]), (vec![&json!("totp"), &json!("passkey")], &json!(10)), "{shown}");
+    for factor in shown["factors"].as_array().unwrap() {
+        assert!(factor["created_at"].is_string() && factor["last_used_at"].as_str() >= factor["created_at"].as_str(), "{factor}");
+    }
+    assert!(uuid::Uuid::parse_str(shown["factors"][1]["id"].as_str().unwrap()).is_ok() && shown["factors"][1]["synced"] == false);
+    let names: Vec<&String> =
+        shown["factors"].as_array().unwrap().iter().flat_map(|factor| factor.as_object().unwrap().keys()).collect();
+    let known = ["kind", "id", "synced", "device", "created_at", "last_used_at"];
+    assert!(names.iter().all(|name| known.contains(&name.as_str())), "nothing else is told: {names:?}");
+    // Readers change nothing; who resets ends everything.
+    reader.delete(&path).await.problem(403, "admin-forbidden");
+    let answer = admin.delete(&path).await;
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    assert_eq!(reader.get(&path).await.ok().json(), json!({ "factors": [], "recovery_codes": 0 }));
+    client.refresh(&tokens.str("refresh_token")).await.refused(400, "invalid_grant");
+    assert!(browser.get("/account").await.location().is_some_and(|to| to.path() == "/login"), "signed out");
+    let events = admin.get("/audit-events?action=user.reset_factors").await.ok().json();
+    let event = &events["items"][0];
+    assert_eq!((&event["before"], event["trace_id"].as_str()), (&shown, Some(answer.trace_id().as_str())), "{event}");
+    assert!(event["actor"].as_str().unwrap().starts_with("client:"));
+    let nobody = format!("/users/{}/factors", "0198c1d5-0000-7000-8000-0000000000ff");
+    reader.get(&nobody).await.problem(404, "admin-not-found");
+    admin.delete(&nobody).await.problem(404, "admin-not-found");
 }
 
 async fn a_name_that_looks_like_an_id_opens_nothing(server: Server) {

@@ -97,6 +97,8 @@ pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
         "patchUser" => row(format!("/users/{}", user().await), Some(json!({ "name": "New" })), 200),
         "removeUser" => row(format!("/users/{}", user().await), None, 204),
         "setPassword" => row(format!("/users/{}/password", user().await), Some(json!({ "password": "a long passphrase" })), 204),
+        "getFactors" => row(format!("/users/{}/factors", user().await), None, 200),
+        "resetFactors" => row(format!("/users/{}/factors", user().await), None, 204),
         "listSessions" => row(format!("/users/{}/sessions", signed_in().await.0), None, 200),
         "endSessions" => row(format!("/users/{}/sessions", signed_in().await.0), None, 204),
         "endSession" => {
