@@ -189,7 +189,11 @@ impl Db {
     }
 
     async fn read(&self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
-        let mut reader = self.reader().await?;
+        self.read_over(self.reader().await?, sql, args).await
+    }
+
+    /// Reads over this connection; over another, if it turns out to be lost.
+    pub(super) async fn read_over(&self, mut reader: Tx, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
         let read = reader.all(sql, args.clone()).await;
         if read.is_ok() || !reader.lost {
             return read;
@@ -208,11 +212,6 @@ impl Db {
     pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
         let sql = sql.into();
         self.seen(sql, async { Ok(self.writer().await?.all(sql, args).await?.into_iter().next()) }).await
-    }
-
-    /// One statement that writes and answers any number of rows, durable when it returns.
-    pub(super) async fn writing(&self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
-        self.seen(sql, async { self.writer().await?.all(sql, args).await }).await
     }
 
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
@@ -250,16 +249,14 @@ impl Db {
     pub async fn change_number(&self) -> Result<Option<i64>, StoreError> {
         match self.kind() {
             Kind::Sqlite => {
-                let db = self.clone();
-                let look: Run<(), Option<i64>> = Arc::new(move |askers| {
-                    let db = db.clone();
+                let look: Run<(), Option<i64>> = Arc::new(|db, reader, askers| {
                     Box::pin(async move {
-                        let row = db.optional(CHANGE_NUMBER, Args::new()).await?;
-                        let number = row.map(|row| row.get("number")).transpose()?;
+                        let rows = db.read_over(reader, CHANGE_NUMBER.into(), Args::new()).await?;
+                        let number = rows.first().map(|row| row.get("number")).transpose()?;
                         Ok(vec![number; askers.len()])
                     })
                 });
-                self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask((), || look)).await
+                self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask(self, (), || look)).await
             }
             Kind::Postgres => Ok(None),
         }
@@ -306,14 +303,14 @@ impl Db {
         spans::database(self.kind().system(), verb, Some(text), work).await
     }
 
-    async fn reader(&self) -> Result<Tx, StoreError> {
+    pub(super) async fn reader(&self) -> Result<Tx, StoreError> {
         Ok(self.borrowed(match &self.0.pools {
             Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
             Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
         }))
     }
 
-    async fn writer(&self) -> Result<Tx, StoreError> {
+    pub(super) async fn writer(&self) -> Result<Tx, StoreError> {
         Ok(self.borrowed(match &self.0.pools {
             Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
             Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),

@@ -123,16 +123,15 @@ statements! {
 
 /// The family, its grant, and everybody on whom it depends. Ended families too.
 pub async fn find(db: &Db, id: Uuid) -> Result<Option<FamilyFacts>, StoreError> {
-    db.seen(FIND, db.shared().families.ask(id, || find_together(db.clone()))).await
+    db.seen(FIND, db.shared().families.ask(db, id, find_together)).await
 }
 
-fn find_together(db: Db) -> Run<Uuid, Option<FamilyFacts>> {
-    Arc::new(move |ids| {
-        let db = db.clone();
+fn find_together() -> Run<Uuid, Option<FamilyFacts>> {
+    Arc::new(|db, reader, ids| {
         Box::pin(async move {
             let values = together::rows(db.kind(), ids.iter().map(|id| args![*id]).collect());
             let mut found = HashMap::with_capacity(ids.len());
-            for row in db.all(FIND, values).await? {
+            for row in db.read_over(reader, FIND, values).await? {
                 let standing = facts::standing(&row)?;
                 if let Some(family) = facts::family(&row)? {
                     found.insert(family.id, FamilyFacts { family, standing });
@@ -186,7 +185,7 @@ pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
 /// family moved on or anything else that the decision rested on has changed: then read it again and decide once more.
 pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
     let values = rotation.values();
-    let shared = db.shared().rotations.ask(rotation, || rotate_together(db.clone()));
+    let shared = db.shared().rotations.ask(db, rotation, rotate_together);
     match db.seen(ROTATE, shared).await? {
         Some(rotated) => Ok(rotated),
         None => Ok(db.execute(ROTATE, values).await? > 0),
@@ -194,19 +193,18 @@ pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
 }
 
 /// `None`: to be tried alone.
-fn rotate_together(db: Db) -> Run<Rotation, Option<bool>> {
-    Arc::new(move |rotations| {
-        let db = db.clone();
+fn rotate_together() -> Run<Rotation, Option<bool>> {
+    Arc::new(|db, mut writer, rotations| {
         Box::pin(async move {
             // On Postgres somebody may hold the row, and only who asked waits for that: not the place of a group.
             if let (Kind::Sqlite, [one]) = (db.kind(), rotations.as_slice()) {
-                return Ok(vec![Some(db.execute(ROTATE, one.values()).await? > 0)]);
+                return Ok(vec![Some(writer.execute(ROTATE, one.values()).await? > 0)]);
             }
             // Of two for the same family the first goes along; the other then finds that it moved.
             let mut begun = HashSet::with_capacity(rotations.len());
             let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
             let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
-            let done = match db.writing(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
+            let done = match writer.all(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
                 Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
                 // What one of them brought must not fail the others.
                 Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),

@@ -11,7 +11,7 @@ use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
-use crate::storage::db::{Db, Row, Sql};
+use crate::storage::db::{Db, Row, Sql, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together;
 use crate::storage::{Args, facts};
@@ -55,13 +55,11 @@ pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditE
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.
 pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts, StoreError> {
-    let ask = db.shared().tokens.ask((grant_id, *jti), || {
-        let db = db.clone();
-        Arc::new(move |asked| {
-            let db = db.clone();
+    let ask = db.shared().tokens.ask(db, (grant_id, *jti), || {
+        Arc::new(|db, reader, asked| {
             Box::pin(async move {
                 let rows = asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect();
-                each(&db, TOKEN_FACTS, rows, |row| {
+                each(&db, reader, TOKEN_FACTS, rows, |row| {
                     let grant = match row.get::<Option<Uuid>>("g_id")? {
                         Some(_) => Some(facts::standing(row)?),
                         None => None,
@@ -77,13 +75,11 @@ pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenF
 
 /// The same for a token of the client_credentials grant.
 pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Result<ClientTokenFacts, StoreError> {
-    let ask = db.shared().client_tokens.ask((client_id.to_owned(), *jti), || {
-        let db = db.clone();
-        Arc::new(move |asked| {
-            let db = db.clone();
+    let ask = db.shared().client_tokens.ask(db, (client_id.to_owned(), *jti), || {
+        Arc::new(|db, reader, asked| {
             Box::pin(async move {
                 let rows = asked.iter().map(|(client_id, jti)| args![client_id, jti]).collect();
-                each(&db, CLIENT_TOKEN_FACTS, rows, |row| {
+                each(&db, reader, CLIENT_TOKEN_FACTS, rows, |row| {
                     Ok(ClientTokenFacts {
                         revoked: row.get("revoked")?,
                         client_enabled: row.get("enabled")?,
@@ -101,13 +97,14 @@ pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Resul
 /// The answers of a statement that gives one row, numbered `n` from 1, for each of the questions.
 async fn each<T>(
     db: &Db,
+    reader: Tx,
     sql: Sql,
     questions: Vec<Args>,
     read: impl Fn(&Row) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     let asked = questions.len();
     let mut answers = db
-        .all(sql, together::rows(db.kind(), questions))
+        .read_over(reader, sql, together::rows(db.kind(), questions))
         .await?
         .iter()
         .map(|row| Ok((row.get::<i64>("n")?, read(row)?)))

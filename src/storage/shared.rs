@@ -6,7 +6,7 @@ use crate::oauth::grant::{ClientTokenFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::Kind;
 use crate::storage::families::Rotation;
-use crate::storage::together::Together;
+use crate::storage::together::{Purpose, Together};
 
 /// Groups of readers under way at the same time: while one is on the wire, the next can be.
 const READING: usize = 2;
@@ -30,11 +30,11 @@ impl Shared {
         };
         Self {
             // A look that began before the question came could have missed what the asker knows: one at a time, so that it never does.
-            change_number: Together::new(1),
-            families: Together::new(READING),
-            rotations: Together::new(writing),
-            tokens: Together::new(READING),
-            client_tokens: Together::new(READING),
+            change_number: Together::new(Purpose::Reads, 1),
+            families: Together::new(Purpose::Reads, READING),
+            rotations: Together::new(Purpose::Writes, writing),
+            tokens: Together::new(Purpose::Reads, READING),
+            client_tokens: Together::new(Purpose::Reads, READING),
         }
     }
 }

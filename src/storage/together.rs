@@ -10,19 +10,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::storage::db::Kind;
+use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::value::{Args, Value};
 
 /// How many go in one statement at most, so that no group waits long for its last member.
 const MOST: usize = 64;
 
-/// The statement of one group: for each of the questions, in their order, its answer.
-pub type Run<I, O> = Arc<dyn Fn(Vec<I>) -> BoxFuture<'static, Result<Vec<O>, StoreError>> + Send + Sync>;
+/// The statement of one group over a connection: for each of the questions, in their order, its answer.
+pub type Run<I, O> = Arc<dyn Fn(Db, Tx, Vec<I>) -> BoxFuture<'static, Result<Vec<O>, StoreError>> + Send + Sync>;
+
+/// What a group does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Reads,
+    Writes,
+}
 
 /// The queue before one statement.
 pub struct Together<I, O> {
     line: Arc<Mutex<Line<I, O>>>,
+    purpose: Purpose,
     /// Groups under way at the same time.
     at_once: usize,
 }
@@ -37,15 +45,15 @@ struct Line<I, O> {
 
 impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
     /// An empty queue. `at_once`: commits in flight share a disk's sync, statements of SQLite's one writer cannot.
-    pub fn new(at_once: usize) -> Self {
-        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), at_once }
+    pub fn new(purpose: Purpose, at_once: usize) -> Self {
+        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, at_once }
     }
 
     /// Puts a question and waits for its answer. A caller who goes away before its group has begun takes the question along.
     ///
     /// # Errors
     /// Those of the statement: each of the group gets the same.
-    pub async fn ask(&self, question: I, run: impl FnOnce() -> Run<I, O>) -> Result<O, StoreError> {
+    pub async fn ask(&self, db: &Db, question: I, run: impl FnOnce() -> Run<I, O>) -> Result<O, StoreError> {
         let (answer, answered) = oneshot::channel();
         let leads = {
             let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +63,8 @@ impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
             leads
         };
         if leads {
-            tokio::spawn(Lead { line: Arc::clone(&self.line), given_back: false }.serve(run()));
+            let lead = Lead { line: Arc::clone(&self.line), given_back: false };
+            tokio::spawn(lead.serve(db.clone(), self.purpose, run()));
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a statement was given up".to_owned())))
     }
@@ -68,10 +77,20 @@ struct Lead<I, O> {
 }
 
 impl<I, O> Lead<I, O> {
-    async fn serve(mut self, run: Run<I, O>) {
-        while let Some(group) = self.next() {
+    async fn serve(mut self, db: Db, purpose: Purpose, run: Run<I, O>) {
+        loop {
+            // First the connection: whoever comes while there is none goes along, and if there will be none, nobody waits for it twice.
+            let connection = match purpose {
+                Purpose::Reads => db.reader().await,
+                Purpose::Writes => db.writer().await,
+            };
+            let Some(group) = self.next(if connection.is_ok() { MOST } else { usize::MAX }) else { return };
             let (questions, askers): (Vec<I>, Vec<_>) = group.into_iter().unzip();
-            match run(questions).await {
+            let answers = match connection {
+                Ok(connection) => run(db.clone(), connection, questions).await,
+                Err(error) => Err(error),
+            };
+            match answers {
                 Ok(answers) => askers.into_iter().zip(answers).for_each(|(asker, answer)| drop(asker.send(Ok(answer)))),
                 Err(error) => askers.into_iter().for_each(|asker| drop(asker.send(Err(error.clone())))),
             }
@@ -79,10 +98,10 @@ impl<I, O> Lead<I, O> {
     }
 
     /// The next group. `None` when nobody waits; then the place is free in the same moment, so that whoever comes next leads.
-    fn next(&mut self) -> Option<Vec<Waiting<I, O>>> {
+    fn next(&mut self, most: usize) -> Option<Vec<Waiting<I, O>>> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting.retain(|(_, asker)| !asker.is_closed());
-        let most = line.waiting.len().min(MOST);
+        let most = line.waiting.len().min(most);
         if most == 0 {
             line.under_way = line.under_way.saturating_sub(1);
             self.given_back = true;
