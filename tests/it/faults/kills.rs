@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use sqlx::{Connection as _, Row as _};
 
 use crate::harness::machine::until;
 use crate::harness::{Backend, Client, Site, rounds};
@@ -37,6 +38,8 @@ async fn postgres_keeps_what_was_acknowledged() {
 enum Blow {
     Server,
     Database,
+    /// One of its processes, whereupon it throws everybody out and recovers.
+    Backend,
     Both,
 }
 
@@ -56,10 +59,12 @@ async fn survive(stage: Stage, rounds: usize) {
     let mut pages: Vec<Page> = (0..WORKERS).map(|_| Page::default()).collect();
     let mut server = Some(stage.machine.start(&["serve"]).await);
     let (mut ended, mut doubts) = (0, 0);
+    let begun = Instant::now();
     for round in 0..rounds {
-        let blow = match chance.below(6) {
+        let blow = match chance.below(8) {
             0 if stage.cluster.is_some() => Blow::Database,
-            1 if stage.cluster.is_some() => Blow::Both,
+            1 if stage.cluster.is_some() => Blow::Backend,
+            2 if stage.cluster.is_some() => Blow::Both,
             _ => Blow::Server,
         };
         let site = stage.machine.site();
@@ -80,6 +85,10 @@ async fn survive(stage: Stage, rounds: usize) {
                 tokio::time::sleep(chance.millis(0, 100)).await;
                 restart_database(&stage).await;
             }
+            Blow::Backend => {
+                kill_backend(&stage).await;
+                tokio::time::sleep(chance.millis(0, 100)).await;
+            }
             Blow::Both => {
                 kill_database(&stage).await;
                 drop(server.take());
@@ -94,7 +103,7 @@ async fn survive(stage: Stage, rounds: usize) {
         pages.push(visiting.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
         doubts += pages.iter().flat_map(|page| &page.families).filter(|family| family.is_doubtful()).count();
 
-        if blow == Blow::Database {
+        if blow == Blow::Database || blow == Blow::Backend {
             // The server is the same, and heals by itself.
             let back = stage.machine.site();
             back.may_fail();
@@ -125,6 +134,7 @@ async fn survive(stage: Stage, rounds: usize) {
             stage.examine().await;
         }
     }
+    println!("{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt", begun.elapsed() / u32::try_from(rounds).unwrap());
     // It was a test of something.
     assert!(ended > rounds && doubts > rounds / 2, "{ended} families ended, {doubts} answers lost in {rounds} rounds");
 }
@@ -132,6 +142,14 @@ async fn survive(stage: Stage, rounds: usize) {
 async fn kill_database(stage: &Arc<Stage>) {
     let stage = stage.clone();
     tokio::task::spawn_blocking(move || stage.cluster.as_ref().unwrap().kill()).await.unwrap();
+}
+
+/// SIGKILL for one of the processes that serve us.
+async fn kill_backend(stage: &Arc<Stage>) {
+    let mut connection = sqlx::PgConnection::connect(&stage.machine.database_url()).await.unwrap();
+    let ours = sqlx::query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() LIMIT 1");
+    let pid: i32 = ours.fetch_one(&mut connection).await.unwrap().get("pid");
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
 }
 
 async fn restart_database(stage: &Arc<Stage>) {
