@@ -162,7 +162,8 @@ impl Family {
         for answer in &granted {
             self.note(answer);
         }
-        self.unanswered |= unanswered > 0;
+        // Who was granted the head knows it.
+        self.unanswered = unanswered > 0 || (self.unanswered && granted.is_empty());
         match (self.kind, self.standing) {
             (_, Standing::Ended) => assert!(granted.is_empty(), "a family that had ended was refreshed"),
             // A strict client's tabs end it if nothing else did.
@@ -193,7 +194,8 @@ impl Family {
         if ended {
             self.standing = Standing::Ended;
         } else if lives {
-            self.standing = Standing::Live;
+            // It lives, and which of its tokens is the head is another question.
+            self.standing = if self.unanswered { Standing::MaySpent } else { Standing::Live };
         }
     }
 
@@ -257,7 +259,7 @@ impl Family {
                 self.standing = Standing::Live;
                 self.note(&answer);
             }
-            (Standing::Live, false) => panic!("an acknowledged token was refused: {}", answer.text),
+            (Standing::Live, false) => panic!("an acknowledged {:?} token was refused: {}", self.kind, answer.text),
             (Standing::MaySpent, false) if self.kind != Kind::Strict => panic!("a retry was refused: {}", answer.text),
             (Standing::MaySpent | Standing::MayEnded, false) => self.standing = Standing::Ended,
         }

@@ -134,7 +134,10 @@ async fn survive(stage: Stage, rounds: usize) {
             stage.examine().await;
         }
     }
-    println!("{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt", begun.elapsed() / u32::try_from(rounds).unwrap());
+    println!(
+        "{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt",
+        begun.elapsed() / u32::try_from(rounds).unwrap()
+    );
     // It was a test of something.
     assert!(ended > rounds && doubts > rounds / 2, "{ended} families ended, {doubts} answers lost in {rounds} rounds");
 }
@@ -147,7 +150,8 @@ async fn kill_database(stage: &Arc<Stage>) {
 /// SIGKILL for one of the processes that serve us.
 async fn kill_backend(stage: &Arc<Stage>) {
     let mut connection = sqlx::PgConnection::connect(&stage.machine.database_url()).await.unwrap();
-    let ours = sqlx::query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() LIMIT 1");
+    let ours =
+        sqlx::query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() LIMIT 1");
     let pid: i32 = ours.fetch_one(&mut connection).await.unwrap().get("pid");
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
 }

@@ -53,7 +53,7 @@ async fn migrate_killed(backend: Backend, mut machine: Machine, rounds: usize) {
         let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         if round > 0 {
             let span = usize::try_from(whole.as_millis()).unwrap();
-            tokio::time::sleep(chance.millis(span / 4, span + span / 8)).await;
+            tokio::time::sleep(chance.millis(5, span)).await;
             drop(child.kill());
         } else {
             let begun = Instant::now();
