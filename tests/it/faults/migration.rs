@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::harness::machine::{Backup, Machine};
-use crate::harness::{Backend, fill_audit_log, postgres, rounds};
+use crate::harness::{Backend, fill_audit_log, postgres, rounds, unique};
 
 use super::chance::Seed;
 use super::stage::{SOON, examine};
@@ -103,14 +103,13 @@ async fn settled(db: &Db) -> usize {
     migrate::pending(db).await.unwrap().len()
 }
 
-/// Puts an older database in the place of the machine's own.
+/// Puts an older database in the place of the machine's own; a file under a name of its own, since no connection to the one before may
+/// have anything to do with it.
 async fn restore(machine: &mut Machine, older: &Backup) {
     if let Backup::File(_) = older {
-        let file = machine.database_url().trim_start_matches("sqlite://").to_owned();
-        std::fs::create_dir_all(Path::new(&file).parent().unwrap()).unwrap();
-        for left in ["-wal", "-shm"] {
-            drop(std::fs::remove_file(format!("{file}{left}")));
-        }
+        let folder = machine.path().join(unique("round"));
+        std::fs::create_dir(&folder).unwrap();
+        machine.set("CHANCERY_DATABASE_URL", &format!("sqlite://{}", folder.join("chancery.db").display()));
     }
     machine.restore(older).await;
 }
