@@ -4,13 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-
-use crate::operations::Bench;
-use crate::postgres::Cluster;
-
 /// The share of one core that others may use before a run stops counting.
 pub const OTHERS_ALLOWED: f64 = 0.15;
 
@@ -28,32 +21,13 @@ impl Machine {
     }
 
     /// Begins to look at who uses the processors.
-    pub fn watch(&self, cluster: &Cluster) -> Watch {
-        Watch { cores: self.cores, started: Instant::now(), busy: busy(), cluster: cluster.supervisor, ours: HashMap::new() }
-            .begun()
+    pub fn watch(&self) -> Watch {
+        Watch { cores: self.cores, started: Instant::now(), busy: busy(), ours: ours() }
     }
 }
 
-fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// RS256 signatures a second with all cores, through keys parsed once: the price that every signed token has at least.
-pub fn signatures_per_second(signatures: usize) -> f64 {
-    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let each = signatures / cores();
-    let started = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..cores() {
-            scope.spawn(|| {
-                let mut signature = vec![0; key.public_modulus_len()];
-                for _ in 0..each {
-                    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), b"header.claims", &mut signature).unwrap();
-                }
-            });
-        }
-    });
-    (each * cores()) as f64 / started.elapsed().as_secs_f64()
 }
 
 /// Processor time of all and of ours since a moment.
@@ -61,27 +35,22 @@ pub struct Watch {
     cores: usize,
     started: Instant,
     busy: Duration,
-    cluster: u32,
     ours: HashMap<u32, Duration>,
 }
 
 impl Watch {
-    fn begun(mut self) -> Self {
-        self.ours = times(&family(&[std::process::id(), self.cluster]));
-        self
-    }
-
-    /// Cores' worth of work that neither the bench nor its servers and database did.
-    pub fn others(&self, stores: &[Bench]) -> f64 {
-        let mut roots = vec![std::process::id(), self.cluster];
-        roots.extend(stores.iter().map(Bench::pid));
-        let now = times(&family(&roots));
+    /// Cores' worth of work that neither the bench nor its servers and databases, all of them its children, did.
+    pub fn others(&self) -> f64 {
         let ours: Duration =
-            now.iter().map(|(pid, time)| time.saturating_sub(self.ours.get(pid).copied().unwrap_or_default())).sum();
+            ours().iter().map(|(pid, time)| time.saturating_sub(self.ours.get(pid).copied().unwrap_or_default())).sum();
         let all = busy().saturating_sub(self.busy);
         let others = all.saturating_sub(ours).as_secs_f64() / self.started.elapsed().as_secs_f64();
         others.min(self.cores as f64)
     }
+}
+
+fn ours() -> HashMap<u32, Duration> {
+    times(&family(&[std::process::id()]))
 }
 
 /// What a process and its children have used so far.
@@ -91,8 +60,22 @@ pub fn cpu_time(root: u32) -> Duration {
 
 /// Resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that was resident since [`forget_most_resident`], in bytes.
+pub fn most_resident(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+/// Lets the most that is resident begin anew (proc(5), clear_refs).
+pub fn forget_most_resident(pid: u32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").ok();
+}
+
+fn memory(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 

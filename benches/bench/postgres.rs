@@ -20,6 +20,9 @@ until "$bin/pg_isready" -q -h "$dir" -U chancery -d postgres; do
     sleep 0.05
 done
 "$bin/createdb" -h "$dir" -U chancery bench
+"$bin/createdb" -h "$dir" -U chancery grown
+"$bin/createdb" -h "$dir" -U chancery peer
+"$bin/createdb" -h "$dir" -U chancery yardstick
 echo "$dir"
 cat >/dev/null
 kill -INT "$pid"; wait "$pid"
@@ -30,7 +33,7 @@ pub struct Cluster {
     child: Child,
     /// Open as long as the cluster is to live.
     input: Option<ChildStdin>,
-    socket: PathBuf,
+    pub socket: PathBuf,
     pub supervisor: u32,
 }
 
@@ -67,7 +70,7 @@ impl Drop for Cluster {
 }
 
 /// The newest that Debian's packages installed, or what is on the path.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let mut found: Vec<PathBuf> =
         std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();
     found.retain(|bin| bin.join("initdb").exists());

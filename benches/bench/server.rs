@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// Of deployments on PostgreSQL; on SQLite the server makes one.
+pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
 /// One deployment: a folder, a database, a master key, and the server while it runs.
 pub struct Server {
     binary: PathBuf,
@@ -30,9 +33,14 @@ impl Server {
         ];
         if let Some(url) = database_url {
             environment.push(("CHANCERY_DATABASE_URL", url.to_owned()));
-            environment.push(("CHANCERY_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()));
+            environment.push(("CHANCERY_MASTER_KEY", MASTER_KEY.to_owned()));
         }
         Self { binary: binary.to_owned(), folder, environment, address, running: None }
+    }
+
+    /// The folder with the database, unless that is PostgreSQL, and the master key.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("chancery-data")
     }
 
     pub fn issuer(&self) -> String {
@@ -53,9 +61,9 @@ impl Server {
     }
 
     /// Adds a file to the folder, for commands that read one.
-    pub fn file(&self, name: &str, content: &Value) -> String {
+    pub fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.path().join(name);
-        std::fs::write(&path, content.to_string()).unwrap();
+        std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
@@ -103,6 +111,6 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

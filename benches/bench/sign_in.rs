@@ -1,4 +1,4 @@
-//! A person signs in once, and apps of hers get refresh tokens: by the pages and the code flow, as in life.
+//! A person signs in as in life: by the pages and the code flow, and by the redirects of who has no pages of their own.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,8 @@ use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use scraper::{Html, Selector};
 use sha2::{Digest as _, Sha256};
 use url::Url;
+
+use crate::http::{form, post};
 
 const VERIFIER: &str = "a-verifier-that-is-as-long-as-rfc-7636-demands";
 pub const REDIRECT_URI: &str = "https://app.example/callback";
@@ -25,26 +27,16 @@ impl Person {
         Self { http, cookies: BTreeMap::new(), issuer: issuer.to_owned() }
     }
 
-    /// A code for this client; signs in where the page asks for it.
-    pub async fn code(&mut self, client_id: &str, username: &str, password: &str) -> String {
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-        let query = [
-            ("response_type", "code"),
-            ("client_id", client_id),
-            ("redirect_uri", REDIRECT_URI),
-            ("scope", "offline_access"),
-            ("state", "state"),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ];
-        let mut url = Url::parse_with_params(&format!("{}/authorize", self.issuer), query).unwrap();
-        let mut form: Option<Vec<(String, String)>> = None;
+    /// Signs in on the way to the app; the cookies that say so, as a header line.
+    pub async fn session(&mut self, username: &str, password: &str) -> String {
+        let mut url = Url::parse(&format!("{}/authorize?{}&login_hint={username}", self.issuer, query("openid"))).unwrap();
+        let mut filled: Option<Vec<(String, String)>> = None;
         for _ in 0..8 {
-            let (to, body) = self.send(&url, form.take()).await;
+            let (to, body) = self.send(&url, filled.take()).await;
             match to {
                 Some(to) if to.as_str().starts_with(REDIRECT_URI) => {
-                    let code = to.query_pairs().find(|(name, _)| name == "code");
-                    return code.unwrap_or_else(|| panic!("no code: {to}")).1.into_owned();
+                    assert!(to.query_pairs().any(|(name, _)| name == "code"), "no code: {to}");
+                    return self.cookie_line();
                 }
                 Some(to) => url = to,
                 None => {
@@ -53,34 +45,77 @@ impl Person {
                         fields.retain(|field| field.0 != name);
                         fields.push((name.to_owned(), typed.to_owned()));
                     }
-                    (url, form) = (action, Some(fields));
+                    (url, filled) = (action, Some(fields));
                 }
             }
         }
         panic!("the sign-in does not end: {url}");
     }
 
+    /// The form of the login page, filled in and ready to be sent as often as wanted.
+    pub async fn login_form(&mut self, host: &str, username: &str, password: &str) -> Vec<u8> {
+        let url = Url::parse(&format!("{}/login", self.issuer)).unwrap();
+        let (_, body) = self.send(&url, None).await;
+        let (action, mut fields) = main_form(&url, &body);
+        fields.retain(|(name, _)| name != "username" && name != "password");
+        let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fields.extend([("username", username), ("password", password)]);
+        let headers = format!("{}origin: {}\r\n", self.cookie_line(), self.issuer);
+        post(action.path(), host, &headers, &form(&fields))
+    }
+
+    fn cookie_line(&self) -> String {
+        // What the peer remembers of the way, and browsers send nowhere else.
+        let lasting = self.cookies.iter().filter(|(name, _)| !name.starts_with("_interaction"));
+        format!("cookie: {}\r\n", lasting.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; "))
+    }
+
+    fn cookies(&self) -> String {
+        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
     async fn send(&mut self, url: &Url, form: Option<Vec<(String, String)>>) -> (Option<Url>, String) {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = match form {
             Some(form) => self.http.post(url.clone()).header(ORIGIN, &self.issuer).form(&form),
             None => self.http.get(url.clone()),
         };
-        let answer = request.header(COOKIE, cookies.join("; ")).send().await.unwrap();
+        let answer = request.header(COOKIE, self.cookies()).send().await.unwrap();
         for line in answer.headers().get_all(SET_COOKIE) {
             let (name, value) = line.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
+            if value.is_empty() {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
         }
         let to = answer.headers().get(LOCATION).map(|to| url.join(to.to_str().unwrap()).unwrap());
         (to, answer.text().await.unwrap())
     }
 }
 
+/// The query of an authorization request of the app's.
+pub fn query(scope: &str) -> String {
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
+    let mut fields = vec![
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("redirect_uri", REDIRECT_URI),
+        ("scope", scope),
+        ("state", "a-state"),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ];
+    if scope.contains("openid") {
+        fields.push(("nonce", "a-nonce"));
+    }
+    form(&fields)
+}
+
 /// The form that redeems a code.
 pub fn redemption(code: &str) -> String {
     let fields =
         [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT_URI), ("code_verifier", VERIFIER)];
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    form(&fields)
 }
 
 fn main_form(url: &Url, body: &str) -> (Url, Vec<(String, String)>) {

@@ -62,6 +62,7 @@ mod fixtures;
 mod groups;
 mod keys;
 mod owners;
+mod plans;
 mod plateau;
 mod races;
 mod registry;

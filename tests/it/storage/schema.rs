@@ -67,47 +67,6 @@ on_both! {
     }
 }
 
-/// Tables that stay small, or are read whole on purpose.
-const READ_WHOLE: &[&str] =
-    &["schema_migrations", "sqlite_schema", "meta", "data_keys", "signing_keys", "resources", "json_each", "always"];
-
-#[tokio::test]
-async fn no_statement_reads_through_a_table_that_grows() {
-    let store = Store::empty(chancery::storage::Kind::Sqlite).await;
-    migrate::run(&store.db, NOW).await.unwrap();
-    let mut scans = Vec::new();
-    for (name, sql) in chancery::storage::statements() {
-        let text = sql.text(chancery::storage::Kind::Sqlite);
-        if name.ends_with("migrate::CREATE") {
-            continue;
-        }
-        let parameters = (1..=99).take_while(|number| text.contains(&format!("${number}"))).count();
-        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {text}").into_boxed_str());
-        let values = vec![chancery::storage::Value::Int(None); parameters];
-        for row in store.db.transaction("explain", move |tx| Box::pin(async move { tx.all(explain, values).await })).await.unwrap()
-        {
-            let row: chancery::storage::Row = row;
-            let step: String = row.get("detail").unwrap();
-            let mut words = step.split(' ');
-            let (verb, table) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            // In the order of an index and with a LIMIT it is a page, not the table.
-            let by_index = step.contains("INDEX");
-            // What a page of clients was read into.
-            let page = name.ends_with("clients::LIST") && table == "c";
-            if verb == "SCAN"
-                && !page
-                && !by_index
-                && !READ_WHOLE.contains(&table)
-                && !step.contains("VIRTUAL TABLE")
-                && !step.contains("CONSTANT")
-            {
-                scans.push(format!("{name}: {step}"));
-            }
-        }
-    }
-    assert!(scans.is_empty(), "{}", scans.join("\n"));
-}
-
 #[tokio::test]
 async fn every_filter_of_the_audit_log_has_its_index() {
     let store = Store::empty(chancery::storage::Kind::Sqlite).await;

@@ -1,0 +1,141 @@
+//! How the databases would go about each statement of the store: through an index, never through a table that grows.
+//!
+//! PostgreSQL is told to avoid sequential scans, so that one that remains is one without any index to use; an index that is read
+//! from end to end counts as such a scan too. SQLite plans by its rules alone while nothing was analysed.
+
+use chancery::clock::Timestamp;
+use chancery::storage::{Kind, Row, Value, migrate, statements};
+use sqlx::{Connection as _, Row as _};
+
+use super::Store;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+/// Tables whose rows operators make, a handful: keys, APIs, groups and the installation's own facts.
+const SMALL: &[&str] =
+    &["schema_migrations", "sqlite_schema", "meta", "changes", "data_keys", "signing_keys", "resources", "resource_scopes"];
+
+/// Statements that read through a table or an index that grows, and why they may.
+const READ_WHOLE: &[(&str, &str)] = &[
+    ("clients::LIST", "reads the page that its own subquery took from the index"),
+    ("doctor::NEWEST_EVENT", "one row from the end of the index"),
+    ("doctor::ADMINISTRATORS", "the index holds administrators alone, few among many"),
+    ("revoked_tokens::TOKEN_FACTS", "one row that is always there"),
+    ("revoked_tokens::CLIENT_TOKEN_FACTS", "one row that is always there"),
+    ("sweep::OLDEST_KEPT_DECISION", "counts off the records that are kept, of which there are at most so many, along the index"),
+];
+
+/// One step of a plan that reads through everything.
+struct Scan {
+    statement: &'static str,
+    table: String,
+    step: String,
+}
+
+#[tokio::test]
+async fn sqlite_reads_through_no_table_that_grows() {
+    let store = Store::empty(Kind::Sqlite).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let mut scans = Vec::new();
+    for (statement, sql) in statements() {
+        let text = sql.text(Kind::Sqlite);
+        if !has_a_plan(text) {
+            continue;
+        }
+        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {text}").into_boxed_str());
+        let values = vec![Value::Int(None); parameters(text)];
+        let plan = store.db.transaction("explain", move |tx| Box::pin(async move { tx.all(explain, values).await })).await;
+        let plan: Vec<Row> = plan.unwrap_or_else(|error: chancery::storage::StoreError| panic!("{statement}: {error}"));
+        for row in plan {
+            let step: String = row.get("detail").unwrap();
+            let Some(rest) = step.strip_prefix("SCAN ") else { continue };
+            // A table-valued function reads what was bound.
+            if rest.contains("VIRTUAL TABLE") || rest.starts_with("CONSTANT") {
+                continue;
+            }
+            let alias = rest.split(' ').next().unwrap_or_default();
+            scans.push(Scan { statement, table: table_of(text, alias), step });
+        }
+    }
+    only_the_exceptions(&scans);
+}
+
+#[tokio::test]
+async fn postgres_reads_through_no_table_that_grows() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(store.config.url.expose()).await.unwrap();
+    // Plans as a pool's connections have them after a while: for any values.
+    let settings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
+    sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
+    let mut scans = Vec::new();
+    for (statement, sql) in statements() {
+        let text = sql.text(Kind::Postgres);
+        if !has_a_plan(text) {
+            continue;
+        }
+        let values = vec!["NULL"; parameters(text)].join(", ");
+        let execute = if values.is_empty() { "EXECUTE plan".to_owned() } else { format!("EXECUTE plan ({values})") };
+        let explain = format!("PREPARE plan AS {text}; EXPLAIN (COSTS OFF) {execute}");
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        scans.extend(scans_of(statement, &plan));
+        sqlx::raw_sql("DEALLOCATE plan").execute(&mut connection).await.unwrap();
+    }
+    only_the_exceptions(&scans);
+}
+
+/// The steps of a PostgreSQL plan that read a table or an index from end to end.
+fn scans_of(statement: &'static str, plan: &[String]) -> Vec<Scan> {
+    let is_step = |line: &str| line.trim_start().starts_with("->") || !line.starts_with(' ');
+    let mut scans = Vec::new();
+    for (number, line) in plan.iter().enumerate().filter(|(_, line)| is_step(line)) {
+        let properties = plan[number + 1..].iter().take_while(|line| !is_step(line));
+        let conditioned = properties.clone().any(|line| line.trim_start().starts_with("Index Cond:"));
+        let whole = line.contains("Seq Scan on ") || (line.contains("Index") && line.contains("Scan") && !conditioned);
+        if whole {
+            let table = line.rsplit_once(" on ").map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
+            let filter: String = properties.map(|line| format!("; {}", line.trim())).collect();
+            scans.push(Scan { statement, table: table.to_owned(), step: format!("{}{filter}", line.trim()) });
+        }
+    }
+    scans
+}
+
+/// Every scan is of a small table or a known exception. Exceptions are for both databases: one of them may need none.
+fn only_the_exceptions(scans: &[Scan]) {
+    let known = |scan: &&Scan| {
+        SMALL.contains(&scan.table.as_str()) || READ_WHOLE.iter().any(|(statement, _)| scan.statement.ends_with(statement))
+    };
+    let refused: Vec<String> = scans
+        .iter()
+        .filter(|scan| !known(scan))
+        .map(|scan| format!("{} reads {}: {}", scan.statement, scan.table, scan.step))
+        .collect();
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn every_exception_is_a_statement_with_a_reason() {
+    let all = statements();
+    for (statement, reason) in READ_WHOLE {
+        assert!(all.iter().any(|(name, _)| name.ends_with(statement)), "there is no {statement}");
+        assert!(reason.len() > 10, "{statement} has no reason");
+    }
+}
+
+fn has_a_plan(text: &str) -> bool {
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| text.trim_start().starts_with(verb))
+}
+
+fn parameters(text: &str) -> usize {
+    (1..=99).take_while(|number| text.contains(&format!("${number}"))).count()
+}
+
+/// The table behind an alias: SQLite's plans name the alias alone.
+fn table_of(text: &str, alias: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+    let named = words.windows(3).find(|words| ["FROM", "JOIN"].contains(&words[0]) && words[2] == alias);
+    named.map_or(alias, |words| words[1]).to_owned()
+}
