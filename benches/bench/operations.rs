@@ -147,9 +147,17 @@ impl Operation {
         }
     }
 
-    /// Does node-oidc-provider have it? Its pages for people are whoever installs it's to write.
+    /// Does node-oidc-provider have it? It has no pages for people, and revoking a refresh token there ends whatever the person ever gave
+    /// to the app, which happens once.
     pub const fn has_peer(self) -> bool {
-        !matches!(self, Self::ClientCredentialsEs256 | Self::RefreshEs256 | Self::DiscoveryBesideLoad | Self::Login)
+        !matches!(
+            self,
+            Self::ClientCredentialsEs256
+                | Self::RefreshEs256
+                | Self::RevocationOfRefreshTokens
+                | Self::DiscoveryBesideLoad
+                | Self::Login
+        )
     }
 
     /// Is it about people and what was issued to them, in whatever flavour?

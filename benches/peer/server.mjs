@@ -55,8 +55,6 @@ const provider = new Provider(issuer, {
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   expiresWithSession: () => false,
   rotateRefreshToken: true,
-  // Revoking a token ends that token: its grant is that of everything the person gave to the app.
-  revokeGrantPolicy: () => false,
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, preferred_username: id, email: `${id}@example.com`, email_verified: true }) }),
   // A first-party app: nobody is asked.
   async loadExistingGrant(ctx) {

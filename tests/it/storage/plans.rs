@@ -38,26 +38,10 @@ async fn sqlite_reads_through_no_table_that_grows() {
     migrate::run(&store.db, NOW).await.unwrap();
     let mut scans = Vec::new();
     for (statement, sql) in statements() {
-        let text = sql.text(Kind::Sqlite);
-        if !has_a_plan(text) {
-            continue;
-        }
-        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {text}").into_boxed_str());
-        let values = vec![Value::Int(None); parameters(text)];
-        let plan = store.db.transaction("explain", move |tx| Box::pin(async move { tx.all(explain, values).await })).await;
-        let plan: Vec<Row> = plan.unwrap_or_else(|error: chancery::storage::StoreError| panic!("{statement}: {error}"));
-        for row in plan {
-            let step: String = row.get("detail").unwrap();
-            let Some(rest) = step.strip_prefix("SCAN ") else { continue };
-            // A table-valued function reads what was bound.
-            if rest.contains("VIRTUAL TABLE") || rest.starts_with("CONSTANT") {
-                continue;
-            }
-            let alias = rest.split(' ').next().unwrap_or_default();
-            scans.push(Scan { statement, table: table_of(text, alias), step });
-        }
+        scans.extend(on_sqlite(&store, statement, sql.text(Kind::Sqlite)).await);
     }
     only_the_exceptions(&scans);
+    assert_eq!(on_sqlite(&store, "without an index", WITHOUT_AN_INDEX).await.len(), 1);
 }
 
 #[tokio::test]
@@ -70,20 +54,52 @@ async fn postgres_reads_through_no_table_that_grows() {
     sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
     let mut scans = Vec::new();
     for (statement, sql) in statements() {
-        let text = sql.text(Kind::Postgres);
-        if !has_a_plan(text) {
-            continue;
-        }
-        let values = vec!["NULL"; parameters(text)].join(", ");
-        let execute = if values.is_empty() { "EXECUTE plan".to_owned() } else { format!("EXECUTE plan ({values})") };
-        let explain = format!("PREPARE plan AS {text}; EXPLAIN (COSTS OFF) {execute}");
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await;
-        let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        scans.extend(scans_of(statement, &plan));
-        sqlx::raw_sql("DEALLOCATE plan").execute(&mut connection).await.unwrap();
+        scans.extend(on_postgres(&mut connection, statement, sql.text(Kind::Postgres)).await);
     }
     only_the_exceptions(&scans);
+    assert_eq!(on_postgres(&mut connection, "without an index", WITHOUT_AN_INDEX).await.len(), 1);
+    // In the order of an index is no way to a row either.
+    let ordered = format!("{WITHOUT_AN_INDEX} ORDER BY id");
+    assert_eq!(on_postgres(&mut connection, "in an order", &ordered).await.len(), 1);
+}
+
+/// What these tests are there to see.
+const WITHOUT_AN_INDEX: &str = "SELECT sub FROM users WHERE password_changed_at = $1";
+
+async fn on_sqlite(store: &Store, statement: &'static str, text: &str) -> Vec<Scan> {
+    if !has_a_plan(text) {
+        return Vec::new();
+    }
+    let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {text}").into_boxed_str());
+    let values = vec![Value::Int(None); parameters(text)];
+    let plan = store.db.transaction("explain", move |tx| Box::pin(async move { tx.all(explain, values).await })).await;
+    let plan: Vec<Row> = plan.unwrap_or_else(|error: chancery::storage::StoreError| panic!("{statement}: {error}"));
+    let mut scans = Vec::new();
+    for row in plan {
+        let step: String = row.get("detail").unwrap();
+        let Some(rest) = step.strip_prefix("SCAN ") else { continue };
+        // A table-valued function reads what was bound.
+        if rest.contains("VIRTUAL TABLE") || rest.starts_with("CONSTANT") {
+            continue;
+        }
+        let alias = rest.split(' ').next().unwrap_or_default();
+        scans.push(Scan { statement, table: table_of(text, alias), step });
+    }
+    scans
+}
+
+async fn on_postgres(connection: &mut sqlx::PgConnection, statement: &'static str, text: &str) -> Vec<Scan> {
+    if !has_a_plan(text) {
+        return Vec::new();
+    }
+    let values = vec!["NULL"; parameters(text)].join(", ");
+    let execute = if values.is_empty() { "EXECUTE plan".to_owned() } else { format!("EXECUTE plan ({values})") };
+    let explain = format!("PREPARE plan AS {text}; EXPLAIN (COSTS OFF) {execute}");
+    let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    sqlx::raw_sql("DEALLOCATE plan").execute(connection).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    scans_of(statement, &plan)
 }
 
 /// The steps of a PostgreSQL plan that read a table or an index from end to end.
@@ -97,6 +113,8 @@ fn scans_of(statement: &'static str, plan: &[String]) -> Vec<Scan> {
         if whole {
             let table = line.rsplit_once(" on ").map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
             let filter: String = properties.map(|line| format!("; {}", line.trim())).collect();
+            // A bitmap names the index alone.
+            let table = table.trim_end_matches("_pkey");
             scans.push(Scan { statement, table: table.to_owned(), step: format!("{}{filter}", line.trim()) });
         }
     }
