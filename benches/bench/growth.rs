@@ -107,7 +107,7 @@ pub async fn run(binary: &Path, arguments: &Arguments, cluster: &Cluster) -> Gro
         }
     }
     let title = format!(
-        "{} cores of {}; {} people and {} refresh families against an empty store; {CONNECTIONS} connections; medians of {} rounds",
+        "{} cores of {}; {} people and {} refresh families against an empty store; {CONNECTIONS} connections; rounds: {}, of which medians",
         machine.cores, machine.processor, arguments.users, arguments.families, arguments.rounds
     );
     Growth { title, rows, starts, others }

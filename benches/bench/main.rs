@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use arguments::Arguments;
 use deployment::Deployment;
 use machine::Machine;
+use operations::Operation;
 use report::Report;
 use yardsticks::{Limits, Yardstick};
 
@@ -99,27 +100,32 @@ async fn run(binary: &Path, arguments: &Arguments, cluster: &postgres::Cluster) 
         true => Some(peer::Peer::prepare(cluster, starts).await),
         false => None,
     };
-    let bare = Bare::prepare(arguments, cluster);
     let mut report = Report::new(&machine, binary, arguments);
-    for round in 0..=arguments.rounds {
-        // The first round warms up and is thrown away.
-        eprintln!("round {round} of {}", arguments.rounds);
-        let quiet = machine.watch();
-        let limits = bare.measure(arguments, round).await;
-        let mut samples = Vec::new();
-        for operation in &arguments.operations {
-            let targets = deployments.iter_mut().map(|deployment| &mut deployment.target);
-            let peer = peer.as_mut().filter(|_| operation.has_peer()).map(|peer| &mut peer.target);
-            for target in targets.chain(peer) {
-                // A slower server's round takes as long with fewer steps.
-                let usual = if target.peer { operation.steps() / 4 } else { operation.steps() };
-                let sample = operation.measure(target, arguments.steps(usual, round)).await;
-                samples.push((*operation, target.name, sample));
+    // Logins come when everything else is over: what their hashes need in memory stays.
+    let (logins, others): (Vec<_>, Vec<_>) =
+        arguments.operations.iter().copied().partition(|operation| *operation == Operation::Login);
+    for operations in [others, logins].into_iter().filter(|operations| !operations.is_empty()) {
+        let bare = Bare::prepare(&operations, arguments, cluster);
+        for round in 0..=arguments.rounds {
+            // The first round warms up and is thrown away.
+            eprintln!("round {round} of {}", arguments.rounds);
+            let quiet = machine.watch();
+            let limits = bare.measure(arguments, round).await;
+            let mut samples = Vec::new();
+            for operation in &operations {
+                let targets = deployments.iter_mut().map(|deployment| &mut deployment.target);
+                let peer = peer.as_mut().filter(|_| operation.has_peer()).map(|peer| &mut peer.target);
+                for target in targets.chain(peer) {
+                    // A slower server's round takes as long with fewer steps.
+                    let usual = if target.peer { operation.steps() / 4 } else { operation.steps() };
+                    let sample = operation.measure(target, arguments.steps(usual, round)).await;
+                    samples.push((*operation, target.name, sample));
+                }
             }
-        }
-        let others = quiet.others();
-        if round > 0 {
-            report.round(&limits, samples, others);
+            let others = quiet.others();
+            if round > 0 {
+                report.round(&limits, samples, others);
+            }
         }
     }
     for target in deployments.iter().map(|deployment| &deployment.target).chain(peer.iter().map(|peer| &peer.target)) {
@@ -128,7 +134,7 @@ async fn run(binary: &Path, arguments: &Arguments, cluster: &postgres::Cluster) 
     report
 }
 
-/// The yardsticks that a run needs.
+/// The yardsticks that some operations need.
 struct Bare {
     needed: Vec<Yardstick>,
     pgbench: Option<yardsticks::Pgbench>,
@@ -136,8 +142,8 @@ struct Bare {
 }
 
 impl Bare {
-    fn prepare(arguments: &Arguments, cluster: &postgres::Cluster) -> Self {
-        let goals = arguments.operations.iter().filter_map(|operation| operation.goal(false));
+    fn prepare(operations: &[Operation], arguments: &Arguments, cluster: &postgres::Cluster) -> Self {
+        let goals = operations.iter().filter_map(|operation| operation.goal(false));
         let needed: Vec<Yardstick> = goals.map(|goal| goal.yardstick).collect();
         Self {
             pgbench: (arguments.postgres && needed.contains(&Yardstick::R)).then(|| yardsticks::Pgbench::prepare(cluster)),
