@@ -17,6 +17,10 @@ pub struct DatabaseConfig {
     pub acquire_timeout: Duration,
     /// How long one statement may run before it is cancelled.
     pub statement_timeout: Duration,
+    /// The URL leads to a pooler that gives each transaction another session.
+    pub transaction_pooler: bool,
+    /// PostgreSQL past the pooler, for the one connection that hears of changes.
+    pub notifications_url: Option<Secret<String>>,
 }
 
 impl DatabaseConfig {
@@ -28,11 +32,23 @@ impl DatabaseConfig {
         }
         let (least, most) = (Duration::from_millis(10), Duration::from_secs(300));
         let defaults = Self::new("");
+        let sqlite = url.expose().starts_with("sqlite:");
+        let transaction_pooler = section.flag("transaction_pooler", false);
+        if transaction_pooler && sqlite {
+            section.contradiction("transaction_pooler", "transaction_pooler is for PostgreSQL".to_owned());
+        }
+        let notifications_url = section.secret("notifications_url");
+        if notifications_url.as_ref().is_some_and(|url| sqlite || !url.expose().starts_with("postgres")) {
+            section
+                .contradiction("notifications_url", "notifications_url is for PostgreSQL, and begins with postgres://".to_owned());
+        }
         Self {
             url,
             max_connections: section.number32("max_connections", defaults.max_connections, 1, 1000),
             acquire_timeout: section.duration("acquire_timeout", defaults.acquire_timeout, least, most),
             statement_timeout: section.duration("statement_timeout", defaults.statement_timeout, least, most),
+            transaction_pooler,
+            notifications_url,
         }
     }
 
@@ -43,6 +59,8 @@ impl DatabaseConfig {
             max_connections: 16,
             acquire_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(10),
+            transaction_pooler: false,
+            notifications_url: None,
         }
     }
 

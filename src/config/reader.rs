@@ -245,6 +245,20 @@ impl Section<'_> {
         parse(text.trim()).map_err(|error| self.wrong(&found, key, &error.to_string())).ok()
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(found) = self.scalar(key, if default { "true" } else { "false" }) else { return default };
+        match &found.raw {
+            Raw::Boolean(yes) => *yes,
+            Raw::Text(text) if text.trim() == "true" => true,
+            Raw::Text(text) if text.trim() == "false" => false,
+            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) => {
+                self.wrong(&found, key, "must be true or false");
+                default
+            }
+        }
+    }
+
     /// A value that parses by `FromStr`, with a default that is known to parse.
     pub fn parsed_or<T: FromStr>(&mut self, key: &'static str, default: T, shown: &str, what: &str) -> T {
         self.parsed(key, shown, what, |text| text.parse::<T>().map_err(|_| format!("must be {what}, and {text:?} is not")))

@@ -113,7 +113,7 @@ impl Readiness {
 
 impl Inner {
     async fn look(&self) -> Result<(), NotReady> {
-        migrate::require_current(&self.db).await.map_err(|error| NotReady::Database(error.to_string()))?;
+        migrate::require_ours(&self.db).await.map_err(|error| NotReady::Database(error.to_string()))?;
         if self.keys.current().active(Alg::RS256).is_none() {
             return Err(NotReady::NoSigningKey);
         }

@@ -20,7 +20,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Executor, PgPool, Postgres, Row as _, SqlSafeStr as _, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, PgPool, Postgres, Row as _, SqlSafeStr, Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -41,6 +41,11 @@ const MOST_SQLITE_READERS: u32 = 8;
 
 /// How long somebody who only looks waits for anything.
 const LOOKING: Duration = Duration::from_secs(5);
+/// The database cancels a statement by itself after the limit; so much later it does not answer at all, and we stop waiting.
+const GRACE: Duration = Duration::from_secs(1);
+/// After so long without a notification, the connection that hears of them is asked whether it is still there: a network that falls
+/// silent closes nothing.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// Where the triggers count on SQLite.
 const CHANGE_NUMBER: &str = "SELECT number FROM changes";
@@ -96,20 +101,31 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     pools: Pools,
+    acquire_timeout: Duration,
     statement_timeout: Duration,
     shared: Shared,
 }
 
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
-    Postgres { pool: PgPool, losses: Arc<Losses> },
+    Postgres(Postgresql),
+}
+
+struct Postgresql {
+    pool: PgPool,
+    losses: Arc<Losses>,
+    /// Where a pooler gives each transaction another session: what every transaction begins with, since no session keeps settings or
+    /// prepared statements, and every statement needs a transaction, since a statement is parsed and run in two steps.
+    pooled: Option<Arc<str>>,
+    /// Where to hear of changes, if anywhere.
+    hears: Option<PgConnectOptions>,
 }
 
 impl Pools {
     fn kind(&self) -> Kind {
         match self {
             Self::Sqlite { .. } => Kind::Sqlite,
-            Self::Postgres { .. } => Kind::Postgres,
+            Self::Postgres(_) => Kind::Postgres,
         }
     }
 }
@@ -117,18 +133,27 @@ impl Pools {
 /// Hears of changes; see [`Db::changes`].
 pub struct Changes {
     listener: PgListener,
-    losses: Arc<Losses>,
+    /// Of the pool, if its connections lead to where this one does.
+    losses: Option<Arc<Losses>>,
 }
 
 impl Changes {
     /// Waits for the next change. After a connection that was lost it answers too, since something may have been missed.
     pub async fn next(&mut self) -> Result<(), StoreError> {
-        let heard = self.listener.try_recv().await;
+        let heard = loop {
+            match tokio::time::timeout(QUIET, self.listener.try_recv()).await {
+                Ok(heard) => break heard.map(|heard| heard.is_some()).map_err(store_error),
+                Err(_quiet) => match in_time(LOOKING, sqlx::raw_sql("SELECT 1").execute(&mut self.listener)).await {
+                    Ok(_) => {}
+                    Err(trouble) => break Err(trouble.told()),
+                },
+            }
+        };
         // It hears of a restart at once, before any request does.
-        if !matches!(heard, Ok(Some(_))) {
-            self.losses.note();
+        if let (Ok(false) | Err(_), Some(losses)) = (&heard, &self.losses) {
+            losses.note();
         }
-        heard.map(drop).map_err(store_error)
+        heard.map(drop)
     }
 }
 
@@ -143,20 +168,25 @@ impl Db {
         } else {
             return Err(StoreError::Unavailable("the database URL must begin with sqlite:// or postgres://".to_owned()));
         };
-        Ok(Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, statement_timeout: config.statement_timeout })))
+        Ok(Self::over(pools, config))
+    }
+
+    fn over(pools: Pools, config: &DatabaseConfig) -> Self {
+        let (acquire_timeout, statement_timeout) = (config.acquire_timeout, config.statement_timeout);
+        Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, acquire_timeout, statement_timeout }))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
     pub async fn look(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let patience = |configured: Duration| configured.min(LOOKING);
         let config = DatabaseConfig {
-            url: config.url.clone(),
             max_connections: 2,
             acquire_timeout: patience(config.acquire_timeout),
             statement_timeout: patience(config.statement_timeout),
+            ..config.clone()
         };
         let pools = if config.is_sqlite() { look_at_sqlite(&config).await? } else { connect_postgres(&config, true).await? };
-        Ok(Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, statement_timeout: config.statement_timeout })))
+        Ok(Self::over(pools, &config))
     }
 
     /// Which database this is.
@@ -173,7 +203,7 @@ impl Db {
     pub fn file(&self) -> Option<&Path> {
         match &self.0.pools {
             Pools::Sqlite { file, .. } => Some(file),
-            Pools::Postgres { .. } => None,
+            Pools::Postgres(_) => None,
         }
     }
 
@@ -194,24 +224,24 @@ impl Db {
 
     /// Reads over this connection; over another, if it turns out to be lost.
     pub(super) async fn read_over(&self, mut reader: Tx, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
-        let read = reader.all(sql, args.clone()).await;
+        let read = reader.all_alone(sql, args.clone()).await;
         if read.is_ok() || !reader.lost {
             return read;
         }
         drop(reader);
-        self.reader().await?.all(sql, args).await
+        self.reader().await?.all_alone(sql, args).await
     }
 
     /// One statement that writes, durable when it returns. Answers how many rows it changed.
     pub async fn execute(&self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
         let sql = sql.into();
-        self.seen(sql, async { self.writer().await?.execute(sql, args).await }).await
+        self.seen(sql, async { self.writer().await?.execute_alone(sql, args).await }).await
     }
 
     /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
     pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
         let sql = sql.into();
-        self.seen(sql, async { Ok(self.writer().await?.all(sql, args).await?.into_iter().next()) }).await
+        self.seen(sql, async { Ok(self.writer().await?.all_alone(sql, args).await?.into_iter().next()) }).await
     }
 
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
@@ -263,14 +293,18 @@ impl Db {
     }
 
     /// Postgres: a connection of its own that hears when clients, resources or keys were changed by anybody (triggers of migration
-    /// 0006). SQLite: `None`, see [`Db::change_number`].
+    /// 0006). `None` on SQLite, see [`Db::change_number`], and behind a pooler that no notification passes.
     pub async fn changes(&self) -> Result<Option<Changes>, StoreError> {
-        let Pools::Postgres { pool, losses } = &self.0.pools else { return Ok(None) };
-        let options = pool.connect_options().as_ref().clone();
-        let own = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
+        let Pools::Postgres(Postgresql { losses, pooled, hears: Some(hears), .. }) = &self.0.pools else { return Ok(None) };
+        let own = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.0.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(hears.clone());
         let mut listener = PgListener::connect_with(&own).await.map_err(store_error)?;
-        listener.listen(CHANGED).await.map_err(store_error)?;
-        Ok(Some(Changes { listener, losses: Arc::clone(losses) }))
+        in_time(LOOKING, listener.listen(CHANGED)).await.map_err(Trouble::told)?;
+        Ok(Some(Changes { listener, losses: pooled.is_none().then(|| Arc::clone(losses)) }))
     }
 
     /// Parses and plans a statement without running it, for the test that does so with every one on both databases.
@@ -280,7 +314,9 @@ impl Db {
             Pools::Sqlite { writer, .. } => {
                 writer.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
             }
-            Pools::Postgres { pool, .. } => pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop),
+            Pools::Postgres(Postgresql { pool, .. }) => {
+                pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
+            }
         }
         .map_err(store_error)
     }
@@ -292,7 +328,7 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, .. } => pool.close().await,
+            Pools::Postgres(Postgresql { pool, .. }) => pool.close().await,
         }
     }
 
@@ -304,25 +340,40 @@ impl Db {
     }
 
     pub(super) async fn reader(&self) -> Result<Tx, StoreError> {
-        Ok(self.borrowed(match &self.0.pools {
-            Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
-            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
-        }))
+        let asked = Instant::now();
+        Ok(self.borrowed(
+            asked,
+            match &self.0.pools {
+                Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
+                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+            },
+        ))
     }
 
     pub(super) async fn writer(&self) -> Result<Tx, StoreError> {
-        Ok(self.borrowed(match &self.0.pools {
-            Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
-            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
-        }))
+        let asked = Instant::now();
+        Ok(self.borrowed(
+            asked,
+            match &self.0.pools {
+                Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
+                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+            },
+        ))
     }
 
-    fn borrowed(&self, connection: Connection) -> Tx {
-        let losses = match &self.0.pools {
-            Pools::Sqlite { .. } => None,
-            Pools::Postgres { losses, .. } => Some(Arc::clone(losses)),
+    fn borrowed(&self, asked: Instant, connection: Connection) -> Tx {
+        let (losses, pooled) = match &self.0.pools {
+            Pools::Sqlite { .. } => (None, None),
+            Pools::Postgres(postgres) => (Some(Arc::clone(&postgres.losses)), postgres.pooled.clone()),
         };
-        Tx { connection, state: State::Idle, timeout: self.0.statement_timeout, lost: false, losses }
+        let begin_by = match &self.0.pools {
+            // Busy for so long by itself.
+            Pools::Sqlite { .. } => self.0.acquire_timeout + GRACE,
+            // What is left: behind a pooler this is where one waits for a connection.
+            Pools::Postgres(_) => self.0.acquire_timeout.saturating_sub(asked.elapsed()).max(Duration::from_millis(10)),
+        };
+        let limit = self.0.statement_timeout + GRACE;
+        Tx { connection, state: State::Idle, limit, begin_by, pooled, lost: false, silent: false, losses }
     }
 
     async fn run<T, E: From<StoreError>>(
@@ -362,9 +413,15 @@ impl Db {
 pub struct Tx {
     connection: Connection,
     state: State,
-    timeout: Duration,
+    /// For a statement.
+    limit: Duration,
+    /// For the beginning of a transaction.
+    begin_by: Duration,
+    pooled: Option<Arc<str>>,
     /// The connection went away under a statement.
     lost: bool,
+    /// A statement was not answered.
+    silent: bool,
     losses: Option<Arc<Losses>>,
 }
 
@@ -405,12 +462,12 @@ impl Tx {
     /// Runs a statement and takes all its rows. Always to the last one: the commit of a lone `UPDATE … RETURNING` comes after it.
     pub async fn all(&mut self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
         let text = sql.into().text(self.kind());
-        let limit = self.timeout;
+        let (limit, keep) = (self.limit, self.pooled.is_none());
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => in_time(limit, sqlite_query(text, args).fetch_all(&mut **connection))
                 .await
                 .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-            Connection::Postgres(connection) => in_time(limit, postgres_query(text, args).fetch_all(&mut **connection))
+            Connection::Postgres(connection) => in_time(limit, postgres_query(text, args, keep).fetch_all(&mut **connection))
                 .await
                 .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
         };
@@ -420,16 +477,46 @@ impl Tx {
     /// One statement that writes. Answers how many rows it changed.
     pub async fn execute(&mut self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
         let text = sql.into().text(self.kind());
-        let limit = self.timeout;
+        let (limit, keep) = (self.limit, self.pooled.is_none());
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => {
                 in_time(limit, sqlite_query(text, args).execute(&mut **connection)).await.map(|done| done.rows_affected())
             }
             Connection::Postgres(connection) => {
-                in_time(limit, postgres_query(text, args).execute(&mut **connection)).await.map(|done| done.rows_affected())
+                in_time(limit, postgres_query(text, args, keep).execute(&mut **connection)).await.map(|done| done.rows_affected())
             }
         };
         self.noted(result)
+    }
+
+    /// [`Tx::all`] of one statement that is a unit of work by itself.
+    pub(super) async fn all_alone(&mut self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
+        if self.pooled.is_none() {
+            return self.all(sql, args).await;
+        }
+        self.begin().await?;
+        let result = self.all(sql, args).await;
+        self.end(result).await
+    }
+
+    /// [`Tx::execute`] of one statement that is a unit of work by itself.
+    pub(super) async fn execute_alone(&mut self, sql: Sql, args: Args) -> Result<u64, StoreError> {
+        if self.pooled.is_none() {
+            return self.execute(sql, args).await;
+        }
+        self.begin().await?;
+        let result = self.execute(sql, args).await;
+        self.end(result).await
+    }
+
+    async fn end<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match result {
+            Ok(done) => self.commit().await.map(|()| done),
+            Err(failed) => {
+                self.rollback().await;
+                Err(failed)
+            }
+        }
     }
 
     /// Runs a script of several statements without values: a migration. It may take as long as it needs.
@@ -441,25 +528,40 @@ impl Tx {
         self.noted(result.map_err(Trouble::Driver))
     }
 
+    /// BEGIN, COMMIT and the like.
+    async fn control(&mut self, text: impl SqlSafeStr, limit: Duration) -> Result<(), StoreError> {
+        let text = text.into_sql_str();
+        let result = match &mut self.connection {
+            Connection::Sqlite(connection) => in_time(limit, sqlx::raw_sql(text).execute(&mut **connection)).await.map(drop),
+            Connection::Postgres(connection) => in_time(limit, sqlx::raw_sql(text).execute(&mut **connection)).await.map(drop),
+        };
+        self.noted(result)
+    }
+
     async fn begin(&mut self) -> Result<(), StoreError> {
         // Set first: if this is cut off, nobody knows what the database made of it.
         self.state = State::Open;
-        self.script(match self.kind() {
+        let limit = self.begin_by;
+        if let Some(begin) = self.pooled.clone() {
+            return self.control(AssertSqlSafe(begin), limit).await;
+        }
+        let begin = match self.kind() {
             // A deferred transaction that reads and then writes fails with "database is locked" at once.
             Kind::Sqlite => "BEGIN IMMEDIATE",
             Kind::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        })
-        .await
+        };
+        self.control(begin, limit).await
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        self.script("COMMIT").await?;
+        self.control("COMMIT", self.limit).await?;
         self.state = State::Idle;
         Ok(())
     }
 
     async fn rollback(&mut self) {
-        if self.script("ROLLBACK").await.is_ok() {
+        // A connection that does not answer is closed, and so is one that is gone.
+        if !self.silent && !self.lost && self.control("ROLLBACK", self.limit).await.is_ok() {
             self.state = State::Idle;
         }
     }
@@ -478,10 +580,15 @@ impl Tx {
                     }
                     store_error(error)
                 }
-                Trouble::TooSlow(limit) => {
+                Trouble::TooSlow(_) => {
                     // The answer may still come, long after; nobody else must read it.
                     self.close_on_drop();
-                    StoreError::Unavailable(format!("a statement did not answer within {} ms", limit.as_millis()))
+                    self.silent = true;
+                    // The database would have cancelled it by itself: most likely nobody is at the other end, of none of them.
+                    if let Some(losses) = self.losses.as_ref() {
+                        losses.note();
+                    }
+                    trouble.told()
                 }
             }
         })
@@ -509,9 +616,17 @@ enum Trouble {
     TooSlow(Duration),
 }
 
-/// The database cancels a statement by itself after the limit; a second later it does not answer at all, and we stop waiting.
+impl Trouble {
+    fn told(self) -> StoreError {
+        match self {
+            Self::Driver(error) => store_error(error),
+            Self::TooSlow(limit) => StoreError::Unavailable(format!("a statement did not answer within {} ms", limit.as_millis())),
+        }
+    }
+}
+
 async fn in_time<T>(limit: Duration, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
-    match tokio::time::timeout(limit + Duration::from_secs(1), statement).await {
+    match tokio::time::timeout(limit, statement).await {
         Ok(result) => result.map_err(Trouble::Driver),
         Err(_elapsed) => Err(Trouble::TooSlow(limit)),
     }
@@ -527,8 +642,9 @@ fn sqlite_query(text: &'static str, args: Args) -> Query<'static, Sqlite, Sqlite
     })
 }
 
-fn postgres_query(text: &'static str, args: Args) -> Query<'static, Postgres, PgArguments> {
-    args.into_iter().fold(sqlx::query(text), |query, value| match value {
+/// `keep`: the session is ours and keeps it prepared.
+fn postgres_query(text: &'static str, args: Args, keep: bool) -> Query<'static, Postgres, PgArguments> {
+    args.into_iter().fold(sqlx::query(text).persistent(keep), |query, value| match value {
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Bytes(value) => query.bind(value),
@@ -683,23 +799,34 @@ async fn look_at_sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError> {
 
 /// `looking`: nothing can be written.
 async fn connect_postgres(config: &DatabaseConfig, looking: bool) -> Result<Pools, StoreError> {
-    let options = PgConnectOptions::from_str(config.url.expose())
-        .map_err(store_error)?
-        .application_name("chancery")
-        .statement_cache_capacity(PREPARED_STATEMENTS);
-    if !config.url.expose().contains('@') && std::env::var_os("PGUSER").is_none() {
-        // The driver would quietly sign in as "anonymous".
-        return Err(StoreError::Unavailable("the database URL names no user: postgres://USER@HOST/DATABASE".to_owned()));
-    }
+    let options = postgres_options(config.url.expose())?;
+    let options = if config.transaction_pooler {
+        // PgBouncer refuses the first as a parameter that it does not know; the second, see `postgres_query`.
+        options.extra_float_digits(None).statement_cache_capacity(0)
+    } else {
+        options.statement_cache_capacity(PREPARED_STATEMENTS)
+    };
+    let hears = match &config.notifications_url {
+        Some(url) => Some(postgres_options(url.expose())?),
+        None => (!config.transaction_pooler).then(|| options.clone()),
+    };
     let limit = config.statement_timeout.as_millis();
+    let (idle, mode) = (limit.saturating_mul(2), if looking { "ONLY" } else { "WRITE" });
     // Numbers from our own configuration; as statements and not as start-up options, which poolers refuse.
-    let settings: Arc<str> = format!(
-        "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {}; \
-         SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = {}",
-        limit.saturating_mul(2),
-        if looking { "on" } else { "off" }
-    )
-    .into();
+    let (pooled, settings): (Option<Arc<str>>, Arc<str>) = if config.transaction_pooler {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ {mode}; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; \
+             SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        );
+        (Some(begin.into()), "".into())
+    } else {
+        let settings = format!(
+            "SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = {idle}; \
+             SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = {}",
+            if looking { "on" } else { "off" }
+        );
+        (None, settings.into())
+    };
     let losses = Arc::new(Losses::none());
     let known = Arc::clone(&losses);
     let pool = PgPoolOptions::new()
@@ -712,28 +839,68 @@ async fn connect_postgres(config: &DatabaseConfig, looking: bool) -> Result<Pool
         })
         .after_connect(move |connection, _| {
             let settings = Arc::clone(&settings);
-            Box::pin(async move { sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await.map(drop) })
+            Box::pin(async move {
+                if settings.is_empty() {
+                    return Ok(());
+                }
+                sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map(drop)
+            })
         })
         .connect_with(options.clone())
         .await;
-    match pool {
+    let pool = match pool {
         // The pool tries until its patience ends and then says no more than that; asked directly, the driver says why.
-        Err(sqlx::Error::PoolTimedOut) => Err(match tokio::time::timeout(config.acquire_timeout, options.connect()).await {
-            Ok(Err(why)) => store_error(why),
-            Ok(Ok(_)) | Err(_) => store_error(sqlx::Error::PoolTimedOut),
-        }),
-        pool => Ok(Pools::Postgres { pool: pool.map_err(store_error)?, losses }),
+        Err(sqlx::Error::PoolTimedOut) => {
+            return Err(match tokio::time::timeout(config.acquire_timeout, options.connect()).await {
+                Ok(Err(why)) => store_error(why),
+                Ok(Ok(_)) | Err(_) => store_error(sqlx::Error::PoolTimedOut),
+            });
+        }
+        pool => pool.map_err(store_error)?,
+    };
+    if pooled.is_none()
+        && matches!(tokio::time::timeout(config.acquire_timeout, shares_sessions(&pool, &options)).await, Ok(Ok(true)))
+    {
+        return Err(StoreError::Unavailable(
+            "the URL leads to a pooler that gives each transaction another session (PgBouncer's pool_mode = transaction), where one request \
+             would run what another has prepared: set [database] transaction_pooler = true"
+                .to_owned(),
+        ));
     }
+    Ok(Pools::Postgres(Postgresql { pool, losses, pooled, hears }))
+}
+
+fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url).map_err(store_error)?.application_name("chancery");
+    if !url.contains('@') && std::env::var_os("PGUSER").is_none() {
+        // The driver would quietly sign in as "anonymous".
+        return Err(StoreError::Unavailable("the database URL names no user: postgres://USER@HOST/DATABASE".to_owned()));
+    }
+    Ok(options)
+}
+
+/// Do two open connections meet the same session, or one of them two? Then a pooler deals out sessions for single transactions.
+async fn shares_sessions(pool: &PgPool, options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    const SESSION: &str = "SELECT pg_backend_pid()";
+    let mut one = pool.acquire().await?;
+    let mut two = options.connect().await?;
+    let first: i32 = sqlx::raw_sql(SESSION).fetch_one(&mut *one).await?.try_get(0)?;
+    sqlx::raw_sql("BEGIN").execute(&mut two).await?;
+    let second: i32 = sqlx::raw_sql(SESSION).fetch_one(&mut two).await?.try_get(0)?;
+    let shared = first == second || first != sqlx::raw_sql(SESSION).fetch_one(&mut *one).await?.try_get::<i32, _>(0)?;
+    sqlx::Connection::close(two).await?;
+    Ok(shared)
 }
 
 /// Did the connection go away under the statement? Not: the statement was refused or cancelled.
 fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
-        // Connection exceptions; terminated by an administrator, a crash, or a server that is not up yet.
-        sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code.as_ref()))
-        }
+        // Connection exceptions; terminated by an administrator, a crash, or a server that is not up yet; a server that has become a
+        // standby: another one may take writes where this connection would lead now.
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03", "25006"].contains(&code.as_ref())),
         _ => false,
     }
 }
@@ -770,11 +937,20 @@ fn postgres_error(code: &str, message: String) -> StoreError {
     match (class, code) {
         // Undefined table, column or function.
         (_, "42P01" | "42703" | "42883") => StoreError::Schema(message),
+        // PgBouncer.
+        (_, "08P01") if message.contains("unsupported startup parameter") => {
+            StoreError::Unavailable(format!("{message}: behind a pooler set [database] transaction_pooler = true"))
+        }
         // Connection, resources, operator intervention (also: statement timeout), system; deadlock and serialization; read-only
         // server after a failover; object in use; sign-in refused; no such database.
         ("08" | "53" | "57" | "58" | "40" | "55" | "28" | "3D", _) | (_, "25006" | "25P03") => {
             StoreError::Unavailable(format!("{code}: {message}"))
         }
+        // A prepared statement that is not there, or is there already; see `connect_postgres`.
+        (_, "26000" | "42P05") => StoreError::Unavailable(format!(
+            "{code}: {message}: sessions are not ours alone; behind a pooler that deals them out for single transactions set [database] \
+             transaction_pooler = true"
+        )),
         _ => StoreError::Corrupt(format!("{code}: {message}")),
     }
 }

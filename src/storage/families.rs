@@ -198,13 +198,13 @@ fn rotate_together() -> Run<Rotation, Option<bool>> {
         Box::pin(async move {
             // On Postgres somebody may hold the row, and only who asked waits for that: not the place of a group.
             if let (Kind::Sqlite, [one]) = (db.kind(), rotations.as_slice()) {
-                return Ok(vec![Some(writer.execute(ROTATE, one.values()).await? > 0)]);
+                return Ok(vec![Some(writer.execute_alone(ROTATE, one.values()).await? > 0)]);
             }
             // Of two for the same family the first goes along; the other then finds that it moved.
             let mut begun = HashSet::with_capacity(rotations.len());
             let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
             let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
-            let done = match writer.all(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
+            let done = match writer.all_alone(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
                 Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
                 // What one of them brought must not fail the others.
                 Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),

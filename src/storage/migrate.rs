@@ -120,22 +120,43 @@ pub async fn run(db: &Db, now: Timestamp) -> Result<Vec<&'static str>, StoreErro
 /// # Errors
 /// [`StoreError::Schema`] as [`run`].
 pub async fn pending(db: &Db) -> Result<Vec<&'static str>, StoreError> {
-    let exists = db.optional(EXISTS, args![]).await?.map_or(Ok(0), |row| row.get::<i64>("tables"))? > 0;
-    let applied = if exists { db.all(APPLIED, args![]).await? } else { Vec::new() };
-    let applied = applied.iter().map(Applied::read).collect::<Result<Vec<_>, _>>()?;
-    Ok(unapplied(&applied, db.kind())?.into_iter().map(|migration| migration.name).collect())
+    Ok(names(&unapplied(&applied(db).await?, db.kind())?))
 }
 
-/// Refuses a schema that is not exactly the one this binary knows: for `--no-migrate` and readiness.
+/// Refuses a schema that is not exactly the one this binary knows: for a start with `--no-migrate`.
 ///
 /// # Errors
 /// [`StoreError::Schema`] naming what is pending.
 pub async fn require_current(db: &Db) -> Result<(), StoreError> {
-    let pending = pending(db).await?;
+    none(&pending(db).await?)
+}
+
+/// Refuses a schema that lacks a script of this binary, or has one in another form. What a newer binary has added since is welcome:
+/// scripts only add, so that the version before goes on serving while its successors start. For the readiness of a running server.
+///
+/// # Errors
+/// [`StoreError::Schema`] naming what is pending.
+pub async fn require_ours(db: &Db) -> Result<(), StoreError> {
+    let mut applied = applied(db).await?;
+    applied.retain(|row| row.number <= newest());
+    none(&names(&unapplied(&applied, db.kind())?))
+}
+
+fn none(pending: &[&str]) -> Result<(), StoreError> {
     if pending.is_empty() {
         return Ok(());
     }
     Err(StoreError::Schema(format!("{} pending ({}): run `chancery migrate`", pending.len(), pending.join(", "))))
+}
+
+fn names(migrations: &[&'static Migration]) -> Vec<&'static str> {
+    migrations.iter().map(|migration| migration.name).collect()
+}
+
+async fn applied(db: &Db) -> Result<Vec<Applied>, StoreError> {
+    let exists = db.optional(EXISTS, args![]).await?.map_or(Ok(0), |row| row.get::<i64>("tables"))? > 0;
+    let rows = if exists { db.all(APPLIED, args![]).await? } else { Vec::new() };
+    rows.iter().map(Applied::read).collect()
 }
 
 /// `None` while another process holds the lock.
