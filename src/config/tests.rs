@@ -284,6 +284,29 @@ fn without_an_issuer_the_port_of_the_listener_names_it() {
     assert_eq!(config.issuer.as_str(), "http://localhost:9999");
 }
 
+#[test]
+fn a_pooler_is_something_before_postgres() {
+    let postgres =
+        [("CHANCERY_DATABASE_URL", "postgres://chancery@pooler/chancery"), ("CHANCERY_DATABASE__TRANSACTION_POOLER", "true")];
+    let direct = ("CHANCERY_DATABASE__NOTIFICATIONS_URL", "postgres://chancery@database/chancery");
+    let database = from_env(&[postgres[0], postgres[1], direct]).unwrap().database;
+    assert!(database.transaction_pooler && database.notifications_url.is_some());
+    assert!(
+        from_file("[database]\nurl = \"postgres://chancery@pooler/chancery\"\ntransaction_pooler = true\n")
+            .unwrap()
+            .database
+            .transaction_pooler
+    );
+    for text in [
+        "transaction_pooler = true",
+        "transaction_pooler = \"yes\"",
+        "transaction_pooler = 1",
+        "notifications_url = \"postgres://a@b/c\"",
+    ] {
+        assert!(from_file(&format!("[database]\n{text}\n")).is_err(), "{text}");
+    }
+}
+
 const REFERENCE: &str = include_str!("../../config/chancery.toml");
 
 #[test]

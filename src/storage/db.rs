@@ -897,10 +897,10 @@ fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         // Connection exceptions; terminated by an administrator, a crash, or a server that is not up yet; a server that has become a
-        // standby: another one may take writes where this connection would lead now.
+        // standby: another one may take writes where a new connection leads; a plan that a migration has outdated.
         sqlx::Error::Database(database) => database
             .code()
-            .is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03", "25006"].contains(&code.as_ref())),
+            .is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03", "25006", "0A000"].contains(&code.as_ref())),
         _ => false,
     }
 }
@@ -942,8 +942,8 @@ fn postgres_error(code: &str, message: String) -> StoreError {
             StoreError::Unavailable(format!("{message}: behind a pooler set [database] transaction_pooler = true"))
         }
         // Connection, resources, operator intervention (also: statement timeout), system; deadlock and serialization; read-only
-        // server after a failover; object in use; sign-in refused; no such database.
-        ("08" | "53" | "57" | "58" | "40" | "55" | "28" | "3D", _) | (_, "25006" | "25P03") => {
+        // server after a failover, which refuses READ WRITE as a feature that it has not; object in use; sign-in refused; no such database.
+        ("08" | "53" | "57" | "58" | "40" | "55" | "28" | "3D", _) | (_, "25006" | "25P03" | "0A000") => {
             StoreError::Unavailable(format!("{code}: {message}"))
         }
         // A prepared statement that is not there, or is there already; see `connect_postgres`.

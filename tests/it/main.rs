@@ -13,4 +13,5 @@ mod faults;
 mod flows;
 mod golden;
 mod harness;
+mod outages;
 mod storage;

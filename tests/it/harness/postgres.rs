@@ -7,7 +7,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -16,16 +16,18 @@ use sqlx::Connection;
 
 const SUPERVISOR: &str = r#"
 set -u
-bin=$1
+bin=$1 primary=$2 preload=$3
 # Ctrl-C in the terminal ends the tests, and thereby our input; until then we stay.
 trap '' INT TERM HUP
 umask 077
 dir=$(mktemp -d "${TMPDIR:-/tmp}/chancery-postgres.XXXXXX") || exit 1
 pid=
 fail() { cat "$dir/log" >&2; rm -rf "$dir"; exit 1; }
-stop() { if [ -n "$pid" ]; then kill -"$1" "$pid"; wait "$pid"; pid=; fi; }
+stop() { if [ -n "$pid" ]; then kill -"$1" "$pid" 2>/dev/null; wait "$pid"; pid=; fi; }
 start() {
-    "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=400 -c shared_buffers=64MB \
+    set --
+    if [ -n "$preload" ]; then set -- "LD_PRELOAD=$preload" "FULL_BELOW=$dir/full"; fi
+    env "$@" "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=400 -c shared_buffers=64MB \
         -c fsync=off -c full_page_writes=off -c synchronous_commit=on -c logging_collector=off \
         >>"$dir/log" 2>&1 </dev/null &
     pid=$!
@@ -34,7 +36,11 @@ start() {
         sleep 0.02
     done
 }
-"$bin/initdb" -D "$dir/data" -U chancery -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || fail
+if [ -n "$primary" ]; then
+    "$bin/pg_basebackup" -h "$primary" -U chancery -D "$dir/data" -R -X stream -c fast --no-sync >"$dir/log" 2>&1 || fail
+else
+    "$bin/initdb" -D "$dir/data" -U chancery -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || fail
+fi
 start
 echo "$dir"
 while read -r order; do
@@ -42,6 +48,7 @@ while read -r order; do
         stop) stop INT ;;
         kill) stop QUIT ;;
         start) start ;;
+        revive) kill -0 "$pid" 2>/dev/null && "$bin/pg_isready" -q -t 15 -h "$dir" -U chancery -d postgres || { stop QUIT; start; } ;;
     esac
     echo done
 done
@@ -71,7 +78,7 @@ pub async fn database() -> String {
 /// The URL of a copy of a database of the shared cluster to which nobody is connected.
 pub async fn copy(url: &str) -> String {
     let name = url.split('/').nth(3).unwrap().split('?').next().unwrap().to_owned();
-    shared().make(&name).await
+    shared().copy_of(&name).await
 }
 
 /// What `pg_dump` writes about a database.
@@ -95,6 +102,20 @@ pub fn restore(url: &str, dump: &[u8]) {
 impl Cluster {
     /// Starts a cluster of one's own, for a test that stops it under the server's feet.
     pub fn start() -> Self {
+        Self::make(None, None)
+    }
+
+    /// A standby that follows `primary`.
+    pub fn standby_of(primary: &Self) -> Self {
+        Self::make(Some(primary.folder()), None)
+    }
+
+    /// A cluster whose processes run with this library before all others. It finds in FULL_BELOW the file `full` of the cluster's folder.
+    pub fn preloaded(library: &Path) -> Self {
+        Self::make(None, Some(library))
+    }
+
+    fn make(primary: Option<&Path>, preload: Option<&Path>) -> Self {
         let bin = binaries();
         let mut command = if is_root() {
             let mut command = Command::new("runuser");
@@ -107,6 +128,7 @@ impl Cluster {
         };
         let mut supervisor = command
             .arg(&bin)
+            .args([primary, preload].map(|path| path.map_or(Path::new("").as_os_str(), Path::as_os_str)))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -128,10 +150,10 @@ impl Cluster {
 
     /// The URL of a new, empty database.
     pub async fn database(&self) -> String {
-        self.make("template0").await
+        self.copy_of("template0").await
     }
 
-    async fn make(&self, template: &str) -> String {
+    async fn copy_of(&self, template: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection = sqlx::PgConnection::connect(&self.url("postgres")).await.unwrap();
         let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
@@ -143,6 +165,16 @@ impl Cluster {
     /// The URL of a database of this cluster.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://chancery@localhost/{database}?host={}", self.socket.display())
+    }
+
+    /// Where its socket and its data are.
+    pub fn folder(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Starts it again if it has ended by itself.
+    pub fn revive(&self) {
+        self.order("revive");
     }
 
     /// Stops the server in order: clients are thrown out, everything is written.

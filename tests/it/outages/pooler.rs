@@ -1,0 +1,136 @@
+//! PgBouncer with pool_mode = transaction, as Debian installs it: each transaction may run in another session of PostgreSQL.
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::installation::Installation;
+use crate::harness::machine::free_port;
+use crate::harness::postgres;
+
+/// It ends when its standard input does, as the cluster of the harness.
+const SUPERVISOR: &str = r#"
+trap '' INT TERM HUP
+"$1" -q "$2" &
+pid=$!
+cat >/dev/null
+kill -KILL "$pid"
+wait "$pid"
+"#;
+
+/// A running PgBouncer.
+pub struct Pooler {
+    supervisor: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// With `sessions` for each database, before the cluster whose socket is in this folder.
+    pub async fn before(cluster: &Path, sessions: usize, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (port, file) = (free_port(), folder.path().join("pgbouncer.ini"));
+        let settings = format!(
+            "[databases]\n* = host={} user=chancery\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = {sessions}\nmax_client_conn = 400\n{more}\n",
+            cluster.display()
+        );
+        std::fs::File::create(&file).unwrap().write_all(settings.as_bytes()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
+        let program = program.into_iter().find(|path| Path::new(path).exists());
+        let program = program.expect("PgBouncer is not installed: `apt-get install pgbouncer`, or let ./test do it");
+        let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        let mut command = Command::new(if root { "runuser" } else { "sh" });
+        if root {
+            command.args(["-u", "postgres", "--", "sh"]);
+        }
+        let supervisor = command
+            .args(["-c", SUPERVISOR, "sh", program])
+            .arg(&file)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "PgBouncer does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { supervisor, port, _folder: folder }
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://chancery@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        drop(self.supervisor.wait());
+    }
+}
+
+/// How the replicas of a test reach their database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    /// Through a pooler with fewer sessions than the replicas have connections; notifications come past it.
+    Pooled,
+    /// Through the pooler alone: no notification comes.
+    PooledAlone,
+}
+
+/// A database with the way to it.
+pub struct Ground {
+    pub direct: String,
+    pub installation: Installation,
+    _pooler: Option<Pooler>,
+}
+
+/// Replicas on a new database of the shared cluster.
+pub async fn ground(way: Way, replicas: usize, more: &[(&str, &str)]) -> Ground {
+    let direct = postgres::database().await;
+    if way == Way::Direct {
+        return Ground { installation: Installation::on(&direct, replicas, more), direct, _pooler: None };
+    }
+    let pooler = Pooler::before(postgres::shared().folder(), 5, "").await;
+    let mut more = more.to_vec();
+    more.push(("CHANCERY_DATABASE__TRANSACTION_POOLER", "true"));
+    if way == Way::Pooled {
+        more.push(("CHANCERY_DATABASE__NOTIFICATIONS_URL", &direct));
+    }
+    let installation = Installation::on(&pooler.url(name(&direct)), replicas, &more);
+    Ground { installation, direct, _pooler: Some(pooler) }
+}
+
+/// The database in a URL.
+pub fn name(url: &str) -> &str {
+    url.split(['/', '?']).nth(3).unwrap()
+}
+
+/// Behind PgBouncer a server that was not told so would run the statements of others: it does not start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_pooler_that_nobody_mentioned_is_refused() {
+    let direct = postgres::database().await;
+    for (sessions, more) in
+        [(5, ""), (5, "ignore_startup_parameters = extra_float_digits"), (1, "ignore_startup_parameters = extra_float_digits")]
+    {
+        let pooler = Pooler::before(postgres::shared().folder(), sessions, more).await;
+        let installation = Installation::on(&pooler.url(name(&direct)), 1, &[]);
+        let said = tokio::task::block_in_place(|| installation.machines[0].refuses(&["serve"]));
+        assert!(said.contains("transaction_pooler = true"), "{more}: {said}");
+    }
+    // A pooler that leaves a session to its client is none of that.
+    let pooler =
+        Pooler::before(postgres::shared().folder(), 30, "pool_mode = session\nignore_startup_parameters = extra_float_digits")
+            .await;
+    let installation = Installation::on(&pooler.url(name(&direct)), 1, &[]);
+    installation.start(0).await.stop();
+}
