@@ -344,13 +344,17 @@ impl Front {
         activity: Activity,
     ) -> Result<Response<FinishedBody>, Infallible> {
         activity.request_began();
-        let mut request = request.map(|body| Body::new(TimedBody::new(body, self.limits.body_read_timeout)));
+        let (parts, body) = request.into_parts();
+        let body = TimedBody::new(body, self.limits.body_read_timeout);
+        let body_is_whole = body.whole();
+        let mut request = Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(Peer(peer));
         let mut response = match self.router.clone().oneshot(request).map(|done: Result<Response<Body>, Infallible>| done).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if self.shutdown.is_begun() {
+        // Who was answered before they had said all must not send their next request over this connection: it is about to close.
+        if self.shutdown.is_begun() || !body_is_whole.is_read() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| FinishedBody::new(body, activity)))

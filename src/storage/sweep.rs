@@ -1,11 +1,11 @@
 //! Removing what nobody can use any more, in small batches over an index, so that no request waits for it. Any number of replicas may
 //! sweep at once: on Postgres they skip each other's rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::storage::db::{Db, Sql};
+use crate::storage::db::{Db, Kind, Sql};
 use crate::storage::error::StoreError;
 
 /// How long decision records are kept, and how many (design 4.7).
@@ -15,10 +15,21 @@ pub struct Retention {
     pub most_decisions: u64,
 }
 
-/// Rows in one statement. A grant takes its codes and its family with it.
-pub const BATCH: u32 = 500;
-/// Batches of one table in one [`run`]; the rest waits for the next.
-pub const MOST_BATCHES: u32 = 200;
+/// Rows of one table in one [`run`]; the rest waits for the next.
+const MOST_ROWS: u64 = 100_000;
+/// Between two batches others write for so many times as long as the first one took.
+const REST: u32 = 3;
+const SHORTEST_REST: Duration = Duration::from_millis(2);
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
+/// Rows in one statement. A grant takes its codes and its family with it. SQLite has one writer: whoever wants to write while a batch goes
+/// waits for all of it, so batches there are short.
+const fn batch(kind: Kind) -> u32 {
+    match kind {
+        Kind::Sqlite => 50,
+        Kind::Postgres => 500,
+    }
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -118,15 +129,16 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
 }
 
 async fn in_batches(db: &Db, statement: Sql, before: Timestamp) -> Result<u64, StoreError> {
+    let most = batch(db.kind());
     let mut gone = 0;
-    for _ in 0..MOST_BATCHES {
-        let batch = db.execute(statement, args![before, BATCH]).await?;
+    while gone < MOST_ROWS {
+        let begun = Instant::now();
+        let batch = db.execute(statement, args![before, most]).await?;
         gone += batch;
-        if batch < u64::from(BATCH) {
+        if batch < u64::from(most) {
             break;
         }
-        // Others write too, and SQLite has one writer.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep((begun.elapsed() * REST).clamp(SHORTEST_REST, LONGEST_REST)).await;
     }
     Ok(gone)
 }

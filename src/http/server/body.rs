@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,12 +31,30 @@ pub struct TimedBody<B> {
     inner: B,
     patience: Duration,
     clock: Option<Pin<Box<Sleep>>>,
+    whole: Whole,
 }
 
-impl<B> TimedBody<B> {
+/// Whether a request's body was read to its end, for the connection that it came over.
+#[derive(Debug, Clone, Default)]
+pub struct Whole(Arc<AtomicBool>);
+
+impl Whole {
+    /// If not, what is left of it stands before the next request, and the connection closes.
+    pub fn is_read(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<B: HttpBody> TimedBody<B> {
     /// Gives `inner` at most `patience`.
     pub fn new(inner: B, patience: Duration) -> Self {
-        Self { inner, patience, clock: None }
+        let whole = Whole(Arc::new(AtomicBool::new(inner.is_end_stream())));
+        Self { inner, patience, clock: None, whole }
+    }
+
+    /// To be asked when the answer is there.
+    pub fn whole(&self) -> Whole {
+        self.whole.clone()
     }
 }
 
@@ -49,6 +69,9 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            if frame.is_none() || this.inner.is_end_stream() {
+                this.whole.0.store(true, Ordering::Release);
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let patience = this.patience;

@@ -318,6 +318,22 @@ async fn a_body_has_to_be_a_form_and_at_most_64_kib() {
 }
 
 #[tokio::test]
+async fn whoever_was_answered_in_mid_sentence_is_told_that_the_connection_closes() {
+    let running = start(Limits::default()).await;
+    let head = "Host: a\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    for (length, closes) in [(70_000, true), (3, false)] {
+        let mut stream = TcpStream::connect(running.address()).await.unwrap();
+        let request = format!("POST /form HTTP/1.1\r\n{head}Content-Length: {length}\r\n\r\na=b");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert_eq!(status(&answer), if closes { "413" } else { "200" }, "{answer}");
+        assert_eq!(header(&answer, "connection") == Some("close"), closes, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn request_smuggling_shapes_are_refused() {
     let running = start(Limits::default()).await;
     let both = "POST /form HTTP/1.1\nHost: a\nContent-Length: 3\nContent-Length: 4\n\nabc";

@@ -20,8 +20,6 @@ const READ_WHOLE: &[(&str, &str)] = &[
     ("clients::LIST", "reads the page that its own subquery took from the index"),
     ("doctor::NEWEST_EVENT", "one row from the end of the index"),
     ("doctor::ADMINISTRATORS", "the index holds administrators alone, few among many"),
-    ("revoked_tokens::TOKEN_FACTS", "one row that is always there"),
-    ("revoked_tokens::CLIENT_TOKEN_FACTS", "one row that is always there"),
     ("sweep::OLDEST_KEPT_DECISION", "counts off the records that are kept, of which there are at most so many, along the index"),
 ];
 
