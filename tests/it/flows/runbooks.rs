@@ -305,7 +305,9 @@ async fn a_backup_is_back() {
         assert!(factor_lets_in(&carol, &phone.recovery_codes[0]).await, "used up, taken away, and good again");
         assert!(password_lets_in(&alice).await, "an app that is newer than the backup is not asked for");
         until(SOON, async || explained(&machine, &refused.trace_id()).is_some_and(|story| story.contains("runbooks.md"))).await;
-        let events = audit::list(&machine.db().await, 100, None).await.unwrap();
+        let db = machine.db().await;
+        let events = audit::list(&db, 100, None).await.unwrap();
+        db.close().await;
         let reports: Vec<_> = events.iter().filter(|event| event.action == DATABASE_WENT_BACK).collect();
         assert_eq!(reports.len(), 1, "said once, however often it is presented");
         server.stop();
