@@ -31,7 +31,7 @@ use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
 use crate::storage::losses::Losses;
 use crate::storage::shared::Shared;
-use crate::storage::together::Run;
+use crate::storage::together::Answers;
 use crate::storage::value::{Args, Value};
 
 /// How many statements each connection keeps prepared: more than the store has.
@@ -283,16 +283,7 @@ impl Db {
     /// can be dropped at once. Asked of a reader, so that nobody waits for a write in progress. Postgres: `None`, see [`Db::changes`].
     pub async fn change_number(&self) -> Result<Option<i64>, StoreError> {
         match self.kind() {
-            Kind::Sqlite => {
-                let look: Run<(), Option<i64>> = Arc::new(|db, reader, askers| {
-                    Box::pin(async move {
-                        let rows = db.read_over(reader, CHANGE_NUMBER.into(), Args::new()).await?;
-                        let number = rows.first().map(|row| row.get("number")).transpose()?;
-                        Ok(vec![number; askers.len()])
-                    })
-                });
-                self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask(self, (), || look)).await
-            }
+            Kind::Sqlite => self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask(self, ())).await,
             Kind::Postgres => Ok(None),
         }
     }
@@ -412,6 +403,15 @@ impl Db {
             }
         }
     }
+}
+
+/// See [`Db::change_number`].
+pub(super) fn change_numbers(db: Db, reader: Tx, askers: Vec<()>) -> BoxFuture<'static, Answers<Option<i64>>> {
+    Box::pin(async move {
+        let rows = db.read_over(reader, CHANGE_NUMBER.into(), Args::new()).await?;
+        let number = rows.first().map(|row| row.get("number")).transpose();
+        Ok(vec![number; askers.len()])
+    })
 }
 
 /// A unit of work in progress, or one borrowed connection. See [`Db::transaction`].

@@ -1,8 +1,8 @@
 //! Refresh-token families: one row each, for ever (design 4.2). Rotating is a single conditional UPDATE that repeats what was read.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::args;
@@ -10,9 +10,9 @@ use crate::clock::Timestamp;
 use crate::oauth::family::Family;
 use crate::oauth::grant::FamilyFacts;
 use crate::storage::audit::AuditEvent;
-use crate::storage::db::{Db, Kind, Tx};
+use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::together::{self, Run};
+use crate::storage::together::{self, Answers};
 use crate::storage::{Args, audit, audited, facts, grants};
 
 /// What [`rotate`] needs: the family as it was read, and as the decision leaves it.
@@ -123,23 +123,24 @@ statements! {
 
 /// The family, its grant, and everybody on whom it depends. Ended families too.
 pub async fn find(db: &Db, id: Uuid) -> Result<Option<FamilyFacts>, StoreError> {
-    db.seen(FIND, db.shared().families.ask(db, id, find_together)).await
+    db.seen(FIND, db.shared().families.ask(db, id)).await
 }
 
-fn find_together() -> Run<Uuid, Option<FamilyFacts>> {
-    Arc::new(|db, reader, ids| {
-        Box::pin(async move {
-            let values = together::rows(db.kind(), ids.iter().map(|id| args![*id]).collect());
-            let mut found = HashMap::with_capacity(ids.len());
-            for row in db.read_over(reader, FIND, values).await? {
-                let standing = facts::standing(&row)?;
-                if let Some(family) = facts::family(&row)? {
-                    found.insert(family.id, FamilyFacts { family, standing });
-                }
-            }
-            Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
-        })
+/// [`find`] for many.
+pub(super) fn find_together(db: Db, reader: Tx, ids: Vec<Uuid>) -> BoxFuture<'static, Answers<Option<FamilyFacts>>> {
+    Box::pin(async move {
+        let values = together::rows(db.kind(), ids.iter().map(|id| args![*id]).collect());
+        let mut found = HashMap::with_capacity(ids.len());
+        for row in db.read_over(reader, FIND, values).await? {
+            found.insert(row.get::<Uuid>("f_id")?, family_facts(&row));
+        }
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or(Ok(None))).collect())
     })
+}
+
+fn family_facts(row: &Row) -> Result<Option<FamilyFacts>, StoreError> {
+    let standing = facts::standing(row)?;
+    Ok(facts::family(row)?.map(|family| FamilyFacts { family, standing }))
 }
 
 /// What [`with_family`] binds of a family that begins: all but its grant and its client, which are those of the code.
@@ -185,34 +186,32 @@ pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
 /// family moved on or anything else that the decision rested on has changed: then read it again and decide once more.
 pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
     let values = rotation.values();
-    let shared = db.shared().rotations.ask(db, rotation, rotate_together);
+    let shared = db.shared().rotations.ask(db, rotation);
     match db.seen(ROTATE, shared).await? {
         Some(rotated) => Ok(rotated),
         None => Ok(db.execute(ROTATE, values).await? > 0),
     }
 }
 
-/// `None`: to be tried alone.
-fn rotate_together() -> Run<Rotation, Option<bool>> {
-    Arc::new(|db, mut writer, rotations| {
-        Box::pin(async move {
-            // On Postgres somebody may hold the row, and only who asked waits for that: not the place of a group.
-            if let (Kind::Sqlite, [one]) = (db.kind(), rotations.as_slice()) {
-                return Ok(vec![Some(writer.execute_alone(ROTATE, one.values()).await? > 0)]);
-            }
-            // Of two for the same family the first goes along; the other then finds that it moved.
-            let mut begun = HashSet::with_capacity(rotations.len());
-            let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
-            let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
-            let done = match writer.all_alone(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
-                Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
-                // What one of them brought must not fail the others.
-                Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),
-                Err(error) => return Err(error),
-            };
-            let rotated = |(rotation, goes): (&Rotation, &bool)| (*goes && done.contains(&rotation.before.id)).then_some(true);
-            Ok(rotations.iter().zip(&goes).map(rotated).collect())
-        })
+/// [`rotate`] for many. `None`: to be tried alone.
+pub(super) fn rotate_together(db: Db, mut writer: Tx, rotations: Vec<Rotation>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move {
+        // On Postgres somebody may hold the row, and only who asked waits for that: not the place of a group.
+        if let (Kind::Sqlite, [one]) = (db.kind(), rotations.as_slice()) {
+            return Ok(vec![Ok(Some(writer.execute_alone(ROTATE, one.values()).await? > 0))]);
+        }
+        // Of two for the same family the first goes along; the other then finds that it moved.
+        let mut begun = HashSet::with_capacity(rotations.len());
+        let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
+        let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
+        let done = match writer.all_alone(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
+            Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
+            // What one of them brought must not fail the others.
+            Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),
+            Err(error) => return Err(error),
+        };
+        let rotated = |(rotation, goes): (&Rotation, &bool)| Ok((*goes && done.contains(&rotation.before.id)).then_some(true));
+        Ok(rotations.iter().zip(&goes).map(rotated).collect())
     })
 }
 

@@ -1,8 +1,7 @@
 //! Single access tokens that were revoked before their time, by digest of their `jti`, and what an access token's life depends on
 //! (design 4.4). Nothing is here for a token that was not revoked.
 
-use std::sync::Arc;
-
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::args;
@@ -13,7 +12,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Row, Sql, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::together;
+use crate::storage::together::{self, Answers};
 use crate::storage::{Args, facts};
 
 /// Of the outer join with `revoked_tokens r`: a subquery could be answered by reading the whole table first.
@@ -52,60 +51,48 @@ pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditE
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.
 pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts, StoreError> {
-    let ask = db.shared().tokens.ask(db, (grant_id, *jti), || {
-        Arc::new(|db, reader, asked| {
-            Box::pin(async move {
-                let rows = asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect();
-                each(&db, reader, TOKEN_FACTS, rows, |row| {
-                    let grant = match row.get::<Option<Uuid>>("g_id")? {
-                        Some(_) => Some(facts::standing(row)?),
-                        None => None,
-                    };
-                    Ok(TokenFacts { revoked: row.get("revoked")?, grant })
-                })
-                .await
-            })
-        })
-    });
-    db.seen(TOKEN_FACTS, ask).await
+    db.seen(TOKEN_FACTS, db.shared().tokens.ask(db, (grant_id, *jti))).await
+}
+
+/// [`token_facts`] for many.
+pub(super) fn tokens_together(db: Db, reader: Tx, asked: Vec<(Uuid, Digest)>) -> BoxFuture<'static, Answers<TokenFacts>> {
+    let questions = asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect();
+    Box::pin(each(db, reader, TOKEN_FACTS, questions, |row| {
+        let grant = match row.get::<Option<Uuid>>("g_id")? {
+            Some(_) => Some(facts::standing(row)?),
+            None => None,
+        };
+        Ok(TokenFacts { revoked: row.get("revoked")?, grant })
+    }))
 }
 
 /// The same for a token of the client_credentials grant.
 pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Result<ClientTokenFacts, StoreError> {
-    let ask = db.shared().client_tokens.ask(db, (client_id.to_owned(), *jti), || {
-        Arc::new(|db, reader, asked| {
-            Box::pin(async move {
-                let rows = asked.iter().map(|(client_id, jti)| args![client_id, jti]).collect();
-                each(&db, reader, CLIENT_TOKEN_FACTS, rows, |row| {
-                    Ok(ClientTokenFacts {
-                        revoked: row.get("revoked")?,
-                        client_enabled: row.get("enabled")?,
-                        registered_at: row.get("created_at")?,
-                        tokens_not_before: row.get("tokens_not_before")?,
-                    })
-                })
-                .await
-            })
+    db.seen(CLIENT_TOKEN_FACTS, db.shared().client_tokens.ask(db, (client_id.to_owned(), *jti))).await
+}
+
+/// [`client_token_facts`] for many.
+pub(super) fn client_tokens_together(
+    db: Db,
+    reader: Tx,
+    asked: Vec<(String, Digest)>,
+) -> BoxFuture<'static, Answers<ClientTokenFacts>> {
+    let questions = asked.iter().map(|(client_id, jti)| args![client_id, jti]).collect();
+    Box::pin(each(db, reader, CLIENT_TOKEN_FACTS, questions, |row| {
+        Ok(ClientTokenFacts {
+            revoked: row.get("revoked")?,
+            client_enabled: row.get("enabled")?,
+            registered_at: row.get("created_at")?,
+            tokens_not_before: row.get("tokens_not_before")?,
         })
-    });
-    db.seen(CLIENT_TOKEN_FACTS, ask).await
+    }))
 }
 
 /// The answers of a statement that gives one row, numbered `n` from 1, for each of the questions.
-async fn each<T>(
-    db: &Db,
-    reader: Tx,
-    sql: Sql,
-    questions: Vec<Args>,
-    read: impl Fn(&Row) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
+async fn each<T>(db: Db, reader: Tx, sql: Sql, questions: Vec<Args>, read: fn(&Row) -> Result<T, StoreError>) -> Answers<T> {
     let asked = questions.len();
-    let mut answers = db
-        .read_over(reader, sql, together::rows(db.kind(), questions))
-        .await?
-        .iter()
-        .map(|row| Ok((row.get::<i64>("n")?, read(row)?)))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let rows = db.read_over(reader, sql, together::rows(db.kind(), questions)).await?;
+    let mut answers = rows.iter().map(|row| Ok((row.get::<i64>("n")?, read(row)))).collect::<Result<Vec<_>, StoreError>>()?;
     if answers.len() != asked {
         return Err(StoreError::Corrupt("a statement that always answers one row for a question did not".to_owned()));
     }

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use crate::oauth::grant::{ClientTokenFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
-use crate::storage::db::Kind;
-use crate::storage::families::Rotation;
+use crate::storage::db::{self, Kind};
+use crate::storage::families::{self, Rotation};
+use crate::storage::revoked_tokens;
 use crate::storage::together::{Purpose, Together};
 
 /// Groups of readers under way at the same time: while one is on the wire, the next can be.
@@ -30,11 +31,11 @@ impl Shared {
         };
         Self {
             // A look that began before the question came could have missed what the asker knows: one at a time, so that it never does.
-            change_number: Together::new(Purpose::Reads, 1),
-            families: Together::new(Purpose::Reads, READING),
-            rotations: Together::new(Purpose::Writes, writing),
-            tokens: Together::new(Purpose::Reads, READING),
-            client_tokens: Together::new(Purpose::Reads, READING),
+            change_number: Together::new(Purpose::Reads, 1, db::change_numbers),
+            families: Together::new(Purpose::Reads, READING, families::find_together),
+            rotations: Together::new(Purpose::Writes, writing, families::rotate_together),
+            tokens: Together::new(Purpose::Reads, READING, revoked_tokens::tokens_together),
+            client_tokens: Together::new(Purpose::Reads, READING, revoked_tokens::client_tokens_together),
         }
     }
 }

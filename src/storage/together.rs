@@ -17,8 +17,11 @@ use crate::storage::value::{Args, Value};
 /// How many go in one statement at most, so that no group waits long for its last member.
 const MOST: usize = 64;
 
-/// The statement of one group over a connection: for each of the questions, in their order, its answer.
-pub type Run<I, O> = Arc<dyn Fn(Db, Tx, Vec<I>) -> BoxFuture<'static, Result<Vec<O>, StoreError>> + Send + Sync>;
+/// The answers to the questions of one group, in their order: what one of them brought to light must not fail the others.
+pub type Answers<O> = Result<Vec<Result<O, StoreError>>, StoreError>;
+
+/// The statement of one group over a connection.
+pub type Run<I, O> = fn(Db, Tx, Vec<I>) -> BoxFuture<'static, Answers<O>>;
 
 /// What a group does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,7 @@ pub struct Together<I, O> {
     purpose: Purpose,
     /// Groups under way at the same time.
     at_once: usize,
+    run: Run<I, O>,
 }
 
 /// A question, and who asked it.
@@ -45,15 +49,15 @@ struct Line<I, O> {
 
 impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
     /// An empty queue. `at_once`: commits in flight share a disk's sync, statements of SQLite's one writer cannot.
-    pub fn new(purpose: Purpose, at_once: usize) -> Self {
-        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, at_once }
+    pub fn new(purpose: Purpose, at_once: usize, run: Run<I, O>) -> Self {
+        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, at_once, run }
     }
 
     /// Puts a question and waits for its answer. A caller who goes away before its group has begun takes the question along.
     ///
     /// # Errors
-    /// Those of the statement: each of the group gets the same.
-    pub async fn ask(&self, db: &Db, question: I, run: impl FnOnce() -> Run<I, O>) -> Result<O, StoreError> {
+    /// Its own, or those of the statement, which each of the group gets.
+    pub async fn ask(&self, db: &Db, question: I) -> Result<O, StoreError> {
         let (answer, answered) = oneshot::channel();
         let leads = {
             let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +68,7 @@ impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
         };
         if leads {
             let lead = Lead { line: Arc::clone(&self.line), given_back: false };
-            tokio::spawn(lead.serve(db.clone(), self.purpose, run()));
+            tokio::spawn(lead.serve(db.clone(), self.purpose, self.run));
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a statement was given up".to_owned())))
     }
@@ -91,7 +95,7 @@ impl<I, O> Lead<I, O> {
                 Err(error) => Err(error),
             };
             match answers {
-                Ok(answers) => askers.into_iter().zip(answers).for_each(|(asker, answer)| drop(asker.send(Ok(answer)))),
+                Ok(answers) => askers.into_iter().zip(answers).for_each(|(asker, answer)| drop(asker.send(answer))),
                 Err(error) => askers.into_iter().for_each(|asker| drop(asker.send(Err(error.clone())))),
             }
         }

@@ -97,6 +97,23 @@ on_both! {
         }
     }
 
+    async fn a_damaged_row_fails_nobody_but_who_asks_for_it(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let mut all = Vec::new();
+        for _ in 0..30 {
+            all.push(world.redeemed(true).await.1);
+        }
+        let damaged = all[17].grant_id;
+        db.execute("UPDATE grants SET amr = $2 WHERE id = $1", chancery::args![damaged, "["]).await.unwrap();
+        let found = join_all(all.iter().map(|family| families::find(db, family.id))).await;
+        let told: Vec<_> = all.iter().map(|family| (family.grant_id, digest())).collect();
+        let told = join_all(told.iter().map(|(grant, jti)| revoked_tokens::token_facts(db, *grant, jti))).await;
+        for (family, (found, told)) in all.iter().zip(found.into_iter().zip(told)) {
+            assert_eq!((found.is_err(), told.is_err()), (family.grant_id == damaged, family.grant_id == damaged));
+        }
+    }
+
     async fn a_family_that_somebody_is_changing_keeps_nobody_else_waiting(kind) {
         let world = World::new(kind).await;
         let dbs = replicas(&world).await;
