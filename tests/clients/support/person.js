@@ -33,6 +33,12 @@ export function formOf(html, base) {
   return { action: new URL(action || base, base).href, method: method.toLowerCase(), fields }
 }
 
+/** Whether an attribute of a cookie says that it is over. */
+function expired(attribute) {
+  const [, date] = /^\s*expires=(.*)$/i.exec(attribute) ?? []
+  return date !== undefined && Date.parse(date) <= Date.now()
+}
+
 /** Signs in and answers the pages that the server shows. */
 export class Person {
   constructor({ username, password }) {
@@ -49,7 +55,7 @@ export class Person {
       const [pair, ...rest] = line.split(';')
       const at = pair.indexOf('=')
       const name = pair.slice(0, at).trim()
-      if (rest.some((part) => /^\s*max-age=0\s*$/i.test(part))) this.jar.delete(name)
+      if (rest.some((part) => /^\s*max-age=0\s*$/i.test(part) || expired(part))) this.jar.delete(name)
       else this.jar.set(name, pair.slice(at + 1).trim())
     }
     return response
@@ -59,8 +65,16 @@ export class Person {
    * Opens `url` and goes on, page after page, until the browser would leave for `destination`.
    * Answers with that last URL, or with the last page when nothing is left to do.
    */
-  async open(url, { destination, decision = 'allow' }) {
-    let next = { url: String(url) }
+  open(url, options) {
+    return this.#go({ url: String(url) }, options)
+  }
+
+  /** The same, beginning with a form of `url` itself. */
+  post(url, fields, options) {
+    return this.#go({ url: String(url), init: { method: 'POST', body: new URLSearchParams(fields) } }, options)
+  }
+
+  async #go(next, { destination, decision = 'allow' }) {
     for (let step = 0; step < 12; step++) {
       const { origin } = new URL(next.url)
       const response = await this.#send(next.url, next.init)
@@ -74,7 +88,7 @@ export class Person {
       }
       const html = await response.text()
       const page = { status: response.status, url: next.url, html, headers: response.headers }
-      if (!/<form[\s>]/i.test(html)) return page
+      if (!/<main[\s>][\s\S]*<form[\s>]/i.test(html)) return page
       const form = formOf(html, next.url)
       if (destination && form.action.startsWith(destination)) return { ...page, form }
       if (form.fields.has('username')) {
