@@ -69,12 +69,15 @@ iterations = 1
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=self.folder) as file:
             json.dump(content, file)
             file.flush()
-            done = subprocess.run(
-                [BINARY, kind, "add", "--file", file.name, "--json", "--config", self.config],
-                cwd=self.folder, capture_output=True, text=True, check=False,
-            )
+            return json.loads(self.command(kind, "add", "--file", file.name, "--json"))
+
+    def command(self, *words: str, told: dict | None = None) -> str:
+        """A `chancery` command on this server's configuration, with `told` as JSON on its standard input; what it prints."""
+        done = subprocess.run(
+            [BINARY, *words, "--config", self.config], cwd=self.folder, input=told and json.dumps(told), capture_output=True, text=True, check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        return done.stdout
 
     def stop(self):
         self.process.terminate()
