@@ -133,8 +133,8 @@ pub enum UserCommand {
     Add(UserAddArgs),
     /// List people
     List(ListArgs),
-    /// Show a person
-    Show(UserName),
+    /// Show a person, by name or by the subject that an app knows them under
+    Show(UserShowArgs),
     /// Change what a JSON file names and leave the rest (null removes); groups are replaced as a whole
     Update {
         #[command(flatten)]
@@ -168,6 +168,17 @@ pub struct UserName {
     /// Username, id or subject
     #[arg(value_name = "USER")]
     pub name: String,
+}
+
+/// `chancery user show`.
+#[derive(Debug, Args)]
+pub struct UserShowArgs {
+    /// Username, id or subject
+    #[arg(value_name = "USER", required_unless_present = "sub", conflicts_with = "sub")]
+    pub name: Option<String>,
+    /// The subject that an app knows the person under, public or pairwise
+    #[arg(long, value_name = "SUB")]
+    pub sub: Option<String>,
 }
 
 /// `chancery user sign-out`.

@@ -33,7 +33,7 @@ pub async fn run(file: Option<PathBuf>, command: KeyCommand, out: Out) -> Result
 }
 
 /// The keys of the installation, opened as the server opens them.
-async fn open(office: &Office) -> Result<Arc<Keys>, CliError> {
+pub(super) async fn open(office: &Office) -> Result<Arc<Keys>, CliError> {
     let has_keys = stored::exist(&office.db).await?;
     let master = master_key::load_or_make(&office.config, has_keys, &office.entropy)?;
     let life = KeyLife { rotate_after: office.config.keys.rotate_after, ..KeyLife::default() };

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::args::{ListArgs, SignOutArgs, UserAddArgs, UserCommand};
 use super::error::CliError;
-use super::input;
 use super::office::Office;
 use super::output::{Out, Table, yes_no};
+use super::{input, key};
+use crate::oidc::pairwise;
 use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::document::Document;
@@ -25,8 +26,15 @@ pub async fn run(file: Option<PathBuf>, command: UserCommand, out: Out) -> Resul
             let after = after(&args)?;
             list(&users::list(&operator, args.limit, after).await?, out)
         }
-        UserCommand::Show(user) => {
-            let user = users::find(&operator, &user.name).await?;
+        UserCommand::Show(args) => {
+            let user = match &args.sub {
+                // Only the server's keys tell whose a pairwise subject is.
+                Some(sub) => match pairwise::person(&key::open(&office).await?.data(), sub) {
+                    Some(id) => users::by_id(&operator, id).await?,
+                    None => users::by_sub(&operator, sub).await?,
+                },
+                None => users::find(&operator, args.name.as_deref().unwrap_or_default()).await?,
+            };
             show(&user, &users::factors::of(&operator, &user).await?, out)
         }
         UserCommand::Update { user, file } => {

@@ -66,6 +66,9 @@ pub struct ClientMetadata {
     pub scope: Option<String>,
     #[serde(default)]
     pub application_type: ApplicationType,
+    /// Whether it sees people under the same `sub` as everybody else (OpenID Connect Core section 8).
+    #[serde(default)]
+    pub subject_type: SubjectType,
     #[serde(default)]
     pub id_token_signed_response_alg: Alg,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,6 +145,17 @@ pub enum ApplicationType {
     #[default]
     Web,
     Native,
+}
+
+/// OpenID Connect Core §8.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectType {
+    /// The same for every client.
+    #[default]
+    Public,
+    /// Another one for every sector: the host of its redirect URIs.
+    Pairwise,
 }
 
 /// A bundle of stricter rules.
@@ -266,6 +280,19 @@ impl GrantType {
     }
 }
 
+impl SubjectType {
+    /// Every type that is offered; discovery is built from it.
+    pub const ALL: [Self; 2] = [Self::Public, Self::Pairwise];
+
+    /// As in `subject_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Pairwise => "pairwise",
+        }
+    }
+}
+
 impl AuthMethod {
     /// Every method that is offered; discovery and registration are built from it.
     pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
@@ -299,6 +326,7 @@ impl Default for ClientMetadata {
             token_endpoint_auth_method: AuthMethod::default(),
             scope: None,
             application_type: ApplicationType::default(),
+            subject_type: SubjectType::default(),
             id_token_signed_response_alg: Alg::default(),
             default_max_age: None,
             require_auth_time: false,

@@ -8,7 +8,7 @@ use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
 use crate::jose::Alg;
 use crate::oauth::authorize::{Prompt, ResponseMode};
-use crate::oauth::client::{AuthMethod, GrantType};
+use crate::oauth::client::{AuthMethod, GrantType, SubjectType};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::{pkce, scope};
 
@@ -44,7 +44,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("response_modes_supported", json!(ResponseMode::ALL.map(ResponseMode::as_str))),
         ("grant_types_supported", json!(GrantType::ALL.map(GrantType::as_str))),
         ("prompt_values_supported", json!(Prompt::ALL.map(Prompt::as_str))),
-        ("subject_types_supported", json!(["public"])),
+        ("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::as_str))),
         ("id_token_signing_alg_values_supported", json!(offered.algs)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),
         ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
@@ -102,7 +102,7 @@ mod tests {
                 "authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:device_code",
             ],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
-            "subject_types_supported": ["public"],
+            "subject_types_supported": ["public", "pairwise"],
             "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],

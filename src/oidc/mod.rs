@@ -1,4 +1,4 @@
-//! OpenID Connect, pure: ID tokens, claims, prompt and max_age, userinfo, logout, discovery. The same rules as for `oauth`.
+//! OpenID Connect, pure: ID tokens, claims, prompt and max_age, pairwise subjects, userinfo, logout, discovery. The same rules as for `oauth`.
 
 pub mod authentication;
 pub mod claims;
@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod groups;
 pub mod id_token;
 pub mod logout;
+pub mod pairwise;
 pub mod session;
 pub mod user;
 pub mod userinfo;

@@ -29,12 +29,23 @@ pub enum Purpose {
     Lookup,
     /// Seals the secrets of authenticator apps.
     Factor,
+    /// Makes pairwise subjects. Its first key does, whatever came after it.
+    Subject,
 }
 
 impl Purpose {
     /// Every purpose, in a fixed order.
-    pub const ALL: [Self; 8] =
-        [Self::Signing, Self::Refresh, Self::Token, Self::UserCode, Self::Cookie, Self::Cursor, Self::Lookup, Self::Factor];
+    pub const ALL: [Self; 9] = [
+        Self::Signing,
+        Self::Refresh,
+        Self::Token,
+        Self::UserCode,
+        Self::Cookie,
+        Self::Cursor,
+        Self::Lookup,
+        Self::Factor,
+        Self::Subject,
+    ];
 
     /// The name in the database and on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +58,7 @@ impl Purpose {
             Self::Cursor => "cursor",
             Self::Lookup => "lookup",
             Self::Factor => "factor",
+            Self::Subject => "subject",
         }
     }
 
@@ -85,11 +97,12 @@ pub fn new_data_key(master: &MasterKey, entropy: &dyn Entropy, id: i64, purpose:
 
 /// All data keys that are believed, by purpose. Immutable: a rotation makes a new one.
 pub struct DataKeys {
-    rings: [Ring; 8],
+    rings: [Ring; 9],
 }
 
-/// The keys of one purpose: the one that seals, and all that open.
+/// The keys of one purpose: the oldest, the one that seals, and all that open.
 struct Ring {
+    first: Arc<Cipher>,
     current: Arc<Cipher>,
     all: HashMap<u32, Arc<Cipher>>,
 }
@@ -117,13 +130,16 @@ impl DataKeys {
                 };
                 all.insert(id, cipher);
             }
+            let found = |record: Option<&&DataKeyRecord>| {
+                let id = record.and_then(|record| u32::try_from(record.id).ok());
+                id.and_then(|id| all.get(&id)).map(Arc::clone).ok_or(SealError::NoKey(purpose.as_str()))
+            };
             let usable = live.iter().rev().find(|record| record.created_at <= seals_after);
-            let current = usable.or(live.first()).and_then(|record| u32::try_from(record.id).ok());
-            let current = current.and_then(|id| all.get(&id)).map(Arc::clone).ok_or(SealError::NoKey(purpose.as_str()))?;
-            Ok(Ring { current, all })
+            let (first, current) = (found(live.first())?, found(usable.or(live.first()))?);
+            Ok(Ring { first, current, all })
         };
-        let [a, b, c, d, e, f, g, h] = Purpose::ALL.map(ring);
-        Ok(Self { rings: [a?, b?, c?, d?, e?, f?, g?, h?] })
+        let [a, b, c, d, e, f, g, h, i] = Purpose::ALL.map(ring);
+        Ok(Self { rings: [a?, b?, c?, d?, e?, f?, g?, h?, i?] })
     }
 
     /// Seals `plain` under the purpose's current key, bound to `context`.
@@ -157,13 +173,29 @@ impl DataKeys {
         keys.into_iter().take(4).map(|(_, cipher)| cipher.mac(parts)).collect()
     }
 
+    /// Seals `plain` so that the same text always gives the same value: under the purpose's oldest key, which no rotation replaces unless
+    /// the key is declared compromised.
+    pub fn seal_same(&self, purpose: Purpose, plain: &[u8]) -> Vec<u8> {
+        self.ring(purpose).first.seal_same(plain)
+    }
+
+    /// Opens what [`DataKeys::seal_same`] made for the same purpose; `None` if it made nothing of the kind.
+    pub fn open_same(&self, purpose: Purpose, sealed: &[u8]) -> Option<Secret<Vec<u8>>> {
+        self.ring(purpose).all.values().find_map(|cipher| cipher.open_same(sealed).ok())
+    }
+
+    /// HMAC-SHA-256 of the parts under the purpose's oldest key.
+    pub fn mac_same(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; 32] {
+        self.ring(purpose).first.mac(parts)
+    }
+
     /// The id of the key that seals for this purpose now.
     pub fn current_id(&self, purpose: Purpose) -> i64 {
         i64::from(self.ring(purpose).current.id())
     }
 
     fn ring(&self, purpose: Purpose) -> &Ring {
-        let [signing, refresh, token, user_code, cookie, cursor, lookup, factor] = &self.rings;
+        let [signing, refresh, token, user_code, cookie, cursor, lookup, factor, subject] = &self.rings;
         match purpose {
             Purpose::Signing => signing,
             Purpose::Refresh => refresh,
@@ -173,6 +205,7 @@ impl DataKeys {
             Purpose::Cursor => cursor,
             Purpose::Lookup => lookup,
             Purpose::Factor => factor,
+            Purpose::Subject => subject,
         }
     }
 }
@@ -276,6 +309,27 @@ pub(crate) mod tests {
         all.push(record(&master, 8, Purpose::Cookie, T0));
         let after = DataKeys::open_records(&master, &all, T0, Some(&before)).unwrap();
         assert_eq!(after.open(Purpose::Cookie, b"", &sealed).unwrap_err(), SealError::UnknownKey(5));
+    }
+
+    #[test]
+    fn a_rotation_does_not_change_what_must_stay_the_same() {
+        let (master, mut all) = records();
+        let before = DataKeys::open_records(&master, &all, T0, None).unwrap();
+        let sealed = before.seal_same(Purpose::Subject, b"alice");
+        assert_eq!(before.seal_same(Purpose::Subject, b"alice"), sealed);
+        assert_ne!(before.seal_same(Purpose::Factor, b"alice"), sealed);
+        let later = T0.plus(std::time::Duration::from_secs(100));
+        all[8].retired_at = Some(later);
+        all.push(record(&master, 10, Purpose::Subject, later));
+        let rotated = DataKeys::open_records(&master, &all, later, Some(&before)).unwrap();
+        assert_eq!(rotated.seal_same(Purpose::Subject, b"alice"), sealed);
+        assert_eq!(rotated.mac_same(Purpose::Subject, &[b"x"]), before.mac_same(Purpose::Subject, &[b"x"]));
+        all[8].compromised_at = Some(later);
+        let replaced = DataKeys::open_records(&master, &all, later, Some(&before)).unwrap();
+        assert_ne!(replaced.seal_same(Purpose::Subject, b"alice"), sealed);
+        assert!(replaced.open_same(Purpose::Subject, &sealed).is_none());
+        assert_eq!(rotated.open_same(Purpose::Subject, &sealed).unwrap().expose(), b"alice");
+        assert!(rotated.open_same(Purpose::Subject, b"").is_none());
     }
 
     #[test]

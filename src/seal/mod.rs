@@ -14,6 +14,9 @@ mod master;
 pub use data_keys::{DataKeyRecord, DataKeys, Purpose, new_data_key};
 pub use master::MasterKey;
 
+#[cfg(test)]
+pub(crate) use data_keys::tests;
+
 /// Why something could not be opened, or a key not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {

@@ -16,6 +16,7 @@ use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::authentication::Acr;
 use crate::oidc::id_token::Hint;
+use crate::oidc::pairwise;
 use crate::secret::Secret;
 use crate::service::browser::{Browser, session};
 use crate::service::{factors, logout};
@@ -165,7 +166,10 @@ async fn next_step(
         Some((_, user)) => consents::find(&app.db, user.id, &client.client_id).await?,
         None => None,
     };
-    let facts = found.as_ref().map(|(session, user)| SessionFacts::of(session, user, app.config.lifetimes.session_idle, now));
+    let facts = found.as_ref().map(|(session, user)| {
+        let sub = pairwise::subject(&app.keys.data(), client, user);
+        SessionFacts::of(session, user, sub, app.config.lifetimes.session_idle, now)
+    });
     let consent = remembered.map(|consent| Consent {
         scopes: consent.scopes,
         resources: consent.resources,

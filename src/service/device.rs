@@ -18,6 +18,7 @@ use crate::oauth::device::{Asked, DeviceCode, State, UserCode};
 use crate::oauth::grant::Grant;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::seal::Purpose;
@@ -171,7 +172,7 @@ impl Seen {
 /// # Errors
 /// `UserCodeSpent` if it is not theirs to decide any more; the database is away.
 pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -> Result<(), Reason> {
-    let (client, lifetimes) = (&seen.client, &app.config.lifetimes);
+    let (client, lifetimes, keys) = (&seen.client, &app.config.lifetimes, app.keys.data());
     let grant_id = entropy::row_id(app.entropy.as_ref(), now);
     let State::Approved { .. } = seen.code.approve(viewer.user.id, grant_id, now)? else {
         return Err(Reason::UserCodeSpent);
@@ -183,14 +184,14 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
         id: grant_id,
         client_id: client.client_id.clone(),
         user_id: viewer.user.id,
-        sub: viewer.user.sub.clone(),
+        sub: pairwise::subject(&keys, client, viewer.user),
         scopes: seen.scopes.clone(),
         resources: seen.code.asked.resources.clone(),
         auth_time: viewer.session.auth_time,
         acr: viewer.session.acr.clone(),
         amr: viewer.session.amr.clone(),
         session_id: Some(viewer.session.id),
-        sid: Some(viewer.session.sid.clone()),
+        sid: Some(pairwise::sid(&keys, client, viewer.session)),
         nonce: None,
         created_at: now,
         expires_at: now.plus(lifetimes.device_code + renewable + longest),

@@ -7,6 +7,7 @@ use crate::oauth::client::Client;
 use crate::oauth::refusal::Reason;
 use crate::oidc::id_token::Hint;
 use crate::oidc::logout::{self, Decision, Known, Request};
+use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::service::audit::{self, Actor};
@@ -38,10 +39,16 @@ pub async fn request(app: &App, request: &Request, browser: &Browser, confirmed:
         Some(Ok(hint)) => app.registry.client(&hint.client_id).await?.filter(|client| client.enabled),
         Some(Err(_)) | None => None,
     };
+    // As the client that the hint was issued to knows them.
+    let keys = app.keys.data();
+    let told = signed_in.as_ref().map(|(session, user)| match client.as_deref() {
+        Some(client) => (pairwise::subject(&keys, client, user), pairwise::sid(&keys, client, session)),
+        None => (user.sub.clone(), session.sid.clone()),
+    });
     let known = Known {
         hint: hint.as_ref().map(|hint| hint.as_ref().map_err(Clone::clone)),
         client: client.as_deref(),
-        session: signed_in.as_ref().map(|(session, user)| (user.sub.as_str(), session.sid.as_str())),
+        session: told.as_ref().map(|(sub, sid)| (sub.as_str(), sid.as_str())),
         confirmed,
     };
     let redirect = match logout::decide(request, &known)? {

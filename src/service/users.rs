@@ -87,7 +87,15 @@ pub async fn find(operator: &Operator<'_>, name: &str) -> Result<User, Operation
     {
         return Ok(user);
     }
-    store::find_by_sub(operator.db, name).await?.ok_or_else(|| OperationError::NotFound { kind: "user", id: name.to_owned() })
+    by_sub(operator, name).await
+}
+
+/// The person with this public subject.
+///
+/// # Errors
+/// When there is none.
+pub async fn by_sub(operator: &Operator<'_>, sub: &str) -> Result<User, OperationError> {
+    store::find_by_sub(operator.db, sub).await?.ok_or_else(|| OperationError::NotFound { kind: "user", id: sub.to_owned() })
 }
 
 /// The person with this id, and nobody else: what looks like an id may be somebody's username.
@@ -111,6 +119,8 @@ pub async fn list(operator: &Operator<'_>, limit: u32, after: Option<Uuid>) -> R
 pub struct Wanted {
     pub username: Option<String>,
     pub sub: Option<String>,
+    /// Row id: of the person behind a pairwise subject, say.
+    pub id: Option<Uuid>,
     pub group: Option<String>,
 }
 
@@ -124,11 +134,12 @@ pub async fn search(
     limit: u32,
     after: Option<Uuid>,
 ) -> Result<Vec<User>, OperationError> {
-    // A name and a subject are one person's.
-    let one = match (&wanted.username, &wanted.sub) {
-        (Some(username), _) => store::find_by_username(operator.db, &store::canonical(username)).await?,
-        (None, Some(sub)) => store::find_by_sub(operator.db, sub).await?,
-        (None, None) => {
+    // An id, a name and a subject are one person's.
+    let one = match (wanted.id, &wanted.username, &wanted.sub) {
+        (Some(id), _, _) => store::find(operator.db, id).await?,
+        (None, Some(username), _) => store::find_by_username(operator.db, &store::canonical(username)).await?,
+        (None, None, Some(sub)) => store::find_by_sub(operator.db, sub).await?,
+        (None, None, None) => {
             return Ok(match &wanted.group {
                 Some(group) => groups::members(operator.db, group, limit, after).await?,
                 None => store::list(operator.db, limit, after).await?,

@@ -8,6 +8,7 @@ use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
 use crate::oauth::refusal::Reason;
+use crate::oidc::pairwise;
 use crate::service::users::access::{self, ShownConsent, ShownGrant, ShownSession};
 use crate::service::users::factors::{self, ShownFactors};
 use crate::service::users::{self, PasswordFile, ShownUser, UserDocument, UserFile};
@@ -21,7 +22,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Lists users by their ids, which is the order in which they were added.",
         query: &[
             Parameter { name: "username", description: "The user with this username, compared without regard to case." },
-            Parameter { name: "sub", description: "The user with this subject identifier." },
+            Parameter { name: "sub", description: "The user with this subject identifier, public or pairwise." },
             Parameter { name: "group", description: "The users in this group." },
         ],
         body: Body::None,
@@ -225,9 +226,13 @@ pub const OPERATIONS: &[Operation] = &[
 
 async fn list(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
+    // A pairwise subject names its person to this server alone.
+    let sub = call.query("sub");
+    let id = sub.and_then(|sub| pairwise::person(&call.app.keys.data(), sub));
     let wanted = users::Wanted {
         username: call.query("username").map(str::to_owned),
-        sub: call.query("sub").map(str::to_owned),
+        sub: sub.filter(|_| id.is_none()).map(str::to_owned),
+        id,
         group: call.query("group").map(str::to_owned),
     };
     let found = users::search(&call.operator(), &wanted, page.reads(), after(&page)).await?;

@@ -56,6 +56,7 @@ pub struct Progress {
 /// A browser session and its person, as far as the decision needs them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFacts {
+    /// As the client knows the person.
     pub sub: String,
     pub enabled: bool,
     /// May be granted admin scopes.
@@ -119,8 +120,8 @@ pub enum Next {
 }
 
 impl SessionFacts {
-    /// The facts of a session; `idle` is `[lifetimes] session_idle`.
-    pub fn of(session: &Session, user: &User, idle: Duration, now: Timestamp) -> Self {
+    /// The facts of a session; `sub` is how the client knows its person, `idle` is `[lifetimes] session_idle`.
+    pub fn of(session: &Session, user: &User, sub: String, idle: Duration, now: Timestamp) -> Self {
         let expired_at = session.expires_at.min(session.last_used_at.plus(idle));
         let state = match session.ended_at {
             Some(_) => SessionState::Ended,
@@ -128,7 +129,7 @@ impl SessionFacts {
             None => SessionState::Live,
         };
         Self {
-            sub: user.sub.clone(),
+            sub,
             enabled: user.enabled,
             admin: user.admin,
             auth_time: session.auth_time,
@@ -430,8 +431,9 @@ mod tests {
             created_at: NOW,
             updated_at: NOW,
         };
-        let state =
-            |session: &Session, after: u64| SessionFacts::of(session, &user, idle, NOW.plus(Duration::from_secs(after))).state;
+        let state = |session: &Session, after: u64| {
+            SessionFacts::of(session, &user, user.sub.clone(), idle, NOW.plus(Duration::from_secs(after))).state
+        };
         assert_eq!(state(&session, 59), SessionState::Live);
         assert_eq!(state(&session, 60), SessionState::Expired { expired_at: NOW.plus(idle) });
         let used = Session { last_used_at: NOW.plus(Duration::from_secs(90)), ..session.clone() };

@@ -1,8 +1,9 @@
 //! The one validator of client metadata (security.md R-15, R-31, R-61): create, update and every import go through it, an update
 //! with the merged result. It also fills in what follows from other members.
 
-use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation};
+use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
 use crate::oauth::{redirect_uri, resource, scope};
+use crate::oidc::pairwise;
 use crate::printable::printable;
 
 /// What the deployment and the caller permit.
@@ -59,6 +60,7 @@ fn refuse<T>(field: &'static str, message: impl Into<String>) -> Result<T, Metad
 pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientMetadata, MetadataError> {
     grants(&mut metadata)?;
     redirects(&metadata, policy)?;
+    subjects(&metadata)?;
     texts(&metadata)?;
     for (field, url) in urls(&metadata) {
         web_url(url).or_else(|message| refuse(field, message))?;
@@ -136,6 +138,21 @@ fn redirects(metadata: &ClientMetadata, policy: &Policy) -> Result<(), MetadataE
         }
     }
     Ok(())
+}
+
+/// OpenID Connect Core §8.1: a pairwise client has one sector.
+fn subjects(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    match (metadata.subject_type, pairwise::sector(metadata)) {
+        (SubjectType::Public, _) | (SubjectType::Pairwise, Ok(_)) => Ok(()),
+        (SubjectType::Pairwise, Err(several)) => refuse(
+            "subject_type",
+            format!(
+                "may be pairwise where all redirect_uris have one host; these have {}. sector_identifier_uri is not offered: register \
+                 a client for each host",
+                several.places.join(", ")
+            ),
+        ),
+    }
 }
 
 fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
@@ -323,6 +340,17 @@ mod tests {
             with(json!({ "scope": "openid  orders:read openid", "grant_types": ["authorization_code", "refresh_token"] })).unwrap();
         assert_eq!(once.scope.as_deref(), Some("openid orders:read"));
         assert_eq!(validate(once.clone(), &operator()).unwrap(), once);
+    }
+
+    #[test]
+    fn a_pairwise_client_has_one_sector() {
+        with(json!({ "subject_type": "pairwise", "redirect_uris": ["https://a.test/1", "https://a.test:8443/2"] })).unwrap();
+        with(json!({ "subject_type": "pairwise", "redirect_uris": ["http://127.0.0.1/cb", "com.example.app:/cb"] })).unwrap();
+        let several = json!({ "redirect_uris": ["https://a.test/1", "https://b.test/2"] });
+        with(several.clone()).unwrap();
+        let refused = with(json!({ "subject_type": "pairwise", "redirect_uris": several["redirect_uris"] })).unwrap_err();
+        assert_eq!((refused.field, refused.code), ("subject_type", MetadataCode::InvalidClientMetadata));
+        assert!(refused.message.contains("a.test, b.test"), "{}", refused.message);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::oauth::authorize::{ValidatedAuthorize, response};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::oidc::authentication::Acr;
+use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
@@ -42,6 +43,7 @@ pub(super) async fn issue(
     let Authorized { session, user, scopes, agreed } = authorized;
     let lifetimes = &app.config.lifetimes;
     let entropy = app.entropy.as_ref();
+    let keys = app.keys.data();
     let code = entropy::token(entropy);
     // Nothing issued from the grant can outlive its last refresh token's access token; without refresh tokens that is soon.
     let longest = app.registry.catalogue().await?.longest_lifetime(lifetimes.access_token);
@@ -50,14 +52,14 @@ pub(super) async fn issue(
         id: entropy::row_id(entropy, now),
         client_id: client.client_id.clone(),
         user_id: user.id,
-        sub: user.sub.clone(),
+        sub: pairwise::subject(&keys, client, &user),
         scopes,
         resources: request.resources.clone(),
         auth_time: session.auth_time,
         acr: Some(Acr::of(session.acr.as_deref()).told(&request.acr_values).as_str().to_owned()),
         amr: session.amr.clone(),
         session_id: Some(session.id),
-        sid: Some(session.sid.clone()),
+        sid: Some(pairwise::sid(&keys, client, &session)),
         nonce: request.nonce.clone(),
         created_at: now,
         expires_at: now.plus(lifetimes.code + renewable + longest),

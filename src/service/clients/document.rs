@@ -62,6 +62,10 @@ impl ClientDocument {
     }
 
     fn read(mut document: Document) -> Result<Self, DocumentError> {
+        document.refuse(
+            "sector_identifier_uri",
+            "is not offered: the sector of a pairwise client is the host that all of its redirect_uris have",
+        )?;
         let enabled = document.take("enabled")?;
         let known = members();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();

@@ -106,6 +106,8 @@ async fn a_person_is_added_shown_listed_disabled_and_enabled() {
         assert_eq!(shown, expected);
         assert_eq!(shell.json(&["user", "show", shown["id"].as_str().unwrap()]), shown);
         assert_eq!(shell.json(&["user", "show", shown["sub"].as_str().unwrap()]), shown);
+        assert_eq!(shell.json(&["user", "show", "--sub", shown["sub"].as_str().unwrap()]), shown);
+        assert!(shell.fails(&["user", "show", "--sub", "alice"]).contains("no user"));
         assert_ne!(shown["id"], shown["sub"]);
         assert!(shell.run(&["user", "list"]).contains("alice@example.com"));
         shell.run(&["user", "disable", "alice"]);

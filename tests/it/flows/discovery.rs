@@ -34,7 +34,7 @@ async fn both_documents_say_the_same(server: Server) {
     };
     assert_eq!(list("response_types_supported"), ["code"]);
     assert_eq!(list("code_challenge_methods_supported"), ["S256"]);
-    assert_eq!(list("subject_types_supported"), ["public"]);
+    assert_eq!(list("subject_types_supported"), ["public", "pairwise"]);
     assert_eq!(document["authorization_response_iss_parameter_supported"], true);
     for (name, wanted) in [
         ("grant_types_supported", "authorization_code"),

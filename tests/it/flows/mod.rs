@@ -26,6 +26,7 @@
 //! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits` |
 //! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes`, `attacks_pages::prompts_by_the_letter`, `attacks_pages::a_hint_of_somebody_else_asks_for_that_person` |
+//! | Core 8.1 | `pairwise::two_sectors_never_see_one_subject`, `pairwise::a_hint_speaks_of_the_clients_own_subject`, `pairwise::several_hosts_are_refused` |
 //! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads`, `attacks_pages::no_page_can_be_skipped`, `attacks_pages::one_answer_to_a_page_counts_however_many_are_sent_at_once` |
 //! | R-23 | `authorize::post_works_as_get_does`, `login::pages_carry_the_headers_of_a_page`, `edge::what_must_not_be_cached_is_not` |
 //! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time`, `attacks_pages::consent_covers_what_the_page_named_and_nothing_else` |
@@ -114,6 +115,7 @@ mod introspect_revoke;
 mod keys;
 mod login;
 mod logout;
+mod pairwise;
 mod passkeys;
 mod passwords;
 mod process;
