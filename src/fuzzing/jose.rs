@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signing_key};
 use super::{check_printable, check_refusal, lines, text};
 use crate::http::admin::page;
-use crate::jose::{self, PublicJwk, Typ};
+use crate::jose::{self, ClientAlg, JwkSet, PublicJwk, Typ};
 use crate::oauth::access_token::Claims;
 use crate::oidc::id_token::Hint;
 use crate::seal::Purpose;
@@ -60,6 +60,28 @@ pub fn jwk(data: &[u8]) {
         }));
         for length in [0, 64, 256] {
             assert!(!parsed.verifies(b"message", &vec![1; length]));
+        }
+    }
+}
+
+/// A set that is read holds public members alone, is written as itself, and each of its keys is for algorithms of its own kind.
+pub fn jwk_set(data: &[u8]) {
+    let set = match JwkSet::parse(data) {
+        Err(error) => return check_printable(&error),
+        Ok(set) => set,
+    };
+    let written = serde_json::to_vec(&set).expect("JSON");
+    assert_eq!(JwkSet::parse(&written).as_ref(), Ok(&set));
+    assert!(!set.keys().is_empty());
+    for key in set.keys() {
+        let kinds = ClientAlg::ALL.into_iter().filter(|alg| key.may_verify(*alg)).count();
+        assert!(kinds <= 2 && key.kid.as_ref().is_none_or(|kid| (1..=256).contains(&kid.len())));
+        assert!(kinds == 0 || !matches!(key.key, PublicJwk::Okp { .. }) || !key.may_encrypt("ECDH-ES"));
+    }
+    let members: Value = serde_json::from_slice(&written).expect("JSON");
+    for key in members["keys"].as_array().expect("a list") {
+        for never in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+            assert!(key.get(never).is_none(), "{never}");
         }
     }
 }

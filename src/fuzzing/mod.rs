@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     target("issuer", "the issuer's address, and durations", config::issuer),
     target("json", "JSON of JOSE headers, claims and documents", jose::json),
     target("jwk", "a public key", jose::jwk),
+    target("jwk_set", "a client's keys", jose::jwk_set),
     target("jws", "a token, or header and claims that our key then signs; two lines", jose::jws),
     target("logout", "a query of the logout endpoint", oauth::logout),
     target("master_key", "the master key", config::master_key),

@@ -10,7 +10,7 @@ use super::strict_json;
 /// The longest token that is read, in bytes.
 pub(super) const MAX_JWT: usize = 16 * 1024;
 /// The longest `kid` that is looked up, in bytes.
-const MAX_KID: usize = 256;
+pub(super) const MAX_KID: usize = 256;
 
 /// Header members that bring a key of the sender's choice, or change how the token is read. Refused wherever they stand.
 const REFUSED: [&str; 9] = ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "cty"];

@@ -6,10 +6,12 @@
 mod base64url;
 mod header;
 mod jwk;
+mod jwk_set;
 mod keyset;
 mod life;
 mod signing_key;
 pub(crate) mod strict_json;
+mod theirs;
 mod verify;
 
 #[cfg(test)]
@@ -21,10 +23,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use jwk::{PublicJwk, PublicKey};
+pub use jwk_set::{ClientAlg, Jwk, JwkSet};
 pub use keyset::{KeyEntry, KeySet};
 pub use life::{Event, KeyLife, KeyState, KeyTimes, plan};
 pub use signing_key::{KeyMaker, KeyPair, NewKeyPairs, SignError, SigningKey};
 pub use strict_json::{JsonError, object};
+pub use theirs::{ClientJwt, NotVerified};
 pub use verify::{Typ, Verified};
 
 /// A signature algorithm that this server makes keys for (RFC 7518 §3.1, RFC 8037 §3.1).

@@ -9,7 +9,7 @@ use super::redirect_uri;
 use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
-use crate::jose::Alg;
+use crate::jose::{Alg, JwkSet};
 use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
@@ -71,6 +71,9 @@ pub struct ClientMetadata {
     pub subject_type: SubjectType,
     #[serde(default)]
     pub id_token_signed_response_alg: Alg,
+    /// Its public keys, by value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JwkSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -328,6 +331,7 @@ impl Default for ClientMetadata {
             application_type: ApplicationType::default(),
             subject_type: SubjectType::default(),
             id_token_signed_response_alg: Alg::default(),
+            jwks: None,
             default_max_age: None,
             require_auth_time: false,
             client_uri: None,

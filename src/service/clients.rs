@@ -198,6 +198,7 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
 pub(super) fn asks_again(before: &ClientMetadata, after: &ClientMetadata) -> bool {
     after.redirect_uris != before.redirect_uris
         || after.token_endpoint_auth_method != before.token_endpoint_auth_method
+        || after.jwks != before.jwks
         || after.client_name != before.client_name
         || after.claims != before.claims
 }

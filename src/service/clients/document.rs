@@ -204,6 +204,10 @@ fn members() -> Vec<String> {
         client_name: text(""),
         post_logout_redirect_uris: vec![String::new()],
         scope: text(""),
+        jwks: serde_json::from_value(
+            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] }),
+        )
+        .ok(),
         default_max_age: Some(0),
         require_auth_time: true,
         client_uri: text(""),
