@@ -15,6 +15,7 @@ use crate::service::forwarded::Forwarded;
 use crate::service::keyed::Keyed;
 use crate::service::keys::{KeyError, Keys};
 use crate::service::master_key::{self, MasterKeyError};
+use crate::service::outbound::Outbound;
 use crate::service::passwords::{PasswordError, Passwords};
 use crate::service::quota::Quotas;
 use crate::service::registry::Registry;
@@ -44,6 +45,8 @@ pub struct App {
     /// Proxies that are not trusted.
     pub forwarded: Arc<Forwarded>,
     pub scans: Scans,
+    /// The one way out of this server.
+    pub outbound: Arc<Outbound>,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
     pub metadata: Prepared,
@@ -72,6 +75,8 @@ pub enum StartError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Passwords(#[from] PasswordError),
+    #[error("{0}")]
+    Outbound(String),
 }
 
 impl App {
@@ -139,7 +144,9 @@ impl Builder {
             let keys = Arc::clone(&keys);
             Keyed::new(move || keys.data())
         };
+        let outbound = Arc::new(Outbound::new(&config.outbound).map_err(StartError::Outbound)?);
         Ok(Arc::new(App {
+            outbound,
             registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()).audited(Arc::clone(&entropy)),

@@ -360,8 +360,8 @@ fn the_reference_names_every_short_variable() {
     }
 }
 
-/// Keys that deployments may set by name already, and that nothing reads yet: [`Config::check_serving`] refuses those of `[tls]`, and
-/// without a fetcher there is nothing that `[outbound]` could restrict.
+/// Keys that deployments may set by name already, and that nothing reads yet: [`Config::check_serving`] refuses those of `[tls]`. What
+/// `[outbound] allow` says is asked through `allows`.
 const NOT_READ_YET: [&str; 3] = ["outbound.allow", "tls.certificate_file", "tls.private_key_file"];
 
 #[test]

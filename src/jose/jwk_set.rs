@@ -38,7 +38,7 @@ pub enum ClientAlg {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct JwkSet {
-    keys: Vec<Jwk>,
+    keys: Arc<[Jwk]>,
 }
 
 /// One of them.
@@ -151,7 +151,7 @@ impl JwkSet {
             let why = unused.unwrap_or_else(|| "there is none".to_owned());
             return Err(format!("has no key that can be used: {why}"));
         }
-        Ok(Self { keys: read })
+        Ok(Self { keys: read.into() })
     }
 
     /// All of them, in the order of the document.
@@ -315,7 +315,7 @@ impl fmt::Debug for Jwk {
 
 impl fmt::Debug for JwkSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.keys).finish()
+        f.debug_list().entries(self.keys.iter()).finish()
     }
 }
 

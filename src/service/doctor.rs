@@ -6,7 +6,7 @@
 //!
 //! [`Check`] is the catalogue of what it can find; `docs/doctor.md` holds the same list, and a test compares them.
 
-mod certificate;
+pub(crate) mod certificate;
 mod database;
 mod keys;
 mod management;

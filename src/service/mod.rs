@@ -25,6 +25,7 @@ pub mod login;
 pub mod logout;
 pub mod master_key;
 pub mod operator;
+pub mod outbound;
 pub mod passwords;
 pub mod quota;
 pub mod registry;
