@@ -10,7 +10,9 @@ import { chromium } from 'playwright-core'
 const require = createRequire(import.meta.url)
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
-export function launch() {
+/** `hosts` are names on port 443 that lead to a port of this machine. */
+export function launch({ hosts = {} } = {}) {
+  const rules = Object.entries(hosts).map(([name, port]) => `MAP ${name}:443 127.0.0.1:${port}`)
   return chromium.launch({
     executablePath: process.env.CHANCERY_TEST_CHROMIUM || '/usr/bin/chromium',
     args: [
@@ -21,7 +23,7 @@ export function launch() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1',
+      `--host-resolver-rules=${[...rules, 'MAP * ~NOTFOUND', 'EXCLUDE localhost', 'EXCLUDE 127.0.0.1'].join(', ')}`,
     ],
   })
 }

@@ -48,13 +48,13 @@ export const ALICE = {
 
 /** A running `chancery serve` with the user alice. */
 export class Server {
-  /** `config` is extra TOML; `issuerPath` puts the issuer below a path. */
-  static async start({ config = '', issuerPath = '', command = ['serve'] } = {}) {
+  /** `config` is extra TOML; `issuerPath` puts the issuer below a path, `issuer` behind something else. */
+  static async start({ config = '', issuerPath = '', issuer, command = ['serve'] } = {}) {
     const server = new Server()
     server.folder = mkdtempSync(join(tmpdir(), 'chancery-test-'))
     const [port, management] = [await freePort(), await freePort()]
     server.origin = `http://localhost:${port}`
-    server.issuer = server.origin + issuerPath
+    server.issuer = issuer ?? server.origin + issuerPath
     server.management = `http://127.0.0.1:${management}`
     server.file = join(server.folder, 'chancery.toml')
     writeFileSync(
