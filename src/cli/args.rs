@@ -384,7 +384,7 @@ pub struct RotateArgs {
     /// A data key instead of the signing keys: signing, refresh, token, user_code, cookie, cursor, lookup or factor
     #[arg(long, value_name = "PURPOSE", conflicts_with_all = ["alg", "kid"])]
     pub purpose: Option<String>,
-    /// Signing keys of one algorithm only: RS256, ES256 or EdDSA
+    /// Signing keys of one algorithm only: RS256, PS256, ES256, EdDSA or Ed25519
     #[arg(long, value_name = "ALG")]
     pub alg: Option<String>,
     /// One signing key in whatever state, by its kid; needs --compromised

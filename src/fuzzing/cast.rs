@@ -49,7 +49,7 @@ pub fn key_set() -> &'static KeySet {
             state_since: NOW,
             created_at: NOW,
             public: key.public.clone(),
-            verifier: Arc::new(key.public.parse().expect("a public key")),
+            verifier: Arc::new(key.public.parse(key.alg).expect("a public key")),
             signer: Some(Arc::clone(key)),
         }])
     })

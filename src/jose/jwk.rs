@@ -1,6 +1,8 @@
 //! Public keys: as JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2), with their thumbprint (RFC 7638), and ready to verify.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -33,12 +35,16 @@ pub(super) struct PublishedJwk<'a> {
 }
 
 impl PublicJwk {
-    /// The algorithm that this key is for; `None` for a curve that we do not know. RSA keys are for RS256 alone.
-    pub fn alg(&self) -> Option<Alg> {
-        match self {
-            Self::Rsa { .. } => Some(Alg::RS256),
-            Self::Ec { crv, .. } => (crv == "P-256").then_some(Alg::ES256),
-            Self::Okp { crv, .. } => (crv == "Ed25519").then_some(Alg::EdDSA),
+    /// Can a key of this type be one of `alg`? Which of several an RSA or an Ed25519 key is for, the key itself does not say: that stands
+    /// beside it.
+    pub fn fits(&self, alg: Alg) -> bool {
+        match (alg, self) {
+            (Alg::RS256 | Alg::PS256, Self::Rsa { .. }) => true,
+            (Alg::ES256, Self::Ec { crv, .. }) => crv == "P-256",
+            (Alg::EdDSA | Alg::Ed25519, Self::Okp { crv, .. }) => crv == "Ed25519",
+            (Alg::RS256 | Alg::PS256, Self::Ec { .. } | Self::Okp { .. })
+            | (Alg::ES256, Self::Rsa { .. } | Self::Okp { .. })
+            | (Alg::EdDSA | Alg::Ed25519, Self::Rsa { .. } | Self::Ec { .. }) => false,
         }
     }
 
@@ -53,13 +59,16 @@ impl PublicJwk {
         base64url::encode(&Sha256::digest(canonical.as_bytes()))
     }
 
-    /// The key, parsed; `None` if it is not a sound key of its algorithm.
-    pub fn parse(&self) -> Option<PublicKey> {
-        let alg = self.alg()?;
+    /// The key, parsed to verify `alg` and nothing else; `None` if it is not a sound key of that algorithm.
+    pub fn parse(&self, alg: Alg) -> Option<PublicKey> {
+        if !self.fits(alg) {
+            return None;
+        }
         let key = match self {
             Self::Rsa { n, e } => {
                 let components = RsaPublicKeyComponents { n: base64url::decode(n)?, e: base64url::decode(e)? };
-                components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?
+                let parameters = if alg == Alg::PS256 { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
+                components.to_parsed_public_key(parameters).ok()?
             }
             Self::Ec { x, y, .. } => {
                 let (x, y) = (base64url::decode(x)?, base64url::decode(y)?);
@@ -93,7 +102,7 @@ impl PublicKey {
         self.alg
     }
 
-    /// Whether `signature`, in JWS form (RFC 7518 §3.3, §3.4, RFC 8037 §3.1), is this key's over `message`.
+    /// Whether `signature`, in JWS form (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1), is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify_sig(message, signature).is_ok()
     }

@@ -8,13 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::header::MAX_KID;
-use super::{PublicJwk, PublicKey, base64url, strict_json};
+use super::{Alg, PublicJwk, PublicKey, base64url, strict_json};
 
 /// The most keys that are read of one set.
 const MAX_KEYS: usize = 32;
@@ -66,7 +65,7 @@ enum Usage {
 struct Verifier {
     key: PublicKey,
     /// Of RSA keys, which sign in two ways.
-    pss: Option<ParsedPublicKey>,
+    pss: Option<PublicKey>,
 }
 
 impl ClientAlg {
@@ -270,7 +269,7 @@ impl Jwk {
     pub(super) fn verifies(&self, alg: ClientAlg, message: &[u8], signature: &[u8]) -> bool {
         self.may_verify(alg)
             && match alg {
-                ClientAlg::PS256 => self.verifier.pss.as_ref().is_some_and(|key| key.verify_sig(message, signature).is_ok()),
+                ClientAlg::PS256 => self.verifier.pss.as_ref().is_some_and(|key| key.verifies(message, signature)),
                 ClientAlg::RS256 | ClientAlg::ES256 | ClientAlg::EdDSA | ClientAlg::Ed25519 => {
                     self.verifier.key.verifies(message, signature)
                 }
@@ -280,14 +279,13 @@ impl Jwk {
 
 impl Verifier {
     fn parse(key: &PublicJwk) -> Option<Self> {
-        let pss = match key {
-            PublicJwk::Rsa { n, e } => {
-                let components = RsaPublicKeyComponents { n: base64url::decode(n)?, e: base64url::decode(e)? };
-                Some(components.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256).ok()?)
-            }
-            PublicJwk::Ec { .. } | PublicJwk::Okp { .. } => None,
+        let key_for = |alg: Alg| key.parse(alg);
+        let (key, pss) = match key {
+            PublicJwk::Rsa { .. } => (key_for(Alg::RS256)?, Some(key_for(Alg::PS256)?)),
+            PublicJwk::Ec { .. } => (key_for(Alg::ES256)?, None),
+            PublicJwk::Okp { .. } => (key_for(Alg::EdDSA)?, None),
         };
-        Some(Self { key: key.parse()?, pss })
+        Some(Self { key, pss })
     }
 }
 

@@ -113,7 +113,7 @@ pub(crate) mod tests {
             state,
             state_since: at,
             created_at: at,
-            verifier: Arc::new(pair.public.parse().unwrap()),
+            verifier: Arc::new(pair.public.parse(alg).unwrap()),
             signer: Some(Arc::new(SigningKey::from_pkcs8(alg, pair.pkcs8.expose()).unwrap())),
             public: pair.public,
         }

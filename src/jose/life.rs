@@ -105,7 +105,7 @@ pub struct KeyTimes {
 /// One step in the life of one algorithm's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A new key is inserted in this state (`Active` on the first start alone, `Next` otherwise).
+    /// A new key is inserted in this state (`Active` when there was none at all, `Next` otherwise).
     Insert(Alg, KeyState),
     /// The key goes into this state. Steps are in an order in which one active and one next key are never exceeded.
     Become { kid: String, state: KeyState },
@@ -113,7 +113,8 @@ pub enum Event {
     Forget { kid: String },
 }
 
-/// What is due at `now` for the keys of `alg`. `wanted` asks for a rotation as soon as the next key may sign.
+/// What is due at `now` for the keys of `alg`. `wanted` asks for a rotation as soon as the next key may sign, or for the first keys of
+/// an algorithm that has none.
 pub fn plan(alg: Alg, keys: &[KeyTimes], wanted: bool, life: &KeyLife, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
     let active = keys.iter().find(|key| key.state == KeyState::Active);
@@ -121,6 +122,7 @@ pub fn plan(alg: Alg, keys: &[KeyTimes], wanted: bool, life: &KeyLife, now: Time
 
     let due = active.is_some_and(|key| now >= key.activated_at.unwrap_or(key.state_since).plus(life.rotate_after));
     match (active, next) {
+        (None, None) if keys.is_empty() && !wanted && !alg.is_made_at_start() => {}
         (None, None) => events.extend([Event::Insert(alg, KeyState::Active), Event::Insert(alg, KeyState::Next)]),
         // An active key is missing only when it was compromised: the next one signs at once.
         (None, Some(next)) => events.extend([become_(next, KeyState::Active), Event::Insert(alg, KeyState::Next)]),
@@ -172,6 +174,16 @@ mod tests {
     #[test]
     fn the_first_start_makes_an_active_and_a_next_key() {
         assert_eq!(due(&[], false, 0), [Event::Insert(Alg::ES256, KeyState::Active), NEW_NEXT]);
+    }
+
+    #[test]
+    fn keys_of_a_rare_algorithm_are_made_when_they_are_wanted_and_live_like_the_others() {
+        let due = |keys: &[KeyTimes], wanted| plan(Alg::PS256, keys, wanted, &KeyLife::default(), T0);
+        let both = [Event::Insert(Alg::PS256, KeyState::Active), Event::Insert(Alg::PS256, KeyState::Next)];
+        assert_eq!(due(&[], false), []);
+        assert_eq!(due(&[], true), both);
+        assert_eq!(due(&[key("a", KeyState::Active, T0)], false), both[1..]);
+        assert_eq!(due(&[key("a", KeyState::Compromised, T0)], false), both);
     }
 
     #[test]

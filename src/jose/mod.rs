@@ -31,25 +31,41 @@ pub use strict_json::{JsonError, object};
 pub use theirs::{ClientJwt, NotVerified};
 pub use verify::{Typ, Verified};
 
-/// A signature algorithm that this server makes keys for (RFC 7518 §3.1, RFC 8037 §3.1).
+/// A signature algorithm that this server makes keys for (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). Each has keys of its own:
+/// what a key is for is one thing, and its JWK says which.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Alg {
     #[default]
     RS256,
+    PS256,
     ES256,
+    /// Ed25519 under the name of RFC 8037.
     EdDSA,
+    /// Ed25519 under the name of RFC 9864.
+    Ed25519,
 }
 
 impl Alg {
     /// Every algorithm, the default first: the order in JWKS and discovery.
-    pub const ALL: [Self; 3] = [Self::RS256, Self::ES256, Self::EdDSA];
+    pub const ALL: [Self; 5] = [Self::RS256, Self::PS256, Self::ES256, Self::EdDSA, Self::Ed25519];
 
-    /// The `alg` of RFC 7518 and RFC 8037.
+    /// Are its keys made at the first start? Those of the others are made when a client or a resource registers the algorithm: every
+    /// reader of the JWKS would have to know them, and making an RSA key takes its time.
+    pub const fn is_made_at_start(self) -> bool {
+        match self {
+            Self::RS256 | Self::ES256 | Self::EdDSA => true,
+            Self::PS256 | Self::Ed25519 => false,
+        }
+    }
+
+    /// The `alg` of RFC 7518, RFC 8037 and RFC 9864.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
             Self::ES256 => "ES256",
             Self::EdDSA => "EdDSA",
+            Self::Ed25519 => "Ed25519",
         }
     }
 

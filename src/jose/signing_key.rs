@@ -4,7 +4,8 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,7 +53,7 @@ impl KeyMaker for NewKeyPairs {
     fn make(&self, alg: Alg) -> Result<KeyPair, SignError> {
         let failed = |_| SignError::Generate(alg);
         let pkcs8 = match alg {
-            Alg::RS256 => {
+            Alg::RS256 | Alg::PS256 => {
                 let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
                 Secret::new(key.as_der().map_err(failed)?.as_ref().to_vec())
             }
@@ -60,7 +61,7 @@ impl KeyMaker for NewKeyPairs {
                 let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
                 Secret::new(key.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
             }
-            Alg::EdDSA => {
+            Alg::EdDSA | Alg::Ed25519 => {
                 let key = Ed25519KeyPair::generate().map_err(failed)?;
                 Secret::new(key.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
             }
@@ -71,7 +72,7 @@ impl KeyMaker for NewKeyPairs {
 }
 
 enum Private {
-    Rsa(RsaKeyPair),
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
 }
@@ -92,17 +93,19 @@ impl SigningKey {
     pub fn from_pkcs8(alg: Alg, pkcs8: &[u8]) -> Result<Self, SignError> {
         let unreadable = |_| SignError::Unreadable(alg);
         let (private, public) = match alg {
-            Alg::RS256 => {
+            Alg::RS256 | Alg::PS256 => {
                 let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(unreadable)?;
                 let public = jwk::rsa_from_der(key.public_key().as_ref());
-                (Private::Rsa(key), public)
+                // RFC 7518 §3.5: the salt is as long as the hash, which is what aws-lc does.
+                let encoding: &'static dyn RsaEncoding = if alg == Alg::PS256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                (Private::Rsa(key, encoding), public)
             }
             Alg::ES256 => {
                 let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(unreadable)?;
                 let public = jwk::ec_from_point(key.public_key().as_ref());
                 (Private::Ec(key), public)
             }
-            Alg::EdDSA => {
+            Alg::EdDSA | Alg::Ed25519 => {
                 let key = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(unreadable)?;
                 let public = jwk::okp_from_bytes(key.public_key().as_ref());
                 (Private::Ed(key), public)
@@ -110,19 +113,28 @@ impl SigningKey {
         };
         let public = public.ok_or(SignError::Unreadable(alg))?;
         let kid = public.thumbprint();
-        let headers = Typ::ALL.map(|typ| (typ, header(alg, &kid, typ.as_str())));
+        let headers = Typ::ALL.map(|typ| (typ, header(alg, &kid, Some(typ.as_str()))));
         Ok(Self { kid, alg, public, private, headers })
     }
 
     /// Signs `claims` as a compact JWS whose header is `alg`, `kid` and `typ` (RFC 7515 §3.1).
     pub fn sign_jwt(&self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
+        match self.headers.iter().find(|(known, _)| known.as_str() == typ) {
+            Some((_, header)) => self.sign_under(header, claims),
+            None => self.sign_under(&header(self.alg, &self.kid, Some(typ)), claims),
+        }
+    }
+
+    /// The same without `typ`, for what has no type of its own and must be taken for none of the others (RFC 8725 §3.11).
+    pub fn sign_untyped(&self, claims: &impl Serialize) -> Result<String, SignError> {
+        self.sign_under(&header(self.alg, &self.kid, None), claims)
+    }
+
+    fn sign_under(&self, header: &str, claims: &impl Serialize) -> Result<String, SignError> {
         let claims = serde_json::to_vec(claims).map_err(|error| SignError::Claims(error.to_string()))?;
         // Header, claims, dot, and an RSA signature: one allocation.
         let mut jwt = String::with_capacity(200 + claims.len() * 4 / 3 + 360);
-        match self.headers.iter().find(|(known, _)| known.as_str() == typ) {
-            Some((_, header)) => jwt.push_str(header),
-            None => jwt.push_str(&header(self.alg, &self.kid, typ)),
-        }
+        jwt.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut jwt);
         let signature = self.sign(jwt.as_bytes())?;
         jwt.push('.');
@@ -130,13 +142,13 @@ impl SigningKey {
         Ok(jwt)
     }
 
-    /// The signature in the form that JWS wants (RFC 7518 §3.3, §3.4; RFC 8037 §3.1).
+    /// The signature in the form that JWS wants (RFC 7518 §3.3 to §3.5; RFC 8037 §3.1).
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let failed = |_| SignError::Sign(self.alg);
         match &self.private {
-            Private::Rsa(key) => {
+            Private::Rsa(key, encoding) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
+                key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
             Private::Ec(key) => Ok(key.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
@@ -157,7 +169,10 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-fn header(alg: Alg, kid: &str, typ: &str) -> String {
-    let json = serde_json::json!({ "alg": alg.as_str(), "kid": kid, "typ": typ }).to_string();
-    base64url::encode(json.as_bytes()) + "."
+fn header(alg: Alg, kid: &str, typ: Option<&str>) -> String {
+    let json = match typ {
+        Some(typ) => serde_json::json!({ "alg": alg.as_str(), "kid": kid, "typ": typ }),
+        None => serde_json::json!({ "alg": alg.as_str(), "kid": kid }),
+    };
+    base64url::encode(json.to_string().as_bytes()) + "."
 }

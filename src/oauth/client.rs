@@ -74,6 +74,9 @@ pub struct ClientMetadata {
     /// Its public keys, by value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<JwkSet>,
+    /// `None`: userinfo answers as plain JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userinfo_signed_response_alg: Option<Alg>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -260,6 +263,13 @@ impl Client {
     }
 }
 
+impl ClientMetadata {
+    /// What signs the documents that it is told by.
+    pub fn signing_algs(&self) -> impl Iterator<Item = Alg> + use<> {
+        [Some(self.id_token_signed_response_alg), self.userinfo_signed_response_alg].into_iter().flatten()
+    }
+}
+
 impl GrantType {
     /// Every grant that is offered; discovery and registration are built from it.
     pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
@@ -332,6 +342,7 @@ impl Default for ClientMetadata {
             subject_type: SubjectType::default(),
             id_token_signed_response_alg: Alg::default(),
             jwks: None,
+            userinfo_signed_response_alg: None,
             default_max_age: None,
             require_auth_time: false,
             client_uri: None,

@@ -15,7 +15,7 @@ use crate::oauth::{pkce, scope};
 /// What depends on this deployment.
 #[derive(Debug, Clone, Copy)]
 pub struct Offered<'a> {
-    /// Algorithms that there is an active key for.
+    /// Algorithms that there are keys for, or will be as soon as somebody registers them.
     pub algs: &'a [Alg],
     /// Languages of the pages, as BCP 47 tags.
     pub ui_locales: &'a [&'a str],
@@ -46,6 +46,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("prompt_values_supported", json!(Prompt::ALL.map(Prompt::as_str))),
         ("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::as_str))),
         ("id_token_signing_alg_values_supported", json!(offered.algs)),
+        ("userinfo_signing_alg_values_supported", json!(offered.algs)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),
         ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
         // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     fn made() -> Value {
-        document("https://id.test/tenant", &Offered { algs: &[Alg::RS256, Alg::ES256, Alg::EdDSA], ui_locales: &["en", "de"] })
+        document("https://id.test/tenant", &Offered { algs: &Alg::ALL, ui_locales: &["en", "de"] })
     }
 
     #[test]
@@ -103,7 +104,8 @@ mod tests {
             ],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "subject_types_supported": ["public", "pairwise"],
-            "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+            "id_token_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
+            "userinfo_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],

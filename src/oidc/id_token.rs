@@ -59,8 +59,8 @@ pub fn claims(grant: &Grant, token: &IdToken<'_>) -> ClaimMap {
 /// Ed25519 hashes with SHA-512 (RFC 8032 §5.1).
 pub fn at_hash(access_token: &str, alg: Alg) -> String {
     match alg {
-        Alg::RS256 | Alg::ES256 => left_half(&Sha256::digest(access_token.as_bytes())),
-        Alg::EdDSA => left_half(&Sha512::digest(access_token.as_bytes())),
+        Alg::RS256 | Alg::PS256 | Alg::ES256 => left_half(&Sha256::digest(access_token.as_bytes())),
+        Alg::EdDSA | Alg::Ed25519 => left_half(&Sha512::digest(access_token.as_bytes())),
     }
 }
 
@@ -153,8 +153,10 @@ mod tests {
     fn at_hash_is_that_of_core_appendix_a() {
         let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
         assert_eq!(at_hash(token, Alg::RS256), "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(at_hash(token, Alg::PS256), "77QmUPtjPfzWtF2AnpK9RQ");
         assert_eq!(at_hash(token, Alg::ES256), "77QmUPtjPfzWtF2AnpK9RQ");
         assert_eq!(at_hash(token, Alg::EdDSA).len(), 43);
+        assert_eq!(at_hash(token, Alg::Ed25519), at_hash(token, Alg::EdDSA));
     }
 
     #[test]

@@ -28,6 +28,13 @@ pub fn response(claims: &Claims, user: &User) -> ClaimMap {
     body
 }
 
+/// The claims as a JWT's for this client (OpenID Connect Core §5.3.2): with issuer and audience.
+pub fn addressed(mut claims: ClaimMap, issuer: &str, client_id: &str) -> ClaimMap {
+    claims.insert("iss".to_owned(), issuer.into());
+    claims.insert("aud".to_owned(), client_id.into());
+    claims
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

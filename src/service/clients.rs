@@ -8,6 +8,7 @@ use crate::entropy;
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret, Policy, validate};
 use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
+use crate::service::keys;
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
 use crate::storage::StoreError;
@@ -113,6 +114,7 @@ async fn add_as(operator: &Operator<'_>, client_id: String, document: ClientDocu
     let secret = (!client.is_public()).then(|| make_secret(operator, &[]));
     client.secrets.extend(secret.as_ref().map(|(_, stored)| stored.clone()));
     let event = operator.event("client.add", &client.client_id, None, Some(show(&client)));
+    keys::want(operator.db, client.metadata.signing_algs(), operator.now).await?;
     store::insert(operator.db, &client, &event).await?;
     Ok(WithSecret { client, secret: secret.map(|(secret, _)| secret) })
 }
@@ -189,6 +191,7 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
     };
     let event = operator.event(action, &before.client_id, Some(show(&before)), Some(show(&after)));
     let stored = secret.as_ref().map(|(_, stored)| stored);
+    keys::want(operator.db, after.metadata.signing_algs(), operator.now).await?;
     let changed = store::update(operator.db, &after, before.updated_at, stored, &event).await?;
     Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
 }

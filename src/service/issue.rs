@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::jose::Alg;
+use crate::jose::{Alg, Typ};
 use crate::oauth::access_token::{self, Token};
 use crate::oauth::client::Client;
 use crate::oauth::family::{self, Family};
@@ -55,7 +55,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
         add(&mut claims, audience.claims.claims_for_token(member, &audience.aud)?);
     }
     let access_token = match audience.format {
-        TokenFormat::Jwt => sign(keys, audience.alg, "at+jwt", &claims)?,
+        TokenFormat::Jwt => sign(app, keys, audience.alg, Typ::AccessToken, &claims, now).await?,
         TokenFormat::Opaque => {
             let plain = serde_json::to_vec(&claims).map_err(|error| Reason::Internal { detail: error.to_string() })?;
             bearer::seal_opaque(app, &keys.data, &plain)
@@ -71,7 +71,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
             if let Some(member) = &member {
                 add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
             }
-            Some(sign(keys, alg, "JWT", &claims)?.into())
+            Some(sign(app, keys, alg, Typ::IdToken, &claims, now).await?.into())
         }
         Some(_) | None => None,
     };
@@ -102,8 +102,12 @@ pub fn add(claims: &mut ClaimMap, mapped: ClaimMap) {
     }
 }
 
-fn sign(keys: &Snapshot, alg: Alg, typ: &str, claims: &ClaimMap) -> Result<String, Reason> {
-    keys.signer(alg)?.sign_jwt(typ, claims).map_err(|error| Reason::Internal { detail: error.to_string() })
+async fn sign(app: &App, keys: &Snapshot, alg: Alg, typ: Typ, claims: &ClaimMap, now: Timestamp) -> Result<String, Reason> {
+    let made = match keys.set.active(alg) {
+        Some(key) => key.sign_jwt(typ.as_str(), claims),
+        None => app.keys.signer(keys, alg, now).await?.sign_jwt(typ.as_str(), claims),
+    };
+    made.map_err(|error| Reason::Internal { detail: error.to_string() })
 }
 
 /// The text of a family's refresh token of its present generation (design 4.2).

@@ -134,6 +134,17 @@ pub async fn inspect(
     Ok(Some(Inspected { under_older, due: Alg::ALL.into_iter().flat_map(due_for).collect() }))
 }
 
+/// Somebody registers these algorithms: the key job makes the first keys of those that have none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn want(db: &Db, algs: impl IntoIterator<Item = Alg>, now: Timestamp) -> Result<(), StoreError> {
+    for alg in algs.into_iter().filter(|alg| !alg.is_made_at_start()) {
+        store::want_first(db, alg, now).await?;
+    }
+    Ok(())
+}
+
 /// The keys of this process.
 pub struct Keys {
     db: Db,
@@ -144,11 +155,13 @@ pub struct Keys {
     outdated: AtomicBool,
     /// One reload at a time; the instant of the last one that failed, and why.
     reloading: tokio::sync::Mutex<Option<(Timestamp, KeyError)>>,
+    /// One request at a time makes the first keys of an algorithm.
+    beginning: tokio::sync::Mutex<()>,
 }
 
 impl Keys {
     /// Opens the keys of the database, and makes them if there are none at all: every data key, and an active and a next signing key
-    /// for each algorithm. Replicas that start together on an empty database end with one set.
+    /// for each of the usual algorithms. Replicas that start together on an empty database end with one set.
     ///
     /// Errors: `WrongMasterKey`, `CheckValueMissing`; nothing is changed then.
     pub async fn open(
@@ -181,6 +194,7 @@ impl Keys {
             current: RwLock::new(Arc::new(snapshot)),
             outdated: AtomicBool::new(false),
             reloading: tokio::sync::Mutex::new(None),
+            beginning: tokio::sync::Mutex::new(()),
         };
         keys.refresh(now).await?;
         Ok(Arc::new(keys))
@@ -208,6 +222,23 @@ impl Keys {
         self.reload(now, false).await
     }
 
+    /// The key that signs with `alg`, from `snapshot` if it is there. The first token of an algorithm whose keys are made on demand comes
+    /// before the key job, or before this replica has heard of them: then they are loaded, or made.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn signer(&self, snapshot: &Snapshot, alg: Alg, now: Timestamp) -> Result<Arc<SigningKey>, KeyError> {
+        if let Some(key) = snapshot.set.active(alg) {
+            return Ok(Arc::clone(key));
+        }
+        let _alone = self.beginning.lock().await;
+        if let Some(key) = self.reload(now, true).await?.set.active(alg) {
+            return Ok(Arc::clone(key));
+        }
+        self.change(Change::First(alg), &By::server(), now).await?;
+        Ok(Arc::clone(self.current().active(alg).ok_or(SignError::Generate(alg))?))
+    }
+
     /// Somebody has changed keys: the next who asks loads them anew, however fresh the snapshot is.
     pub fn outdated(&self) {
         self.outdated.store(true, Ordering::Release);
@@ -231,11 +262,12 @@ impl Keys {
         Ok(())
     }
 
-    /// Replaces the active key of one algorithm, or of all. A next key that is too young signs by itself as soon as everybody can know it.
+    /// Replaces the active key of one algorithm, or of all that have keys. A next key that is too young signs by itself as soon as everybody can know it.
     /// `compromised`: at once, and nothing that the old key signed is believed from now on.
     pub async fn rotate(&self, by: &By, now: Timestamp, alg: Option<Alg>, compromised: bool) -> Result<Vec<Rotation>, KeyError> {
-        let algs: Vec<Alg> = Alg::ALL.into_iter().filter(|one| alg.is_none_or(|alg| alg == *one)).collect();
         let before = self.reload(now, true).await?.set.clone();
+        let chosen = |one: &Alg| alg.map_or_else(|| before.active(*one).is_some(), |alg| alg == *one);
+        let algs: Vec<Alg> = Alg::ALL.into_iter().filter(chosen).collect();
         if compromised {
             let kids = algs.iter().filter_map(|alg| before.active(*alg)).map(|key| key.kid.clone()).collect();
             self.change(Change::Compromise(kids), by, now).await?;
@@ -348,13 +380,6 @@ impl Keys {
         }
         let next = after.entries().find(|entry| entry.alg == alg && entry.state == KeyState::Next)?;
         Some(Rotation::Waits { alg, next: next.kid.clone(), until: self.context.life.may_sign_at(next.created_at) })
-    }
-}
-
-impl Snapshot {
-    /// The key that signs with `alg`.
-    pub fn signer(&self, alg: Alg) -> Result<&Arc<SigningKey>, Reason> {
-        self.set.active(alg).ok_or_else(|| Reason::Internal { detail: format!("there is no active {alg} key") })
     }
 }
 

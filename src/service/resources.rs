@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::oauth::resource::{Catalogue, Resource, validate};
 use crate::service::document::{Document, DocumentError};
+use crate::service::keys;
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
 use crate::storage::StoreError;
@@ -48,6 +49,7 @@ pub fn read(document: Document) -> Result<Resource, DocumentError> {
 pub async fn add(operator: &Operator<'_>, resource: Resource) -> Result<Resource, OperationError> {
     let resource = validate(resource, &catalogue(operator).await?)?;
     let event = operator.event("resource.add", &resource.identifier, None, Some(show(&resource)));
+    keys::want(operator.db, [resource.access_token_signing_alg], operator.now).await?;
     match store::insert(operator.db, &resource, operator.now, &event).await {
         Ok(()) => Ok(resource),
         Err(StoreError::Conflict(_)) => Err(taken(&resource)),
@@ -153,6 +155,7 @@ async fn change(
         return Ok(Some(before));
     }
     let event = operator.event("resource.update", &before.identifier, Some(show(&before)), Some(show(&after)));
+    keys::want(operator.db, [after.access_token_signing_alg], operator.now).await?;
     match store::update_seen(operator.db, &after, seen, operator.now, &event).await {
         Ok(changed) => Ok(changed.then_some(after)),
         Err(StoreError::Conflict(_)) => Err(taken(&after)),

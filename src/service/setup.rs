@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::config::ConfigErrors;
 use crate::entropy::{self, Entropy};
 use crate::service::operator::{OperationError, Operator};
-use crate::service::{clients, groups};
+use crate::service::{clients, groups, keys};
 use crate::storage::audit::AuditEvent;
 use crate::storage::groups::Removal;
 use crate::storage::owners::{self, Kind};
@@ -90,6 +90,7 @@ pub async fn apply(
     let author = Author::of(operator, &file, entropy);
     let issuer = operator.config.issuer.as_str().to_owned();
     let owner = file.owner.clone();
+    keys::want(operator.db, file.signing_algs(), operator.now).await?;
     let (decider, names) = (author.clone(), file.names());
     let plan = store::apply(operator.db, names, operator.now, move |present| {
         let (plan, changes) = plan::decide(&file, present, wishes, &issuer, &decider)?;

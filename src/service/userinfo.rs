@@ -1,32 +1,57 @@
 //! The userinfo endpoint's work (OpenID Connect Core §5.3): what the access token's grant allows to be told about the person.
 
+use std::sync::Arc;
+
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::oauth::client::Client;
 use crate::oauth::refusal::Reason;
 use crate::oidc::user::ClaimMap;
 use crate::oidc::userinfo;
+use crate::service::keys::Snapshot;
 use crate::service::{bearer, issue};
 
-/// The claims for the bearer of `token`.
+/// The answer's two forms (OpenID Connect Core §5.3.2): as the client has registered.
+pub enum Answer {
+    Json(ClaimMap),
+    Jwt(String),
+}
+
+/// What the bearer of `token` is told.
 ///
 /// # Errors
 /// RFC 6750 §3.1: the token is invalid, for another audience, or lacks `openid`.
-pub async fn claims(app: &App, token: &str, now: Timestamp) -> Result<ClaimMap, Reason> {
+pub async fn answer(app: &App, token: &str, now: Timestamp) -> Result<Answer, Reason> {
     let keys = app.keys.live(now).await?;
+    let (claims, client) = claims(app, &keys, token, now).await?;
+    let Some(client) = client else { return Ok(Answer::Json(claims)) };
+    match client.metadata.userinfo_signed_response_alg {
+        None => Ok(Answer::Json(claims)),
+        Some(alg) => {
+            let claims = userinfo::addressed(claims, app.config.issuer.as_str(), &client.client_id);
+            let signed = app.keys.signer(&keys, alg, now).await?.sign_untyped(&claims);
+            signed.map(Answer::Jwt).map_err(|error| Reason::Internal { detail: error.to_string() })
+        }
+    }
+}
+
+/// The claims for the bearer, and the client that the token was made for.
+async fn claims(app: &App, keys: &Snapshot, token: &str, now: Timestamp) -> Result<(ClaimMap, Option<Arc<Client>>), Reason> {
     let issuer = app.config.issuer.as_str();
-    let claims = bearer::read(&keys, token, now)?;
+    let claims = bearer::read(keys, token, now)?;
     claims.check(issuer, now)?;
     userinfo::accept(&claims, issuer)?;
-    match bearer::is_live(app, &keys, &claims, now).await? {
+    match bearer::is_live(app, keys, &claims, now).await? {
         Some(standing) => {
             let mut told = userinfo::response(&claims, &standing.user);
-            if let Some(client) = app.registry.client(&claims.client_id).await? {
+            let client = app.registry.client(&claims.client_id).await?;
+            if let Some(client) = &client {
                 let asked = &client.metadata.claims;
                 if let Some(member) = issue::membership(app, &standing.user, &[asked]).await? {
                     issue::add(&mut told, asked.claims(&member));
                 }
             }
-            Ok(told)
+            Ok((told, client))
         }
         None => Err(Reason::TokenRevoked { because: "its grant is gone".to_owned() }),
     }

@@ -39,6 +39,7 @@ statements! {
     FORGET = Both("DELETE FROM signing_keys WHERE kid = $1");
 
     WANT = Both("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    ANY_OF = Both("SELECT kid FROM signing_keys WHERE alg = $1 LIMIT 1");
     WANTED = Both("SELECT name FROM meta WHERE name LIKE 'rotate_wanted:%'");
     SATISFIED = Both("DELETE FROM meta WHERE name = $1");
 }
@@ -178,7 +179,15 @@ pub async fn want_rotation(tx: &mut Tx, alg: Alg, now: Timestamp) -> Result<(), 
     tx.execute(WANT, args![wanted_name(alg), now.micros().to_be_bytes().to_vec()]).await.map(drop)
 }
 
-/// The algorithms whose rotation was asked for and has not happened yet.
+/// Asks for the first keys of an algorithm, if it has none. (Two who ask at once may get a rotation more.)
+pub async fn want_first(db: &Db, alg: Alg, now: Timestamp) -> Result<(), StoreError> {
+    if db.optional(ANY_OF, args![alg.as_str()]).await?.is_none() {
+        db.execute(WANT, args![wanted_name(alg), now.micros().to_be_bytes().to_vec()]).await?;
+    }
+    Ok(())
+}
+
+/// The algorithms whose rotation, or whose first keys, were asked for and have not come yet.
 pub async fn wanted_rotations(db: &Db) -> Result<Vec<Alg>, StoreError> {
     db.all(WANTED, args![]).await?.iter().filter_map(wanted).collect()
 }

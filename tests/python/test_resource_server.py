@@ -8,7 +8,7 @@ from jwt import PyJWKClient
 AUDIENCE = "https://orders.example.com"
 
 
-@pytest.fixture(scope="module", params=["RS256", "ES256", "EdDSA"])
+@pytest.fixture(scope="module", params=["RS256", "PS256", "ES256", "EdDSA"])
 def api(request, server):
     """An API for each signing algorithm, and a client of it."""
     name = request.param

@@ -8,7 +8,7 @@ pub mod token;
 pub mod userinfo;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, PRAGMA};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::http::error::OAuthError;
@@ -23,9 +23,15 @@ fn refused(Refused { reason, client_id }: Refused) -> OAuthError {
     }
 }
 
+const NO_STORE: [(HeaderName, HeaderValue); 2] =
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (PRAGMA, HeaderValue::from_static("no-cache"))];
+
+/// A JWT that nobody may keep (RFC 7519 §10.3.1).
+fn private_jwt(jwt: String) -> Response {
+    (StatusCode::OK, NO_STORE, [(CONTENT_TYPE, HeaderValue::from_static("application/jwt"))], jwt).into_response()
+}
+
 /// A JSON answer that nobody may keep (RFC 6749 §5.1).
 fn private_json(body: impl serde::Serialize) -> Response {
-    const NO_STORE: [(HeaderName, HeaderValue); 2] =
-        [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (PRAGMA, HeaderValue::from_static("no-cache"))];
     (StatusCode::OK, NO_STORE, axum::Json(body)).into_response()
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::private_json;
+use super::{private_json, private_jwt};
 use crate::app::App;
 use crate::http::error::OAuthError;
 use crate::http::extract::{OptionalForm, Query, RawAuthorization};
 use crate::oauth::bearer;
-use crate::service::userinfo;
+use crate::service::userinfo::{self, Answer};
 
 /// The token is in the Authorization header.
 ///
@@ -40,6 +40,8 @@ pub async fn post(
 }
 
 async fn answer(app: &App, token: &str) -> Result<Response, OAuthError> {
-    let claims = userinfo::claims(app, token, app.clock.now()).await?;
-    Ok(private_json(claims))
+    Ok(match userinfo::answer(app, token, app.clock.now()).await? {
+        Answer::Json(claims) => private_json(claims),
+        Answer::Jwt(jwt) => private_jwt(jwt),
+    })
 }

@@ -208,6 +208,7 @@ fn members() -> Vec<String> {
             json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] }),
         )
         .ok(),
+        userinfo_signed_response_alg: Some(crate::jose::Alg::RS256),
         default_max_age: Some(0),
         require_auth_time: true,
         client_uri: text(""),

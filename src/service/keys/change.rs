@@ -25,6 +25,8 @@ pub(super) enum Change {
     Establish,
     /// The steps that are due by themselves.
     Advance,
+    /// Whatever keys an algorithm needs to sign, if it has none.
+    First(Alg),
     /// Rotations asked for by an operator.
     Rotate(Vec<Alg>),
     /// These keys are compromised.
@@ -152,6 +154,13 @@ impl Unit {
                 self.advance(tx).await
             }
             Change::Advance => self.advance(tx).await,
+            Change::First(alg) => {
+                let signs = |key: &SigningKeyRecord| key.alg == alg && key.state == KeyState::Active;
+                if !store::signing_keys_tx(tx).await?.iter().any(signs) {
+                    store::want_rotation(tx, alg, self.now).await?;
+                }
+                self.advance(tx).await
+            }
             Change::Rotate(algs) => {
                 for alg in algs {
                     store::want_rotation(tx, alg, self.now).await?;
@@ -203,7 +212,12 @@ impl Unit {
         let sealing = self.sealing_keys(tx).await?;
         for event in events {
             match event {
-                Event::Insert(alg, state) => self.insert(tx, &sealing, alg, state).await?,
+                Event::Insert(alg, state) => {
+                    self.insert(tx, &sealing, alg, state).await?;
+                    if state == KeyState::Active {
+                        store::rotation_done(tx, alg).await?;
+                    }
+                }
                 Event::Become { kid, state } => {
                     store::become_state(tx, &kid, state, self.now).await?;
                     self.audit(tx, became(state), &kid, None).await?;

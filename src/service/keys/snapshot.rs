@@ -56,7 +56,7 @@ fn entry(record: SigningKeyRecord, data: &DataKeys, before: Option<&KeySet>) -> 
         None => {
             let damaged = || KeyError::Damaged(record.kid.clone());
             // The kid is the key's own thumbprint: a row whose public part was exchanged is noticed.
-            let parsed = record.public.parse().filter(|key| key.alg() == record.alg).ok_or_else(damaged)?;
+            let parsed = record.public.parse(record.alg).ok_or_else(damaged)?;
             if record.public.thumbprint() != record.kid {
                 return Err(damaged());
             }

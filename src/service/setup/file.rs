@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{ConfigError, ConfigErrors, read_secret_file};
+use crate::jose::Alg;
 use crate::oauth::client::{self, Policy};
 use crate::oauth::resource::Resource;
 use crate::oidc::groups::Group;
@@ -104,6 +105,12 @@ impl SetupFile {
         let clients = self.clients.iter().map(|client| Object::client(&client.client_id));
         let resources = self.resources.iter().map(|resource| Object::resource(&resource.resource.identifier));
         clients.chain(resources).chain(self.groups.iter().map(|group| Object::group(&group.group.identifier)))
+    }
+
+    /// The algorithms that its clients and resources register.
+    pub(super) fn signing_algs(&self) -> Vec<Alg> {
+        let of_clients = self.clients.iter().flat_map(|client| client.document.metadata.signing_algs());
+        of_clients.chain(self.resources.iter().map(|resource| resource.resource.access_token_signing_alg)).collect()
     }
 
     /// What the store is asked for.

@@ -320,7 +320,7 @@ async fn audiences_follow_the_resources(server: Server) {
 
 async fn algorithms_follow_client_and_resource(server: Server) {
     let alice = server.person("alice").await;
-    for name in ["RS256", "ES256", "EdDSA"] {
+    for name in ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"] {
         let resource = format!("https://{}.test/api", name.to_lowercase());
         let scope = format!("{name}:read");
         server

@@ -9,7 +9,7 @@ use chancery::entropy::SystemEntropy;
 use chancery::jose::{Alg, KeyLife, KeyMaker as _, KeyState, NewKeyPairs, Typ};
 use chancery::seal::{MasterKey, Purpose};
 use chancery::secret::Secret;
-use chancery::service::keys::{By, KeyError, Keys, Rotation};
+use chancery::service::keys::{By, KeyError, Keys, Rotation, want};
 use chancery::storage::{Db, Kind, audit, keys as store, migrate};
 
 use super::Store;
@@ -89,13 +89,64 @@ on_both! {
         let (master, _) = master();
         let keys = open(&store.db, &master, &ManualClock::new(NOW)).await.unwrap();
         assert!(store::exist(&store.db).await.unwrap());
-        assert_eq!(keys.current().algs(), Alg::ALL);
-        for alg in Alg::ALL {
+        assert_eq!(keys.current().algs(), [Alg::RS256, Alg::ES256, Alg::EdDSA]);
+        for alg in keys.current().algs() {
             assert_eq!(states(&keys, alg).await, [KeyState::Active, KeyState::Next]);
         }
         assert_eq!(published(&keys).len(), 6);
         let again = open(&store.replica().await, &master, &ManualClock::new(NOW.plus(SECOND))).await.unwrap();
         assert_eq!(again.current().etag(), keys.current().etag());
+    }
+
+    async fn keys_of_a_rare_algorithm_come_when_somebody_registers_it(kind) {
+        let store = migrated(kind).await;
+        let clock = ManualClock::new(NOW);
+        let (master, _) = master();
+        let (one, two) = (open(&store.db, &master, &clock).await.unwrap(), open(&store.replica().await, &master, &clock).await.unwrap());
+        // The key job makes them, once.
+        want(&store.db, [Alg::RS256, Alg::PS256], clock.now()).await.unwrap();
+        one.refresh(clock.now()).await.unwrap();
+        two.refresh(clock.now()).await.unwrap();
+        assert_eq!(one.current().algs(), [Alg::RS256, Alg::PS256, Alg::ES256, Alg::EdDSA]);
+        assert_eq!(one.current().jwks(), two.current().jwks());
+        assert_eq!(states(&one, Alg::PS256).await, [KeyState::Active, KeyState::Next]);
+        assert_eq!(states(&one, Alg::RS256).await, [KeyState::Active, KeyState::Next]);
+        let first = active(&one, Alg::PS256);
+        two.current().verify(&sign(&one, Alg::PS256, Typ::IdToken), Typ::IdToken, NOW).unwrap();
+        // Whoever registers it after that asks for nothing, and a rotation goes its way.
+        want(&store.db, [Alg::PS256], clock.now()).await.unwrap();
+        clock.advance(Duration::from_secs(305));
+        one.refresh(clock.now()).await.unwrap();
+        assert_eq!(active(&one, Alg::PS256), first);
+        one.rotate(&by(), clock.now(), Some(Alg::PS256), false).await.unwrap();
+        assert_ne!(active(&one, Alg::PS256), first);
+    }
+
+    async fn a_token_that_comes_before_the_key_job_makes_the_key_once(kind) {
+        let store = migrated(kind).await;
+        let clock = ManualClock::new(NOW);
+        let (master, _) = master();
+        let (one, two) = (open(&store.db, &master, &clock).await.unwrap(), open(&store.replica().await, &master, &clock).await.unwrap());
+        let ask = |keys: &Arc<Keys>| {
+            let keys = Arc::clone(keys);
+            tokio::spawn(async move {
+                let snapshot = keys.live(NOW).await.unwrap();
+                keys.signer(&snapshot, Alg::Ed25519, NOW).await.unwrap().kid.clone()
+            })
+        };
+        let asked: Vec<_> = [&one, &two, &one, &two].into_iter().map(ask).collect();
+        let mut kids = Vec::new();
+        for task in asked {
+            kids.push(task.await.unwrap());
+        }
+        kids.dedup();
+        assert_eq!(kids, [active(&one, Alg::Ed25519)]);
+        assert_eq!(states(&one, Alg::Ed25519).await, [KeyState::Active, KeyState::Next]);
+        // It is not the key of the other name.
+        assert_ne!(active(&one, Alg::Ed25519), active(&one, Alg::EdDSA));
+        clock.advance(Duration::from_secs(305));
+        one.refresh(clock.now()).await.unwrap();
+        assert_eq!(active(&one, Alg::Ed25519), kids[0], "no rotation is left over");
     }
 
     async fn a_wrong_master_key_is_refused_and_nothing_is_changed(kind) {
@@ -210,7 +261,7 @@ on_both! {
         clock.advance(5 * SECOND + Duration::from_micros(1));
         let live = replica.live(clock.now()).await.unwrap();
         assert!(live.set.verify(&token, Typ::AccessToken, clock.now()).is_err());
-        assert_eq!(live.signer(Alg::RS256).unwrap().kid, *new);
+        assert_eq!(live.set.active(Alg::RS256).unwrap().kid, *new);
         assert_eq!(states(&keys, Alg::RS256).await, [KeyState::Active, KeyState::Next, KeyState::Compromised]);
     }
 
