@@ -79,8 +79,12 @@ pub struct ClientMetadata {
     pub userinfo_signed_response_alg: Option<Alg>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
+    /// ID tokens always have `auth_time`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_auth_time: bool,
+    /// What counts as `acr_values` where a request has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_acr_values: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -345,6 +349,7 @@ impl Default for ClientMetadata {
             userinfo_signed_response_alg: None,
             default_max_age: None,
             require_auth_time: false,
+            default_acr_values: Vec::new(),
             client_uri: None,
             logo_uri: None,
             policy_uri: None,

@@ -131,6 +131,8 @@ pub enum Reason {
     LoginRequired { because: LoginBecause },
     /// prompt=none, and consent would have to be asked.
     ConsentRequired { missing: Vec<String> },
+    /// A level of authentication that is a condition was not reached, or cannot be (OpenID Connect Core §5.5.1.1).
+    AcrUnmet { wanted: Vec<String>, present: Option<String> },
     /// prompt=none together with something that needs a page.
     InteractionRequired { detail: String },
     /// The person said no.
@@ -307,7 +309,7 @@ pub enum LoginBecause {
     MaxAge { max_age: u64, age: u64 },
     /// prompt=login.
     PromptLogin,
-    /// The id_token_hint names somebody else.
+    /// The id_token_hint or the claims parameter names somebody else.
     OtherUser,
     /// The user was disabled.
     UserDisabled,

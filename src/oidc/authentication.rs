@@ -102,6 +102,11 @@ impl Acr {
         }
     }
 
+    /// The least of the levels among these values; `None` if none of them is one of ours.
+    pub fn least_of(values: &[String]) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| values.iter().any(|value| value == level.as_str()))
+    }
+
     /// The level to aim at for `acr_values`: the first of them, in the client's order of preference, that can be reached (OpenID Connect
     /// Core §3.1.2.1). `None` if there is none: they are a wish.
     pub fn wished(acr_values: &[String], reachable: Self) -> Option<Self> {

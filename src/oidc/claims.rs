@@ -37,6 +37,21 @@ pub fn for_scopes(user: &User, scopes: &[String]) -> ClaimMap {
     asked.filter_map(|name| known.get(*name).map(|value| ((*name).to_owned(), value.clone()))).collect()
 }
 
+/// These claims, as far as the user has them: those that a client asked for one by one (§5.5).
+pub fn named(user: &User, names: &[String]) -> ClaimMap {
+    if names.is_empty() {
+        return ClaimMap::new();
+    }
+    let mut known = all(user);
+    known.retain(|name, _| names.contains(name) && scope_of(name).is_some());
+    known
+}
+
+/// The scope that a claim belongs to; `None` if there is no such claim.
+pub fn scope_of(claim: &str) -> Option<&'static str> {
+    BY_SCOPE.iter().find(|(_, names)| names.contains(&claim)).map(|(scope, _)| *scope)
+}
+
 /// Everything that we know about the user, under the names of §5.1.
 fn all(user: &User) -> ClaimMap {
     let mut known = match serde_json::to_value(&user.claims) {
@@ -113,6 +128,14 @@ mod tests {
         }
         assert!(names(&alice(), "openid offline_access orders:read").is_empty());
         assert_eq!(names(&alice(), "profile email address phone").len(), 19);
+    }
+
+    #[test]
+    fn a_claim_that_is_named_comes_alone() {
+        let given = named(&alice(), &["email", "nickname", "shoe_size"].map(str::to_owned));
+        assert_eq!(Value::Object(given), json!({ "email": "alice@example.com", "nickname": "Al" }));
+        assert_eq!(named(&samples::user(), &["email_verified".to_owned(), "name".to_owned()]), ClaimMap::new());
+        assert_eq!((scope_of("email"), scope_of("sub")), (Some("email"), None));
     }
 
     #[test]

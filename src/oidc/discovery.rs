@@ -57,7 +57,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("claims_supported", json!(claims)),
         ("ui_locales_supported", json!(offered.ui_locales)),
         ("authorization_response_iss_parameter_supported", json!(true)),
-        ("claims_parameter_supported", json!(false)),
+        ("claims_parameter_supported", json!(true)),
         ("request_parameter_supported", json!(false)),
         // Its default is true (Discovery §3).
         ("request_uri_parameter_supported", json!(false)),
@@ -120,7 +120,7 @@ mod tests {
             ],
             "ui_locales_supported": ["en", "de"],
             "authorization_response_iss_parameter_supported": true,
-            "claims_parameter_supported": false,
+            "claims_parameter_supported": true,
             "request_parameter_supported": false,
             "request_uri_parameter_supported": false,
         });

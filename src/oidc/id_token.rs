@@ -27,7 +27,7 @@ pub struct IdToken<'a> {
 }
 
 /// OpenID Connect Core §2. `aud` is the client alone and as a string, so there is no `azp`. Claims about the person are at the
-/// userinfo endpoint, since an access token goes with every ID token of ours (§5.4).
+/// userinfo endpoint, since an access token goes with every ID token of ours (§5.4); here are only those that were asked for here (§5.5).
 pub fn claims(grant: &Grant, token: &IdToken<'_>) -> ClaimMap {
     let mut claims = ClaimMap::new();
     let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);

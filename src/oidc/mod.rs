@@ -2,11 +2,13 @@
 
 pub mod authentication;
 pub mod claims;
+pub mod claims_request;
 pub mod discovery;
 pub mod groups;
 pub mod id_token;
 pub mod logout;
 pub mod pairwise;
 pub mod session;
+pub mod third_party_login;
 pub mod user;
 pub mod userinfo;

@@ -23,6 +23,8 @@ const MOST_ACCESS: u32 = 500;
 pub struct AppAccess {
     pub client_id: String,
     pub scopes: Vec<String>,
+    /// Asked for by name beside them.
+    pub claims: Vec<String>,
     /// Since when, as far as it is known.
     pub since: Timestamp,
     /// When it last got tokens; `None` if it has nothing at the moment.
@@ -60,6 +62,7 @@ pub async fn apps(app: &App, user: &User, now: Timestamp) -> Result<Vec<AppAcces
         let access = AppAccess {
             client_id: consent.client_id.clone(),
             scopes: consent.scopes,
+            claims: consent.claims,
             since: consent.created_at,
             last_used_at: None,
         };
@@ -69,6 +72,7 @@ pub async fn apps(app: &App, user: &User, now: Timestamp) -> Result<Vec<AppAcces
         let known = apps.entry(access.client_id.clone()).or_insert_with(|| AppAccess {
             client_id: access.client_id,
             scopes: Vec::new(),
+            claims: Vec::new(),
             since: access.since,
             last_used_at: None,
         });

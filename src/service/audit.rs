@@ -62,13 +62,21 @@ impl Actor {
 /// What an authorization leaves: the consent, if the person was asked, and the grant.
 pub fn authorized(app: &App, consent: Option<&Consent>, grant: &Grant, now: Timestamp) -> Vec<AuditEvent> {
     let by = Actor::User(grant.user_id);
-    let about =
-        |scopes: &[String], resources: &[String]| json!({ "client_id": grant.client_id, "scopes": scopes, "resources": resources });
+    let about = |scopes: &[String], resources: &[String], claims: &[String]| {
+        let mut about = json!({ "client_id": grant.client_id, "scopes": scopes, "resources": resources });
+        if let (false, Some(members)) = (claims.is_empty(), about.as_object_mut()) {
+            members.insert("claims".to_owned(), json!(claims));
+        }
+        about
+    };
     let given = consent.map(|consent| {
         let event = event(app, now, &by, "consent.give", &grant.client_id);
-        with_now(event, about(&consent.scopes, &consent.resources))
+        with_now(event, about(&consent.scopes, &consent.resources, &consent.claims))
     });
-    let begun = with_now(event(app, now, &by, "grant.begin", &grant.id.to_string()), about(&grant.scopes, &grant.resources));
+    let begun = with_now(
+        event(app, now, &by, "grant.begin", &grant.id.to_string()),
+        about(&grant.scopes, &grant.resources, &grant.claims.beyond(&[])),
+    );
     given.into_iter().chain([begun]).collect()
 }
 

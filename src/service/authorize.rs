@@ -31,9 +31,10 @@ pub enum Page {
     Login,
     SelectAccount,
     SecondFactor,
-    /// Names exactly these scopes.
+    /// Names exactly these scopes, and these claims beside them.
     Consent {
         scopes: Vec<String>,
+        claims: Vec<String>,
     },
 }
 
@@ -173,6 +174,7 @@ async fn next_step(
     let consent = remembered.map(|consent| Consent {
         scopes: consent.scopes,
         resources: consent.resources,
+        claims: consent.claims,
         metadata_version: consent.metadata_version,
     });
     if let (Some((session, _)), Some(facts)) = (&found, &facts)
@@ -182,7 +184,10 @@ async fn next_step(
     }
     let reachable = match &found {
         // Only a wish for more than there is needs to know.
-        Some((session, user)) if Acr::wished(&request.acr_values, Acr::HIGHEST) > Some(Acr::of(session.acr.as_deref())) => {
+        Some((session, user))
+            if Acr::wished(&request.acr_values, Acr::HIGHEST).max(Acr::least_of(&request.essential_acr))
+                > Some(Acr::of(session.acr.as_deref())) =>
+        {
             factors::reachable(app, user).await?
         }
         Some(_) | None => Acr::Password,
@@ -200,16 +205,17 @@ async fn next_step(
         Next::Login { .. } => Step::Visit(Page::Login),
         Next::SelectAccount => Step::Visit(Page::SelectAccount),
         Next::SecondFactor => Step::Visit(Page::SecondFactor),
-        Next::Consent { scopes } => Step::Visit(Page::Consent { scopes }),
+        Next::Consent { scopes, claims } => Step::Visit(Page::Consent { scopes, claims }),
         Next::Refuse(reason) => Step::Refuse(reason),
-        Next::Issue { scopes } => match found {
+        Next::Issue { scopes, claims } => match found {
             Some((session, user)) => {
                 let agreed = state.consented.then(|| {
                     let resources = request.resources.clone();
-                    Consent { scopes: scopes.clone(), resources, metadata_version: client.metadata_version }
+                    let claims = claims.beyond(&scopes);
+                    Consent { scopes: scopes.clone(), resources, claims, metadata_version: client.metadata_version }
                         .and_before(consent.as_ref())
                 });
-                Step::Issue(Box::new(Authorized { session, user, scopes, agreed }))
+                Step::Issue(Box::new(Authorized { session, user, scopes, claims, agreed }))
             }
             None => Step::Refuse(Reason::Internal { detail: "a code was decided without a session".to_owned() }),
         },

@@ -18,6 +18,7 @@ use crate::oauth::device::{Asked, DeviceCode, State, UserCode};
 use crate::oauth::grant::Grant;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::claims_request::ClaimsRequest;
 use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
@@ -193,6 +194,7 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
         session_id: Some(viewer.session.id),
         sid: Some(pairwise::sid(&keys, client, viewer.session)),
         nonce: None,
+        claims: ClaimsRequest::default(),
         created_at: now,
         expires_at: now.plus(lifetimes.device_code + renewable + longest),
         ended_at: None,
@@ -201,16 +203,22 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
     let before = consents::find(&app.db, viewer.user.id, &client.client_id).await?.map(|consent| Consent {
         scopes: consent.scopes,
         resources: consent.resources,
+        claims: consent.claims,
         metadata_version: consent.metadata_version,
     });
-    let agreed =
-        Consent { scopes: grant.scopes.clone(), resources: grant.resources.clone(), metadata_version: client.metadata_version }
-            .and_before(before.as_ref());
+    let agreed = Consent {
+        scopes: grant.scopes.clone(),
+        resources: grant.resources.clone(),
+        claims: Vec::new(),
+        metadata_version: client.metadata_version,
+    }
+    .and_before(before.as_ref());
     let consent = consents::Consent {
         user_id: viewer.user.id,
         client_id: client.client_id.clone(),
         scopes: agreed.scopes,
         resources: agreed.resources,
+        claims: agreed.claims,
         metadata_version: agreed.metadata_version,
         created_at: now,
         updated_at: now,

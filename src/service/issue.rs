@@ -14,6 +14,7 @@ use crate::oauth::family::{self, Family};
 use crate::oauth::grant::Issuance;
 use crate::oauth::refusal::Reason;
 use crate::oauth::resource::TokenFormat;
+use crate::oidc::claims::named;
 use crate::oidc::groups::{ClaimMapping, Membership};
 use crate::oidc::id_token::{self, IdToken};
 use crate::oidc::user::{ClaimMap, User};
@@ -68,6 +69,10 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
             let nonce = issuance.nonce.as_deref();
             let mut claims =
                 id_token::claims(grant, &IdToken { issuer, nonce, access_token: &access_token, alg, issued_at: now, expires_at });
+            let by_name = grant.claims.within(&client.registered_scopes()).id_token;
+            if let Some(standing) = issuance.standing.as_ref().filter(|_| !by_name.is_empty()) {
+                add(&mut claims, named(&standing.user, &by_name));
+            }
             if let Some(member) = &member {
                 add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
             }

@@ -43,8 +43,11 @@ async fn claims(app: &App, keys: &Snapshot, token: &str, now: Timestamp) -> Resu
     userinfo::accept(&claims, issuer)?;
     match bearer::is_live(app, keys, &claims, now).await? {
         Some(standing) => {
-            let mut told = userinfo::response(&claims, &standing.user);
             let client = app.registry.client(&claims.client_id).await?;
+            // The client may have lost scopes since the grant.
+            let registered = client.as_ref().map(|client| client.registered_scopes()).unwrap_or_default();
+            let by_name = standing.grant.claims.within(&registered).userinfo;
+            let mut told = userinfo::response(&claims, &standing.user, &by_name);
             if let Some(client) = &client {
                 let asked = &client.metadata.claims;
                 if let Some(member) = issue::membership(app, &standing.user, &[asked]).await? {

@@ -46,17 +46,18 @@ statements! {
         postgres: concat!("WITH person AS (SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
                                  WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u),
                  session AS (SELECT s.id FROM person JOIN sessions s ON s.user_id = person.id
-                             WHERE s.id = $10 AND s.ended_at IS NULL AND s.expires_at > $16 FOR SHARE OF s),
+                             WHERE s.id = $10 AND s.ended_at IS NULL AND s.expires_at > $17 FOR SHARE OF s),
                  given AS (INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce,
-                                               offline, created_at, expires_at)
+                                               offline, created_at, expires_at, claims)
                            SELECT CAST($1 AS BYTEA), CAST($2 AS TEXT), CAST($3 AS BYTEA), CAST($4 AS TEXT), CAST($5 AS TEXT),
                                   CAST($6 AS TEXT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS TEXT), session.id,
-                                  CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT)
+                                  CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT),
+                                  CAST($16 AS TEXT)
                            FROM session RETURNING id),
                  code AS (INSERT INTO codes (grant_id, digest, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
-                          SELECT given.id, CAST($17 AS BYTEA), CAST($2 AS TEXT), CAST($18 AS TEXT), CAST($19 AS TEXT), CAST($20 AS TEXT),
-                                 CAST($21 AS BIGINT), CAST($22 AS BIGINT) FROM given), ",
-                 told!("given", "$23", "$24", "$25", "$26", "$27", "$28", "$29", "$30"), "
+                          SELECT given.id, CAST($18 AS BYTEA), CAST($2 AS TEXT), CAST($19 AS TEXT), CAST($20 AS TEXT), CAST($21 AS TEXT),
+                                 CAST($22 AS BIGINT), CAST($23 AS BIGINT) FROM given), ",
+                 told!("given", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31"), "
                  SELECT id FROM given"),
     };
     CONSUME = Both("UPDATE interactions SET consumed_at = $2 WHERE digest = $1 AND client_id = $3 AND consumed_at IS NULL AND expires_at > $2");

@@ -17,6 +17,8 @@ pub struct Consent {
     pub client_id: String,
     pub scopes: Vec<String>,
     pub resources: Vec<String>,
+    /// Names of claims beside those of the scopes.
+    pub claims: Vec<String>,
     /// The version of the client's metadata that the person saw.
     pub metadata_version: i64,
     pub created_at: Timestamp,
@@ -25,7 +27,10 @@ pub struct Consent {
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT user_id, client_id, scopes, resources, metadata_version, created_at, updated_at FROM consents ", $rest)
+        concat!(
+            "SELECT user_id, client_id, scopes, resources, claims, metadata_version, created_at, updated_at FROM consents ",
+            $rest
+        )
     };
 }
 
@@ -33,9 +38,9 @@ statements! {
     FIND = Both(select!("WHERE user_id = $1 AND client_id = $2"));
     LIST_FOR_USER = Both(select!("WHERE user_id = $1 ORDER BY client_id"));
     PAGE_FOR_USER = Both(select!("WHERE user_id = $1 AND client_id > $2 ORDER BY client_id LIMIT $3"));
-    UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)
-                   ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources,
+    UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at, claims)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                   ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources, claims = excluded.claims,
                        metadata_version = excluded.metadata_version, updated_at = excluded.updated_at");
     // Whoever signs in to the same client at this moment comes before or after, never between.
     LOCK_USER = Split {
@@ -80,7 +85,8 @@ pub async fn upsert_tx(tx: &mut Tx, consent: &Consent) -> Result<(), StoreError>
         to_json(&consent.resources)?,
         consent.metadata_version,
         consent.created_at,
-        consent.updated_at
+        consent.updated_at,
+        to_json(&consent.claims)?
     ];
     tx.execute(UPSERT, values).await.map(drop)
 }
@@ -109,6 +115,7 @@ fn read(row: &Row) -> Result<Consent, StoreError> {
         client_id: row.get("client_id")?,
         scopes: split(&row.get::<String>("scopes")?),
         resources: from_json(&row.get::<String>("resources")?)?,
+        claims: from_json(&row.get::<String>("claims")?)?,
         metadata_version: row.get("metadata_version")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,

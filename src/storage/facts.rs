@@ -22,7 +22,7 @@ macro_rules! standing_columns {
         concat!(
             "g.id AS g_id, g.client_id AS g_client_id, g.user_id AS g_user_id, g.sub AS g_sub, g.scopes AS g_scopes,
              g.resources AS g_resources, g.auth_time AS g_auth_time, g.acr AS g_acr, g.amr AS g_amr, g.session_id AS g_session_id,
-             g.sid AS g_sid, g.nonce AS g_nonce, g.created_at AS g_created_at, g.expires_at AS g_expires_at, g.ended_at AS g_ended_at,
+             g.sid AS g_sid, g.nonce AS g_nonce, g.claims AS g_claims, g.created_at AS g_created_at, g.expires_at AS g_expires_at, g.ended_at AS g_ended_at,
              g.ended_because AS g_ended_because, COALESCE(c.enabled, 0) AS c_enabled,
              s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at, ",
             user_columns!()
@@ -133,6 +133,7 @@ pub fn grant(row: &Row) -> Result<Grant, StoreError> {
         session_id: row.get("g_session_id")?,
         sid: row.get("g_sid")?,
         nonce: row.get("g_nonce")?,
+        claims: row.get::<Option<String>>("g_claims")?.map(|text| from_json(&text)).transpose()?.unwrap_or_default(),
         created_at: row.get("g_created_at")?,
         expires_at: row.get("g_expires_at")?,
         ended_at: row.get("g_ended_at")?,

@@ -29,8 +29,8 @@ statements! {
                           "WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2 AND g.id < $3 ORDER BY g.id DESC LIMIT $4"));
     OF_USER = Both("SELECT id FROM grants WHERE id = $1 AND user_id = $2 AND ended_at IS NULL");
     INSERT = Both("INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce, offline,
-                                       created_at, expires_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
+                                       created_at, expires_at, claims)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
     END = Both("UPDATE grants SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL");
     END_FAMILY = Both("UPDATE families SET ended_at = $2, ended_because = $3 WHERE grant_id = $1 AND ended_at IS NULL");
 }
@@ -121,7 +121,8 @@ pub(super) fn values(grant: &Grant) -> Result<Args, StoreError> {
         grant.nonce.clone(),
         grant.has_scope("offline_access"),
         grant.created_at,
-        grant.expires_at
+        grant.expires_at,
+        (!grant.claims.is_empty()).then(|| to_json(&grant.claims)).transpose()?
     ])
 }
 

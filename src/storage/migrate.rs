@@ -57,6 +57,7 @@ migrations! {
     13 "0013_secret_uses"
     14 "0014_passkeys"
     15 "0015_passkey_devices"
+    16 "0016_claims"
 }
 
 /// How long to wait for another process that is migrating.

@@ -23,6 +23,7 @@ use crate::http::pages::{self, csrf, scope_words};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
+use crate::oidc::third_party_login;
 use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::{account, browser, logout};
@@ -270,7 +271,7 @@ async fn sessions_of(cx: &Context, person: &SignedIn) -> Result<Vec<SessionRow>,
 
 async fn apps(cx: &Context, user: &User) -> Result<Vec<AppRow>, Reason> {
     let catalogue = cx.app.registry.catalogue().await?;
-    let mut rows = Vec::new();
+    let (mut rows, issuer) = (Vec::new(), cx.app.config.issuer.as_str());
     for access in account::apps(&cx.app, user, cx.now).await? {
         let client = cx.app.registry.client(&access.client_id).await?;
         let name = client.as_ref().and_then(|client| client.metadata.client_name.as_deref());
@@ -280,7 +281,9 @@ async fn apps(cx: &Context, user: &User) -> Result<Vec<AppRow>, Reason> {
                 .into_iter()
                 .flat_map(|group| group.scopes)
                 .map(|scope| scope.title)
+                .chain(access.claims.iter().map(|claim| scope_words::claim_title(cx.lang(), claim)))
                 .collect(),
+            open: client.as_deref().and_then(|client| third_party_login::url(client, user, &access.scopes, issuer)),
             since: cx.lang().date(access.since),
             last_used: access.last_used_at.map(|at| cx.lang().ago(at, cx.now)),
             id: access.client_id,

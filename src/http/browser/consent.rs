@@ -38,8 +38,8 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
             // Only an answer to the question that stands: never ahead of signing in, never for somebody else's session, never to more
             // than the page named. Else the question is asked as it stands now.
             Ok(page) => {
-                if let Some(Page::Consent { scopes }) = page
-                    && cx.is_current(&params, PURPOSE, &open.question(&scopes))
+                if let Some(Page::Consent { scopes, claims }) = page
+                    && cx.is_current(&params, PURPOSE, &open.question(&scopes, &claims))
                 {
                     open.state.consented = true;
                 }
@@ -60,7 +60,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
 }
 
 async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
-    let Some(Page::Consent { scopes }) = pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? else {
+    let Some(Page::Consent { scopes, claims }) = pending::page(&cx.app, &mut open, &cx.browser, cx.now).await? else {
         return Ok(authorize::respond(cx, pending::resume(&cx.app, open, &cx.browser, cx.now).await).await);
     };
     let Some((_, user)) = browser::session(&cx.app, &cx.browser).await? else {
@@ -68,7 +68,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
     };
     let catalogue = cx.app.registry.catalogue().await?;
     let (binding, fresh) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&scopes));
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&scopes, &claims));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
     let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = ConsentView {
@@ -76,7 +76,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
         form: Form { action: paths::CONSENT, interaction: Some(open.id.expose()), csrf: token.expose() },
         client: &client,
         person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
-        groups: scope_words::groups_for(cx.lang(), &scopes, &open.client, &catalogue),
+        groups: scope_words::groups_for(cx.lang(), (&scopes, &claims), &open.client, &catalogue),
     };
     let mut response = pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri));
     if let Some(fresh) = fresh {

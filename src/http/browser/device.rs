@@ -181,7 +181,7 @@ async fn show(cx: &Context, seen: &Seen, viewer: Viewer<'_>) -> Response {
         user_code: &user_code,
         client: &ClientSeen::of_device(&seen.client),
         person: Person { name, detail: viewer.user.claims.email.as_deref().unwrap_or(&viewer.user.username) },
-        groups: scope_words::groups_for(cx.lang(), &seen.scopes, &seen.client, &catalogue),
+        groups: scope_words::groups_for(cx.lang(), (&seen.scopes, &[]), &seen.client, &catalogue),
         requested_from: &seen.code.requested_from,
         from_here: seen.code.requested_from == viewer.address.to_string(),
         age: cx.now.since(seen.code.created_at),

@@ -37,7 +37,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     let answer = match pending::page(&cx.app, &mut open, &cx.browser, cx.now).await {
         // The account that was chosen is the one that the page showed.
         Ok(page) => {
-            if page == Some(Page::SelectAccount) && cx.is_current(&params, PURPOSE, &open.question(&[])) {
+            if page == Some(Page::SelectAccount) && cx.is_current(&params, PURPOSE, &open.question(&[], &[])) {
                 open.state.selected = true;
             }
             pending::resume(&cx.app, open, &cx.browser, cx.now).await
@@ -55,7 +55,7 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
         return Err(Reason::InteractionUnknown.into());
     };
     let (binding, _) = cx.binding();
-    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&[]));
+    let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&[], &[]));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
     let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = SelectAccountView {

@@ -82,6 +82,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::ClientIdMismatch { .. }
         | Reason::LoginRequired { .. }
         | Reason::ConsentRequired { .. }
+        | Reason::AcrUnmet { .. }
         | Reason::InteractionRequired { .. }
         | Reason::AccessDenied
         | Reason::SignInFailed { .. }

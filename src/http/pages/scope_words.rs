@@ -65,22 +65,37 @@ fn group(lang: Lang, scopes: &[String], resources: &[Resource]) -> Vec<ScopeGrou
     std::iter::once(own).chain(others).filter(|group| !group.scopes.is_empty()).collect()
 }
 
-/// The same, and what the client is told beside its scopes: which groups and roles the person has here.
-pub fn groups_for(lang: Lang, scopes: &[String], client: &Client, catalogue: &Catalogue) -> Vec<ScopeGroup> {
+/// The same, and what the client is told beside its scopes: the claims that it asked for by name, and which groups and roles the person
+/// has here.
+pub fn groups_for(lang: Lang, (scopes, claims): (&[String], &[String]), client: &Client, catalogue: &Catalogue) -> Vec<ScopeGroup> {
     let mut groups = groups(lang, scopes, catalogue);
-    if client.metadata.claims.is_empty() {
+    let mut lines: Vec<ScopeLine> = claims.iter().map(|claim| claim_line(lang, claim)).collect();
+    if !client.metadata.claims.is_empty() {
+        let words = lang.texts().consent_memberships;
+        let (title, description) = (words.title.to_owned(), words.description.to_owned());
+        lines.push(ScopeLine { scope: "claims".to_owned(), title, description });
+    }
+    if lines.is_empty() {
         return groups;
     }
-    let words = lang.texts().consent_memberships;
-    let line = ScopeLine { scope: "claims".to_owned(), title: words.title.to_owned(), description: words.description.to_owned() };
     match groups.first_mut().filter(|group| group.identifier.is_none()) {
-        Some(own) => own.scopes.push(line),
+        Some(own) => own.scopes.append(&mut lines),
         None => {
             let title = lang.texts().consent_this_service.to_owned();
-            groups.insert(0, ScopeGroup { title, identifier: None, scopes: vec![line] });
+            groups.insert(0, ScopeGroup { title, identifier: None, scopes: lines });
         }
     }
     groups
+}
+
+fn claim_line(lang: Lang, claim: &str) -> ScopeLine {
+    ScopeLine { scope: claim.to_owned(), title: claim_title(lang, claim), description: String::new() }
+}
+
+/// One claim in words (OpenID Connect Core §5.1); one without words stands under its own name.
+pub fn claim_title(lang: Lang, claim: &str) -> String {
+    let words = lang.texts().consent_claims.iter().find(|(name, _)| *name == claim);
+    words.map_or(claim, |(_, title)| *title).to_owned()
 }
 
 /// Our own words for the scopes that the specifications or this server define.
@@ -108,6 +123,15 @@ mod tests {
     use super::*;
     use crate::jose::Alg;
     use crate::oauth::resource::{ResourceScope, TokenFormat};
+
+    #[test]
+    fn every_claim_has_words_in_every_language() {
+        for lang in Lang::ALL {
+            for claim in crate::oidc::claims::BY_SCOPE.iter().flat_map(|(_, names)| *names) {
+                assert_ne!(claim_line(lang, claim).title, *claim, "{lang:?}");
+            }
+        }
+    }
 
     #[test]
     fn scopes_are_grouped_by_api_and_none_is_hidden() {

@@ -98,6 +98,7 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             scopes: vec!["See your profile".into(), "See your email address".into(), "Read your orders".into()],
             since: lang.date(Timestamp::from_seconds(1_795_219_200)),
             last_used: Some(lang.ago(Timestamp::from_seconds(1), Timestamp::from_seconds(7300))),
+            open: Some("https://shop.example.com/login?iss=https%3A%2F%2Fid.example.com".to_owned()),
         },
         AppRow {
             id: "c2".into(),
@@ -105,6 +106,7 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             scopes: vec!["Know who you are".into()],
             since: lang.date(Timestamp::from_seconds(1_772_500_000)),
             last_used: None,
+            open: None,
         },
     ];
     let session = |sid: &str, here, device: &str, address: &str| SessionRow {

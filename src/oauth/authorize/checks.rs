@@ -5,7 +5,7 @@
 
 use super::ValidatedAuthorize;
 use super::{
-    check_credentials, check_grant_type, check_hints, check_max_age, check_pkce, check_prompt, check_request_object,
+    check_claims, check_credentials, check_grant_type, check_hints, check_max_age, check_pkce, check_prompt, check_request_object,
     check_resource, check_response_mode, check_response_type, check_scope,
 };
 use crate::oauth::client::Client;
@@ -34,7 +34,7 @@ pub struct Row {
 }
 
 /// The checks of /authorize, after client and redirect URI are proved. Their errors are redirects.
-pub const TABLE: [Row; 11] = [
+pub const TABLE: [Row; 12] = [
     Row { name: "check_credentials", spec: "RFC 6749 §2.3.1", device: false, check: check_credentials::check },
     Row { name: "check_request_object", spec: "OpenID Connect Core §3.1.2.6", device: false, check: check_request_object::check },
     Row { name: "check_response_type", spec: "RFC 6749 §3.1.1", device: false, check: check_response_type::check },
@@ -51,6 +51,7 @@ pub const TABLE: [Row; 11] = [
     Row { name: "check_prompt", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_prompt::check },
     Row { name: "check_max_age", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_max_age::check },
     Row { name: "check_hints", spec: "OpenID Connect Core §3.1.2.1", device: false, check: check_hints::check },
+    Row { name: "check_claims", spec: "OpenID Connect Core §5.5", device: false, check: check_claims::check },
 ];
 
 /// The scopes and the resources that a device asks for (RFC 8628 §3.1, RFC 8707 §2), by the rows of its column.
@@ -100,6 +101,7 @@ mod tests {
             ("prompt=none+login", "invalid_request"),
             ("prompt=create", "invalid_request"),
             ("max_age=-1", "invalid_request"),
+            ("claims=not-json", "invalid_request"),
         ] {
             let refused = scene::try_request(&scene::web(), "openid", &format!("&{more}")).unwrap_err();
             assert_eq!(refused.wire().error, error, "{more}");
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_ignored() {
-        let more = "&display=hologram&ui_locales=xx-YY&claims_locales=de&login_hint=nobody&acr_values=urn:x&foo=bar&claims=not-json&id_token_hint=x";
+        let more = "&display=hologram&ui_locales=xx-YY&claims_locales=de&login_hint=nobody&acr_values=urn:x&foo=bar&claims=%7B%22x%22:1%7D&id_token_hint=x";
         assert!(scene::try_request(&scene::web(), "openid", more).is_ok());
     }
 

@@ -14,6 +14,8 @@ use crate::oauth::refusal::{LoginBecause, Reason};
 use crate::oauth::resource::{self, Catalogue};
 use crate::oauth::scope;
 use crate::oidc::authentication::{Acr, Demand};
+use crate::oidc::claims::scope_of;
+use crate::oidc::claims_request::ClaimsRequest;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 
@@ -83,6 +85,8 @@ pub enum SessionState {
 pub struct Consent {
     pub scopes: Vec<String>,
     pub resources: Vec<String>,
+    /// Asked for by name, beside the scopes.
+    pub claims: Vec<String>,
     /// Holds for this version of the client's redirects and keys alone (security.md R-24).
     pub metadata_version: i64,
 }
@@ -97,8 +101,15 @@ impl Consent {
                 |own: &[String], others: &[String]| others.iter().filter(|text| !own.contains(text)).cloned().collect::<Vec<_>>();
             self.scopes.extend(more(&self.scopes, &before.scopes));
             self.resources.extend(more(&self.resources, &before.resources));
+            self.claims.extend(more(&self.claims, &before.claims));
         }
         self
+    }
+
+    /// Was this claim agreed to, by its name or with its scope?
+    fn gives(&self, claim: &str) -> bool {
+        let with_scope = scope_of(claim).is_some_and(|of| self.scopes.iter().any(|scope| scope == of));
+        with_scope || self.claims.iter().any(|given| given == claim)
     }
 }
 
@@ -111,10 +122,10 @@ pub enum Next {
     SelectAccount,
     /// The page that asks for a second factor; who has none enrols one there, if it is demanded.
     SecondFactor,
-    /// The consent page, which shows exactly these scopes.
-    Consent { scopes: Vec<String> },
-    /// A code for exactly these scopes.
-    Issue { scopes: Vec<String> },
+    /// The consent page, which shows exactly these scopes, and these claims beside them.
+    Consent { scopes: Vec<String>, claims: Vec<String> },
+    /// A code for exactly these scopes and claims.
+    Issue { scopes: Vec<String>, claims: ClaimsRequest },
     /// An error for the client.
     Refuse(Reason),
 }
@@ -158,6 +169,10 @@ pub fn decide(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, now: Ti
         return Next::SelectAccount;
     }
     match missing_factor(asked, known, progress, session) {
+        Some(Wanted::Unmet) => {
+            let (wanted, present) = (request.essential_acr.clone(), Some(session.level.as_str().to_owned()));
+            return Next::Refuse(Reason::AcrUnmet { wanted, present });
+        }
         // Nothing that the client or the server demands is ever left out.
         Some(Wanted::Demanded) if silent => return Next::Refuse(Reason::LoginRequired { because: LoginBecause::SecondFactor }),
         // acr_values are a wish (OpenID Connect Core §3.1.2.1), and prompt=none comes before it. The answer says what is true.
@@ -170,15 +185,22 @@ pub fn decide(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, now: Ti
     if let (true, Some(first)) = (scopes.is_empty(), request.scopes.first()) {
         return Next::Refuse(Reason::ScopeNotAllowed { scope: first.clone(), allowed: Vec::new() });
     }
-    if !needs_consent(asked, known.consent, progress, &scopes) {
-        return Next::Issue { scopes };
+    // Without openid nobody is signed in anywhere, and there is nothing to tell.
+    let openid = scopes.iter().any(|scope| scope == scope::OPENID);
+    let allowed = if openid { asked.client.allowed_scopes(asked.catalogue.resources()) } else { Vec::new() };
+    let asked_claims = request.asked_claims.within(&allowed);
+    let claims = asked_claims.beyond(&scopes);
+    if !needs_consent(asked, known.consent, progress, &scopes, &claims) {
+        return Next::Issue { scopes, claims: asked_claims };
     }
     if silent {
-        let given = known.consent.map(|consent| consent.scopes.as_slice()).unwrap_or_default();
-        let missing = scopes.into_iter().filter(|scope| !given.contains(scope)).collect();
+        let is_given = |scope: &String| known.consent.is_some_and(|consent| consent.scopes.contains(scope));
+        let is_told = |claim: &String| known.consent.is_some_and(|consent| consent.gives(claim));
+        let mut missing: Vec<String> = scopes.into_iter().filter(|scope| !is_given(scope)).collect();
+        missing.extend(claims.into_iter().filter(|claim| !is_told(claim)));
         return Next::Refuse(Reason::ConsentRequired { missing });
     }
-    Next::Consent { scopes }
+    Next::Consent { scopes, claims }
 }
 
 /// The session, if nobody has to sign in for this request.
@@ -197,7 +219,9 @@ fn usable_session<'a>(
     if !session.enabled {
         return Err(LoginBecause::UserDisabled);
     }
-    if known.hint_sub.is_some_and(|sub| sub != session.sub) {
+    // OpenID Connect Core §3.1.2.2: never an answer about somebody else than the request names.
+    let is_named = request.subs.is_empty() || request.subs.contains(&session.sub);
+    if !is_named || known.hint_sub.is_some_and(|sub| sub != session.sub) {
         return Err(LoginBecause::OtherUser);
     }
     // A sign-in within this interaction answers both prompt=login and max_age, however long the consent page then takes.
@@ -226,12 +250,22 @@ fn signed_in_here(known: &Known<'_>, progress: &Progress) -> bool {
 enum Wanted {
     Demanded,
     Wished,
+    /// It is a condition, and this person cannot meet it, or did not when asked.
+    Unmet,
 }
 
 /// Must, or should, a second factor be proved for this request?
 fn missing_factor(asked: &Asked<'_>, known: &Known<'_>, progress: &Progress, session: &SessionFacts) -> Option<Wanted> {
     if session.level < asked.demand.level() {
         return Some(Wanted::Demanded);
+    }
+    // §5.5.1.1: one of these, or no answer.
+    if let Some(least) = Acr::least_of(&asked.request.essential_acr) {
+        if session.level >= least {
+            return None;
+        }
+        let can = Acr::wished(&asked.request.essential_acr, known.reachable).is_some();
+        return Some(if can && !progress.stepped_up { Wanted::Demanded } else { Wanted::Unmet });
     }
     // Asked once: whoever could have proved more and did not is not asked for ever.
     if progress.stepped_up {
@@ -257,7 +291,13 @@ pub fn grantable(scopes: &[String], client: &Client, catalogue: &Catalogue, is_a
 ///
 /// `offline_access` counts wherever this lets a code be issued: the person saw it named on the page, now or before, or the page may be
 /// skipped (OpenID Connect Core §11).
-fn needs_consent(asked: &Asked<'_>, remembered: Option<&Consent>, progress: &Progress, scopes: &[String]) -> bool {
+fn needs_consent(
+    asked: &Asked<'_>,
+    remembered: Option<&Consent>,
+    progress: &Progress,
+    scopes: &[String],
+    claims: &[String],
+) -> bool {
     if progress.consented {
         return false;
     }
@@ -277,6 +317,7 @@ fn needs_consent(asked: &Asked<'_>, remembered: Option<&Consent>, progress: &Pro
         consent.metadata_version == client.metadata_version
             && scope::is_subset(scopes, &consent.scopes)
             && asked.request.resources.iter().all(|resource| consent.resources.contains(resource))
+            && claims.iter().all(|claim| consent.gives(claim))
     })
 }
 
@@ -299,7 +340,7 @@ mod tests {
     }
 
     fn consent(scopes: &str) -> Consent {
-        Consent { scopes: scope::parse(scopes).unwrap(), resources: Vec::new(), metadata_version: 1 }
+        Consent { scopes: scope::parse(scopes).unwrap(), resources: Vec::new(), claims: Vec::new(), metadata_version: 1 }
     }
 
     /// A request with its surroundings, to be bent one by one.
@@ -378,7 +419,10 @@ mod tests {
 
     #[test]
     fn a_known_person_with_consent_sees_no_page() {
-        assert_eq!(a_scene("").next(), Next::Issue { scopes: vec!["openid".into(), "email".into()] });
+        assert_eq!(
+            a_scene("").next(),
+            Next::Issue { scopes: vec!["openid".into(), "email".into()], claims: ClaimsRequest::default() }
+        );
         assert!(a_scene("&prompt=none").issues());
     }
 
@@ -510,7 +554,7 @@ mod tests {
     fn consent_is_asked_when_it_is_not_remembered_or_when_asked_for() {
         let mut scene = a_scene("");
         scene.consent = None;
-        assert_eq!(scene.next(), Next::Consent { scopes: vec!["openid".into(), "email".into()] });
+        assert_eq!(scene.next(), Next::Consent { scopes: vec!["openid".into(), "email".into()], claims: Vec::new() });
         scene.more = "&prompt=none";
         assert_eq!(scene.error(), "consent_required");
         assert!(a_scene("&prompt=consent").asks_consent(), "although it is remembered");
@@ -594,13 +638,70 @@ mod tests {
         scene.consent = None;
         assert!(scene.issues());
         scene.scope = "openid offline_access";
-        assert_eq!(scene.next(), Next::Issue { scopes: vec!["openid".into(), "offline_access".into()] });
+        assert_eq!(
+            scene.next(),
+            Next::Issue { scopes: vec!["openid".into(), "offline_access".into()], claims: ClaimsRequest::default() }
+        );
         scene.more = "&prompt=consent";
         assert!(scene.asks_consent());
         scene.more = "";
         scene.scope = "openid admin:read";
         scene.session = Some(SessionFacts { admin: true, ..session() });
         assert!(scene.asks_consent());
+    }
+
+    /// A request with a claims parameter.
+    fn asking(json: &str) -> &'static str {
+        let encoded: String = url::form_urlencoded::byte_serialize(json.as_bytes()).collect();
+        Box::leak(format!("&claims={encoded}").into_boxed_str())
+    }
+
+    /// Design 4.1: consent remembers claims.
+    #[test]
+    fn claims_that_nobody_agreed_to_are_asked_for() {
+        let mut scene =
+            a_scene(asking(r#"{"userinfo": {"name": null, "email": null}, "id_token": {"name": null, "phone_number": null}}"#));
+        let (scopes, claims) = (vec!["openid".into(), "email".into()], vec!["name".to_owned()]);
+        // Phone is not the client's to ask for, and the address comes with its scope.
+        assert_eq!(scene.next(), Next::Consent { scopes: scopes.clone(), claims: claims.clone() });
+        let silent = Scene { more: Box::leak(format!("{}&prompt=none", scene.more).into_boxed_str()), ..a_scene_like(&scene) };
+        assert_eq!(silent.next(), Next::Refuse(Reason::ConsentRequired { missing: claims.clone() }));
+        let granted = ClaimsRequest { userinfo: vec!["name".to_owned(), "email".to_owned()], id_token: claims.clone() };
+        for consent in [Consent { claims, ..consent("openid email") }, consent("openid email profile")] {
+            scene.consent = Some(consent);
+            assert_eq!(scene.next(), Next::Issue { scopes: scopes.clone(), claims: granted.clone() });
+        }
+        let before = Consent { claims: vec!["name".to_owned()], ..consent("openid") };
+        let both = Consent { claims: vec!["picture".to_owned()], ..consent("openid") }.and_before(Some(&before));
+        assert_eq!(both.claims, ["picture", "name"]);
+    }
+
+    #[test]
+    fn a_person_who_is_asked_for_by_value_is_the_one_or_nobody() {
+        assert!(a_scene(asking(r#"{"id_token": {"sub": {"value": "alice"}}}"#)).issues());
+        let other = a_scene(asking(r#"{"userinfo": {"sub": {"values": ["bob", "carol"]}}}"#));
+        assert_eq!(other.login(), LoginBecause::OtherUser);
+        assert_eq!(other.after_sign_in().error(), "login_required");
+    }
+
+    /// OpenID Connect Core §5.5.1.1.
+    #[test]
+    fn an_essential_level_is_reached_or_there_is_no_answer() {
+        let essential = asking(r#"{"id_token": {"acr": {"essential": true, "values": ["urn:gold", "urn:chancery:acr:mfa"]}}}"#);
+        let mut scene = a_scene(essential);
+        assert_eq!(scene.error(), "unmet_authentication_requirements", "there is nothing to reach it with");
+        scene.reachable = Acr::MultiFactor;
+        assert_eq!(scene.next(), Next::SecondFactor);
+        let silent = Scene { more: Box::leak(format!("{essential}&prompt=none").into_boxed_str()), ..a_scene_like(&scene) };
+        assert_eq!(silent.error(), "login_required");
+        scene.progress.stepped_up = true;
+        assert_eq!(scene.error(), "unmet_authentication_requirements", "asked once");
+        for level in [Acr::MultiFactor, Acr::PhishingResistant] {
+            scene.session = Some(SessionFacts { level, ..session() });
+            assert!(scene.issues());
+        }
+        let wish = a_scene(asking(r#"{"id_token": {"acr": {"values": ["urn:chancery:acr:mfa"]}}}"#));
+        assert!(wish.issues(), "a wish stays a wish");
     }
 
     #[test]
@@ -647,9 +748,15 @@ mod tests {
         scene.client.metadata.scope = Some("openid admin:write".to_owned());
         scene.scope = "openid admin:write admin:read";
         scene.progress.consented = true;
-        assert_eq!(scene.next(), Next::Issue { scopes: vec!["openid".into()] });
+        assert_eq!(scene.next(), Next::Issue { scopes: vec!["openid".into()], claims: ClaimsRequest::default() });
         scene.session = Some(SessionFacts { admin: true, ..session() });
-        assert_eq!(scene.next(), Next::Issue { scopes: vec!["openid".into(), "admin:write".into(), "admin:read".into()] });
+        assert_eq!(
+            scene.next(),
+            Next::Issue {
+                scopes: vec!["openid".into(), "admin:write".into(), "admin:read".into()],
+                claims: ClaimsRequest::default()
+            }
+        );
         scene.scope = "admin:read";
         scene.session = Some(session());
         assert_eq!(scene.error(), "invalid_scope");
@@ -664,7 +771,7 @@ mod tests {
         let known = Known { session: Some(&session), consent: Some(&consent), hint_sub: None, reachable: Acr::Password };
         let asked = Asked { request: &request, client: &client, catalogue: &catalogue, demand: Demand::Optional };
         let next = decide(&asked, &known, &Progress::default(), NOW);
-        assert_eq!(next, Next::Issue { scopes: vec!["openid".into()] });
+        assert_eq!(next, Next::Issue { scopes: vec!["openid".into()], claims: ClaimsRequest::default() });
     }
 
     proptest! {
@@ -706,7 +813,7 @@ mod tests {
                     let other_user = matches!(reason, Reason::LoginRequired { because: LoginBecause::OtherUser });
                     prop_assert!(silent || other_user);
                 },
-                Next::Issue { scopes } => {
+                Next::Issue { scopes, .. } => {
                     prop_assert!(has_session && enabled && facts.state == SessionState::Live);
                     prop_assert!(!demanded || multi_factor, "what is demanded was proved");
                     prop_assert!(silent || stepped_up || multi_factor || wish != 2 || !can, "what is wished for and possible was asked");

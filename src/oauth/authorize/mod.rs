@@ -4,6 +4,7 @@
 //! a redirect (security.md R-13). [`check`] runs THE TABLE of [`checks`]; its errors go to the client. What the person has to see
 //! is for [`decision`] to say, and how the answer travels for [`response`].
 
+mod check_claims;
 mod check_credentials;
 mod check_grant_type;
 mod check_hints;
@@ -33,6 +34,7 @@ use super::params::Params;
 use super::redirect_uri;
 use super::refusal::Reason;
 use super::resource::Catalogue;
+use crate::oidc::claims_request::ClaimsRequest;
 
 pub use prove::{ProvedRedirect, prove};
 
@@ -66,8 +68,15 @@ pub struct ValidatedAuthorize {
     pub acr_values: Vec<String>,
     /// One of page, popup, touch, wap.
     pub display: Option<String>,
-    /// As sent. Not supported, so nothing reads it yet.
-    pub claims: Option<String>,
+    /// The claims parameter (OpenID Connect Core §5.5). What is granted may be less.
+    #[serde(default)]
+    pub asked_claims: ClaimsRequest,
+    /// The person must be one of these, by the claims parameter; empty: nobody in particular.
+    #[serde(default)]
+    pub subs: Vec<String>,
+    /// One of these levels is a condition (§5.5.1.1); empty: none is.
+    #[serde(default)]
+    pub essential_acr: Vec<String>,
 }
 
 /// How the answer travels (OAuth 2.0 Multiple Response Types §2.1, Form Post Response Mode).
@@ -173,7 +182,9 @@ impl ValidatedAuthorize {
             ui_locales: None,
             acr_values: Vec::new(),
             display: None,
-            claims: None,
+            asked_claims: ClaimsRequest::default(),
+            subs: Vec::new(),
+            essential_acr: Vec::new(),
         }
     }
 
@@ -186,6 +197,11 @@ impl ValidatedAuthorize {
             state: self.state.clone(),
             response_mode: self.response_mode,
         }
+    }
+
+    /// The levels that the client wants to be told of: those that are a condition, else those that it wishes for.
+    pub fn wanted_acr(&self) -> &[String] {
+        if self.essential_acr.is_empty() { &self.acr_values } else { &self.essential_acr }
     }
 
     /// Did the request ask for this prompt?

@@ -171,10 +171,18 @@ fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
             return refuse(field, "contains control or invisible formatting characters");
         }
     }
+    let acr_values = &metadata.default_acr_values;
+    if acr_values.len() > 20 || acr_values.iter().any(|value| !is_acr_value(value)) {
+        return refuse("default_acr_values", "must be at most 20 values of 1 to 255 printable ASCII characters without spaces");
+    }
     if metadata.contacts.len() > 20 {
         return refuse("contacts", "has more than 20 entries");
     }
     Ok(())
+}
+
+fn is_acr_value(value: &str) -> bool {
+    (1..=MAX_TEXT).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_deceptive(letter: char) -> bool {

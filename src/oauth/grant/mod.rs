@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
+use crate::oidc::claims_request::ClaimsRequest;
 
 /// A request to the token endpoint, read as its grant wants it.
 #[derive(Debug, Clone)]
@@ -99,6 +100,8 @@ pub struct Grant {
     pub sid: Option<String>,
     /// `auth_time` was asked for by max_age, so ID tokens carry it (they always do here).
     pub nonce: Option<String>,
+    /// Claims that were asked for by name, and where they go (OpenID Connect Core §5.5).
+    pub claims: ClaimsRequest,
     pub created_at: Timestamp,
     /// After this nothing issued from it can be alive: it may be swept.
     pub expires_at: Timestamp,

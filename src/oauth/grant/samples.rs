@@ -110,6 +110,7 @@ pub fn grant() -> Grant {
         session_id: Some(Uuid::from_u128(4)),
         sid: Some("sid-of-alice".to_owned()),
         nonce: Some("n-0S6".to_owned()),
+        claims: Default::default(),
         created_at: at(0),
         expires_at: at(180 * 86_400),
         ended_at: None,

@@ -138,6 +138,11 @@ impl Reason {
                 "prompt=none needs consent given before",
                 "OpenID Connect Core sections 3.1.2.4 and 3.1.2.6",
             ),
+            Self::AcrUnmet { .. } => rule(
+                "acr-unmet",
+                "an essential acr is reached, or there is no answer",
+                "OpenID Connect Core section 5.5.1.1, OpenID Connect Core Error Code unmet_authentication_requirements",
+            ),
             Self::InteractionRequired { .. } => {
                 rule("interaction-required", "prompt=none shows no page", "OpenID Connect Core section 3.1.2.6")
             }

@@ -302,6 +302,13 @@ impl Reason {
             )
             .expected("consent to everything that is asked for")
             .received(if missing.is_empty() { "a client that is asked every time".to_owned() } else { format!("no consent yet to: {}", missing.join(" ")) }),
+            Self::AcrUnmet { wanted, present } => Story::new(
+                "The client demands a level of authentication (acr as an essential claim) that was not reached.",
+                "Levels that this server does not know are never reached: acr_values_supported in the discovery document lists them. Otherwise let the person set up a second factor or a passkey on their \
+                 account page, or let the client make the claim voluntary.",
+            )
+            .expected(format!("one of {}", wanted.join(", ")))
+            .received(present.clone().unwrap_or_else(|| "none of them is known here".to_owned())),
             Self::InteractionRequired { detail } => {
                 Story::new(format!("The client asked for an answer without a page (prompt=none), but one is needed: {detail}."), "Let the client send the person here without prompt=none.")
             }
@@ -766,7 +773,7 @@ fn login_required(because: &LoginBecause) -> Story {
             ("the client asked for a new sign-in".to_owned(), "prompt=login".to_owned(), "Nothing is broken: the person signs in.")
         }
         LoginBecause::OtherUser => (
-            "somebody else is signed in than the id_token_hint names".to_owned(),
+            "somebody else is signed in than the id_token_hint or the claims parameter names".to_owned(),
             "a session of another person".to_owned(),
             "Let the client drop its own session and send the person here without hint and without prompt=none.",
         ),

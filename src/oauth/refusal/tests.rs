@@ -53,6 +53,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::RegistrationParameterUnsupported,
         Reason::LoginRequired { because: LoginBecause::NoSession },
         Reason::ConsentRequired { missing: ks() },
+        Reason::AcrUnmet { wanted: vec![s()], present: Some(k()) },
         Reason::InteractionRequired { detail: k() },
         Reason::AccessDenied,
         Reason::IdTokenHintInvalid { detail: k() },
@@ -246,6 +247,7 @@ fn every_reason_has_a_registered_error_a_fitting_status_and_a_challenge_where_on
         "slow_down",
         "temporarily_unavailable",
         "unauthorized_client",
+        "unmet_authentication_requirements",
         "unsupported_grant_type",
         "unsupported_response_type",
     ];

@@ -193,6 +193,10 @@ impl Reason {
             Self::ConsentRequired { .. } => {
                 bad("consent_required", "The person has to be asked for consent, and prompt=none forbids to ask.".to_owned())
             }
+            Self::AcrUnmet { .. } => bad(
+                "unmet_authentication_requirements",
+                "None of the acr values that the claims parameter makes essential can be reached by this person here.".to_owned(),
+            ),
             Self::InteractionRequired { .. } => {
                 bad("interaction_required", "The person has to see a page, and prompt=none forbids to show one.".to_owned())
             }

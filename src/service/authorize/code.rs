@@ -12,6 +12,7 @@ use crate::oauth::authorize::{ValidatedAuthorize, response};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::oidc::authentication::Acr;
+use crate::oidc::claims_request::ClaimsRequest;
 use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
@@ -24,6 +25,7 @@ pub(super) struct Authorized {
     pub session: Session,
     pub user: User,
     pub scopes: Vec<String>,
+    pub claims: ClaimsRequest,
     /// What is to be remembered, if the consent page was shown and answered with yes.
     pub agreed: Option<Consent>,
 }
@@ -40,7 +42,7 @@ pub(super) async fn issue(
     id: Option<&Secret<String>>,
     now: Timestamp,
 ) -> Result<Option<Answer>, LocalRefusal> {
-    let Authorized { session, user, scopes, agreed } = authorized;
+    let Authorized { session, user, scopes, claims, agreed } = authorized;
     let lifetimes = &app.config.lifetimes;
     let entropy = app.entropy.as_ref();
     let keys = app.keys.data();
@@ -56,11 +58,12 @@ pub(super) async fn issue(
         scopes,
         resources: request.resources.clone(),
         auth_time: session.auth_time,
-        acr: Some(Acr::of(session.acr.as_deref()).told(&request.acr_values).as_str().to_owned()),
+        acr: Some(Acr::of(session.acr.as_deref()).told(request.wanted_acr()).as_str().to_owned()),
         amr: session.amr.clone(),
         session_id: Some(session.id),
         sid: Some(pairwise::sid(&keys, client, &session)),
         nonce: request.nonce.clone(),
+        claims,
         created_at: now,
         expires_at: now.plus(lifetimes.code + renewable + longest),
         ended_at: None,
@@ -81,6 +84,7 @@ pub(super) async fn issue(
         client_id: client.client_id.clone(),
         scopes: agreed.scopes,
         resources: agreed.resources,
+        claims: agreed.claims,
         metadata_version: agreed.metadata_version,
         created_at: now,
         updated_at: now,

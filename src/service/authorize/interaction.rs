@@ -43,11 +43,11 @@ pub struct Open {
 }
 
 impl Open {
-    /// What an answer on a page of this interaction rests on: the session, the client as it is registered, and the scopes that the page
-    /// names. If any of it changes between showing and answering, the answer was to another question.
-    pub fn question(&self, scopes: &[String]) -> String {
+    /// What an answer on a page of this interaction rests on: the session, the client as it is registered, and the scopes and
+    /// claims that the page names. If any of it changes between showing and answering, the answer was to another question.
+    pub fn question(&self, scopes: &[String], claims: &[String]) -> String {
         let session = self.state.session_id.map(|id| id.to_string()).unwrap_or_default();
-        format!("{session} {} {}", self.client.metadata_version, scopes.join(" "))
+        format!("{session} {} {} / {}", self.client.metadata_version, scopes.join(" "), claims.join(" "))
     }
 }
 

@@ -211,6 +211,7 @@ fn members() -> Vec<String> {
         userinfo_signed_response_alg: Some(crate::jose::Alg::RS256),
         default_max_age: Some(0),
         require_auth_time: true,
+        default_acr_values: vec![String::new()],
         client_uri: text(""),
         logo_uri: text(""),
         policy_uri: text(""),

@@ -73,6 +73,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         Reason::ClaimsTooLarge { audience, claims, bytes } => {
             Reason::ClaimsTooLarge { audience: shorten(audience), claims: shorten(claims), bytes }
         }
+        Reason::AcrUnmet { wanted, present } => Reason::AcrUnmet { wanted: shorten(wanted), present: present.clone() },
         Reason::ConsentRequired { missing } => Reason::ConsentRequired { missing: shorten(missing) },
         Reason::InsufficientScope { needed, received } => Reason::InsufficientScope { needed, received: shorten(received) },
         Reason::TokenWrongAudience { expected, received } => Reason::TokenWrongAudience { expected, received: shorten(received) },

@@ -43,6 +43,9 @@ pub struct ShownGrant {
     client_id: String,
     scopes: Vec<String>,
     resources: Vec<String>,
+    /// Asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<String>,
     auth_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<String>,
@@ -65,6 +68,9 @@ pub struct ShownConsent {
     client_id: String,
     scopes: Vec<String>,
     resources: Vec<String>,
+    /// Asked for by name, beside those of the scopes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<String>,
     created_at: String,
     updated_at: String,
 }
@@ -193,6 +199,7 @@ pub fn show_grant(operator: &Operator<'_>, standing: &Standing) -> Value {
         client_id: grant.client_id.clone(),
         scopes: grant.scopes.clone(),
         resources: grant.resources.clone(),
+        claims: grant.claims.beyond(&[]),
         auth_time: grant.auth_time.rfc3339(),
         acr: grant.acr.clone(),
         amr: grant.amr.clone(),
@@ -211,6 +218,7 @@ pub fn show_consent(consent: &Consent) -> Value {
         client_id: consent.client_id.clone(),
         scopes: consent.scopes.clone(),
         resources: consent.resources.clone(),
+        claims: consent.claims.clone(),
         created_at: consent.created_at.rfc3339(),
         updated_at: consent.updated_at.rfc3339(),
     };

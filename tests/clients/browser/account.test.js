@@ -15,7 +15,12 @@ before(async () => {
   app = await serveApp((_request, response) => {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html><html lang="en"><title>App</title><h1 id="app">Back in the app</h1></html>')
   })
-  client = server.addClient({ client_name: 'Example Shop', redirect_uris: [`${app.origin}/callback`], grant_types: ['authorization_code', 'refresh_token'] })
+  client = server.addClient({
+    client_name: 'Example Shop',
+    redirect_uris: [`${app.origin}/callback`],
+    grant_types: ['authorization_code', 'refresh_token'],
+    initiate_login_uri: 'https://shop.example/start?from=account',
+  })
   browser = await launch()
 })
 after(async () => {
@@ -81,6 +86,38 @@ test('the pages of the account are accessible in both languages', async () => {
     await assertAccessible(page, `password, refused ${locale}`)
     assert.deepEqual(heard, [])
     await context.close()
+  }
+})
+
+test('an app with a beginning of its own is opened there, by a click and by keyboard, at every width', async () => {
+  for (const viewport of [{ width: 1280, height: 900 }, { width: 320, height: 700 }]) {
+    for (const colorScheme of ['light', 'dark']) {
+      const { context, page } = await signedIn({ viewport, colorScheme })
+      const heard = complaints(page)
+      let asked
+      // https and somebody else's: the browser gets no further than asking for it.
+      await page.route('https://shop.example/**', (route) => {
+        asked = route.request()
+        return route.fulfill({ contentType: 'text/html', body: '<!doctype html><html lang="en"><title>Shop</title><h1 id="shop">Shop</h1></html>' })
+      })
+      await page.goto(`${server.issuer}/account`)
+      const open = page.locator('#apps li', { hasText: 'Example Shop' }).getByRole('link', { name: 'Open Example Shop' })
+      await open.waitFor()
+      const box = await open.boundingBox()
+      assert.ok(box.height >= 40 && box.x >= 0 && box.x + box.width <= viewport.width, JSON.stringify(box))
+      await screenshot(page, `account-open-${viewport.width}-${colorScheme}`)
+      if (viewport.width === 1280) await open.click()
+      else {
+        await open.focus()
+        await page.keyboard.press('Enter')
+      }
+      await page.locator('#shop').waitFor()
+      const to = new URL(asked.url())
+      assert.deepEqual([...to.searchParams], [['from', 'account'], ['iss', server.issuer], ['login_hint', ALICE.username]])
+      assert.equal((await asked.allHeaders()).referer, undefined, 'where the person came from stays here')
+      assert.deepEqual(heard, [])
+      await context.close()
+    }
   }
 })
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chancery::storage::{audit, users};
 use reqwest::Method;
 use serde_json::json;
+use url::Url;
 
 use crate::harness::{Answer, Browser, Page, Person, Request, Server, Setup, jwt, on_both, rounds};
 
@@ -13,6 +14,7 @@ on_both![
     what_others_have_cannot_be_ended,
     everywhere_else_is_everywhere_else,
     apps_with_access_are_listed_with_or_without_consent,
+    an_app_with_a_beginning_of_its_own_is_opened_there,
     taking_access_back_ends_everything_at_once,
     the_forms_cannot_be_forged,
     a_page_of_an_ended_or_expired_session_does_nothing,
@@ -170,6 +172,49 @@ async fn apps_with_access_are_listed_with_or_without_consent(server: Server) {
     press(&alice, &account(&alice).await, "withdraw", &client.client_id).await;
     server.wait(Duration::from_secs(29 * 86_400));
     assert!(account(&alice).await.text("#apps").unwrap().contains("Long app"));
+}
+
+/// OpenID Connect Core §4.
+async fn an_app_with_a_beginning_of_its_own_is_opened_there(server: Server) {
+    let alice = server.person("alice").await;
+    let begins = |uri: &str| json!({ "client_name": "Shop \"&<b>", "initiate_login_uri": uri, "scope": "openid profile" });
+    let shop = server.client(begins("https://app.test/start?tenant=a%26b&x=1#top")).await;
+    let plain = server.client(json!({})).await;
+    alice.visit(&shop, "openid").await.code();
+    alice.visit(&plain, "openid").await.code();
+    let links = |page: &Page| -> Vec<Url> {
+        let html = scraper::Html::parse_document(&page.body);
+        let selector = scraper::Selector::parse("#apps a").unwrap();
+        let found = html.select(&selector).map(|link| {
+            assert_eq!(link.value().attr("rel"), Some("noreferrer nofollow"));
+            Url::parse(link.value().attr("href").unwrap()).unwrap()
+        });
+        found.collect()
+    };
+    let page = account(&alice).await;
+    let [open] = &links(&page)[..] else { panic!("{}", page.body) };
+    assert_eq!(
+        open.as_str(),
+        "https://app.test/start?tenant=a%26b&x=1&iss=https%3A%2F%2Fid.test#top",
+        "no target, and no name for who is not told it"
+    );
+    assert!(!page.body.contains("<b>") && page.text("#apps a").unwrap().starts_with("Open"), "{}", page.body);
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    alice.visit(&shop, "openid profile").await.code();
+    let [open] = &links(&account(&alice).await)[..] else { panic!("one link") };
+    let hint = open.query_pairs().find(|(name, _)| name == "login_hint").map(|(_, value)| value.into_owned());
+    assert_eq!(hint.as_deref(), Some(alice.username.as_str()), "the app is told that name anyway");
+    // What the app does there: a request with what it was sent.
+    let request = Request::of(&shop).with("login_hint", &hint.unwrap());
+    assert!(alice.open(&request).await.location().unwrap().as_str().contains("code="));
+    server.disable_client(&shop).await;
+    assert!(links(&account(&alice).await).is_empty(), "an app that is switched off begins nothing");
+    for wrong in ["http://app.test/start", "javascript:alert(1)", "https://user:pw@app.test/", "/start", "https://app.test/ start"]
+    {
+        let refused = server.try_client(begins(wrong)).await.err().unwrap_or_else(|| panic!("{wrong}"));
+        assert!(refused.contains("initiate_login_uri"), "{refused}");
+    }
 }
 
 async fn taking_access_back_ends_everything_at_once(server: Server) {

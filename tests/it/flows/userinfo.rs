@@ -9,6 +9,7 @@ use crate::harness::{Request, Server, on_both};
 
 on_both![
     each_scope_gives_exactly_its_claims,
+    every_claim_has_the_type_of_core_5_1,
     the_token_may_come_in_three_ways_but_only_one_at_a_time,
     what_is_no_token_is_refused_with_a_challenge,
     a_token_is_read_from_the_database_too,
@@ -70,6 +71,82 @@ async fn each_scope_gives_exactly_its_claims(server: Server) {
     let tokens = bob.tokens(&client, "openid profile email phone address").await;
     let claims = server.userinfo(&tokens.str("access_token")).await.ok().json();
     assert!(!claims.as_object().unwrap().values().any(|value| value.is_null() || value == ""), "{claims}");
+}
+
+/// openid.md 64, 73 and part N, over everything that a person can have, by scope and by name, in userinfo and in the ID token.
+async fn every_claim_has_the_type_of_core_5_1(server: Server) {
+    let address = json!({
+        "formatted": "1 Rabbit Hole\nOxford\nOX1\nUnited Kingdom", "street_address": "1 Rabbit Hole", "locality": "Oxford",
+        "region": "Oxfordshire", "postal_code": "OX1", "country": "GB",
+    });
+    let full = json!({
+        "name": "Alice Liddell", "given_name": "Alice", "family_name": "Liddell", "middle_name": "P", "nickname": "Al",
+        "preferred_username": "alice", "profile": "https://example.com/alice", "picture": "https://example.com/alice.png",
+        "website": "https://alice.example.com", "gender": "female", "birthdate": "0000-05-04", "zoneinfo": "Europe/London",
+        "locale": "en-GB", "email": "alice@example.com", "email_verified": true, "phone_number": "+44 1234",
+        "phone_number_verified": true, "address": address,
+    });
+    let names: Vec<String> = full.as_object().unwrap().keys().cloned().chain(["updated_at".to_owned()]).collect();
+    let everything: serde_json::Map<String, serde_json::Value> = names.iter().map(|name| (name.clone(), json!(null))).collect();
+    let asked = json!({ "userinfo": everything, "id_token": everything }).to_string();
+    let client = server.client(json!({ "scope": "openid profile email phone address" })).await;
+    let alice = server.person_with("full", full.clone()).await;
+    for request in
+        [Request::of(&client).with("scope", "openid profile email phone address"), Request::of(&client).with("claims", &asked)]
+    {
+        let back = alice.arrive(&request).await;
+        let tokens = client.redeem(back.code(), &back.verifier).await.ok();
+        let told = server.userinfo(&tokens.str("access_token")).await.ok().json();
+        assert_eq!(told.as_object().unwrap().len(), names.len() + 1, "{told}");
+        let id_token = crate::harness::jwt(&tokens.str("id_token")).1;
+        assert!(id_token["sub"].as_str().is_some_and(|sub| sub.len() <= 255 && sub.is_ascii()));
+        let by_name = request.get("claims").is_some();
+        for name in &names {
+            assert_eq!(id_token.get(name).is_some(), by_name, "{name} in the ID token");
+            let both = [Some(&told[name]), id_token.get(name)];
+            for value in both.into_iter().flatten() {
+                match name.as_str() {
+                    "email_verified" | "phone_number_verified" => assert_eq!(*value, true),
+                    "updated_at" => assert_eq!(value.as_i64(), Some(server.clock_seconds())),
+                    _ => assert_eq!(*value, full[name], "{name}"),
+                }
+            }
+        }
+    }
+    // Nothing is ever blank, null, or the word for it: such claims cannot be stored, and what is not stored is not told.
+    for blank in
+        [json!({ "name": "" }), json!({ "nickname": "  " }), json!({ "birthdate": "4 May" }), json!({ "email_verified": "true" })]
+    {
+        let document = json!({ "username": "blank", "claims": {} });
+        let mut document = document.as_object().unwrap().clone();
+        document.remove("claims");
+        document.extend(blank.as_object().unwrap().clone());
+        let text = serde_json::Value::Object(document).to_string();
+        assert!(chancery::service::users::UserDocument::parse(text.as_bytes()).is_err(), "{text}");
+    }
+    // What changes is told with its time.
+    server.wait(Duration::from_secs(90));
+    server
+        .update_user(&alice, json!({ "nickname": null, "birthdate": "1852", "address": { "formatted": null, "region": null } }))
+        .await;
+    let told = {
+        let back = alice.arrive(&Request::of(&client).with("claims", &asked)).await;
+        let tokens = client.redeem(back.code(), &back.verifier).await.ok();
+        server.userinfo(&tokens.str("access_token")).await.ok().json()
+    };
+    assert_eq!(told["updated_at"].as_i64(), Some(server.clock_seconds()));
+    assert!(told.get("nickname").is_none() && told["birthdate"] == "1852", "{told}");
+    assert_eq!(told["address"].as_object().unwrap().len(), 4, "{told}");
+    // Somebody about whom little is known: an unverified address is said to be so, and a missing one is not mentioned.
+    let bob = server.person_with("bob", json!({ "email": "bob@example.com" })).await;
+    let back = bob.arrive(&Request::of(&client).with("claims", &asked)).await;
+    let tokens = client.redeem(back.code(), &back.verifier).await.ok();
+    let told = server.userinfo(&tokens.str("access_token")).await.ok().json();
+    let expected = json!({
+        "sub": bob.sub, "preferred_username": bob.username, "email": "bob@example.com", "email_verified": false,
+        "updated_at": server.clock_seconds(),
+    });
+    assert_eq!(told, expected);
 }
 
 async fn the_token_may_come_in_three_ways_but_only_one_at_a_time(server: Server) {

@@ -33,6 +33,7 @@ fn approval(world: &World, digest: Digest, grant: Grant, now: Timestamp) -> Appr
         client_id: grant.client_id.clone(),
         scopes: grant.scopes.clone(),
         resources: grant.resources.clone(),
+        claims: Vec::new(),
         metadata_version: world.client.metadata_version,
         created_at: now,
         updated_at: now,

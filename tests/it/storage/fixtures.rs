@@ -9,6 +9,7 @@ use chancery::oauth::client::{Client, ClientSecret};
 use chancery::oauth::device::{Asked, DeviceCode};
 use chancery::oauth::family::Family;
 use chancery::oauth::grant::{AuthorizationCode, Grant};
+use chancery::oidc::claims_request::ClaimsRequest;
 use chancery::oidc::session::Session;
 use chancery::oidc::user::User;
 use chancery::secret::Digest;
@@ -143,6 +144,7 @@ impl World {
             session_id: Some(self.session.id),
             sid: Some(self.session.sid.clone()),
             nonce: Some("n".to_owned()),
+            claims: ClaimsRequest { userinfo: vec!["name".to_owned()], id_token: vec!["email".to_owned()] },
             created_at: NOW,
             expires_at: at(200 * 86_400),
             ended_at: None,

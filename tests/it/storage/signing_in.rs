@@ -29,6 +29,7 @@ fn consent(world: &World, scopes: &str) -> Consent {
         client_id: world.client.client_id.clone(),
         scopes: scopes.split(' ').map(str::to_owned).collect(),
         resources: vec!["https://api.example.com".to_owned()],
+        claims: vec!["name".to_owned()],
         metadata_version: 1,
         created_at: NOW,
         updated_at: NOW,

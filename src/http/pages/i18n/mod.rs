@@ -160,6 +160,8 @@ pub struct Texts {
     pub scope_admin_read: ScopeWords,
     pub scope_admin_write: ScopeWords,
     pub consent_memberships: ScopeWords,
+    /// Claims that an app asks for by name.
+    pub consent_claims: &'static [(&'static str, &'static str)],
 
     // A device (RFC 8628).
     pub to_connect_a_device: &'static str,
@@ -211,6 +213,9 @@ pub struct Texts {
     pub apps_lead: &'static str,
     pub no_apps: &'static str,
     pub allowed_since: Around,
+    /// To the app itself.
+    pub open: &'static str,
+    pub open_app: Around,
     pub withdraw: &'static str,
     pub withdraw_from: Around,
     pub sign_out_title: &'static str,

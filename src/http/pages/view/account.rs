@@ -248,6 +248,8 @@ pub struct AppRow {
     pub since: String,
     /// When it last got tokens: [`Lang::ago`].
     pub last_used: Option<String>,
+    /// Where its sign-in begins: its initiate_login_uri.
+    pub open: Option<String>,
 }
 
 impl AppRow {
