@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signing_key};
 use super::{check_printable, check_refusal, lines, text};
 use crate::http::admin::page;
-use crate::jose::{self, Alg, ClientAlg, JwkSet, PublicJwk, Typ};
+use crate::jose::{self, Alg, ClientAlg, Content, ContentEncryption, JwkSet, KeyManagement, PublicJwk, Typ};
 use crate::oauth::access_token::Claims;
 use crate::oidc::id_token::Hint;
 use crate::seal::Purpose;
@@ -84,6 +84,29 @@ pub fn jwk_set(data: &[u8]) {
         for never in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
             assert!(key.get(never).is_none(), "{never}");
         }
+    }
+}
+
+/// Whatever key a client has: what is encrypted to it has five segments, says how, and is not much longer than what is inside.
+pub fn encryption(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let [keys, plain] = lines(text);
+    let Ok(set) = JwkSet::parse(keys.as_bytes()) else { return };
+    for (alg, enc) in KeyManagement::ALL.into_iter().flat_map(|alg| ContentEncryption::ALL.map(|enc| (alg, enc))) {
+        let Some(key) = set.to_encrypt(alg.as_str()) else { continue };
+        let to = (&key.key, key.kid.as_deref());
+        let jwe =
+            jose::encrypt((alg, enc), to, Content::Nested, plain.as_bytes(), &Constant).expect("a key that was read is sound");
+        let parts: Vec<Vec<u8>> = jwe.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).expect("base64url")).collect();
+        let [header, encrypted_key, iv, inside, tag] = parts.try_into().expect("five segments");
+        let header = jose::object(&header).expect("a header");
+        assert_eq!((&header["alg"], &header["enc"]), (&alg.as_str().into(), &enc.as_str().into()));
+        assert_eq!(header.get("kid").and_then(Value::as_str), key.kid.as_deref());
+        assert_eq!(
+            (encrypted_key.is_empty(), header.contains_key("epk")),
+            (alg == KeyManagement::EcdhEs, alg == KeyManagement::EcdhEs)
+        );
+        assert!((12..=16).contains(&iv.len()) && tag.len() == 16 && (0..=16).contains(&(inside.len() - plain.len())));
     }
 }
 

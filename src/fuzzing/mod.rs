@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     target("configuration", "the configuration file; behind a line of dashes environment variables", config::configuration),
     target("cookies", "a Cookie header", http::cookies),
     target("csrf", "the csrf field of a form", http::csrf),
+    target("encryption", "a client's keys, and what is encrypted to them; two lines", jose::encryption),
     target("forwarded", "a peer's address and X-Forwarded-For headers; lines", http::forwarded),
     target("headers", "Content-Type, Accept-Language, User-Agent, Origin and If-Match, each from the same text", http::headers),
     target("issuer", "the issuer's address, and durations", config::issuer),

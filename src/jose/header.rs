@@ -35,7 +35,12 @@ pub(super) fn read(jwt: &str) -> Result<Compact<'_>, String> {
     let mut segments = jwt.split('.');
     let (Some(header), Some(payload), Some(signature), None) = (segments.next(), segments.next(), segments.next(), segments.next())
     else {
-        return Err("not three segments with dots between".to_owned());
+        return Err(if jwt.split('.').count() == 5 {
+            // RFC 7516 §3.1. We have no key that anybody could encrypt to.
+            "encrypted (five segments): send the signed token that is inside".to_owned()
+        } else {
+            "not three segments with dots between".to_owned()
+        });
     };
     let signing_input = jwt.get(..header.len() + 1 + payload.len()).unwrap_or_default();
     let decoded =
@@ -150,6 +155,7 @@ mod tests {
         ] {
             assert!(read(&bad).is_err(), "{bad}");
         }
+        assert!(read(&format!("{good}.x.x")).unwrap_err().contains("encrypted"));
         let long = format!("{}.{}.{}", base64url::encode(br#"{"alg":"RS256"}"#), "A".repeat(MAX_JWT), "AAAA");
         assert!(read(&long).unwrap_err().contains("longer"));
     }

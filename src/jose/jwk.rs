@@ -59,6 +59,14 @@ impl PublicJwk {
         base64url::encode(&Sha256::digest(canonical.as_bytes()))
     }
 
+    /// The uncompressed point of a key on P-256: 4, x, y. Whether it is on the curve, parsing tells.
+    pub(super) fn point(&self) -> Option<Vec<u8>> {
+        let Self::Ec { crv, x, y } = self else { return None };
+        let (x, y) = (base64url::decode(x)?, base64url::decode(y)?);
+        // RFC 7518 §6.2.1.2: the full size of a coordinate, leading zeros included.
+        (crv == "P-256" && x.len() == 32 && y.len() == 32).then(|| [&[4], x.as_slice(), y.as_slice()].concat())
+    }
+
     /// The key, parsed to verify `alg` and nothing else; `None` if it is not a sound key of that algorithm.
     pub fn parse(&self, alg: Alg) -> Option<PublicKey> {
         if !self.fits(alg) {
@@ -70,14 +78,7 @@ impl PublicJwk {
                 let parameters = if alg == Alg::PS256 { &RSA_PSS_2048_8192_SHA256 } else { &RSA_PKCS1_2048_8192_SHA256 };
                 components.to_parsed_public_key(parameters).ok()?
             }
-            Self::Ec { x, y, .. } => {
-                let (x, y) = (base64url::decode(x)?, base64url::decode(y)?);
-                // RFC 7518 §6.2.1.2: the full size of a coordinate, leading zeros included.
-                if x.len() != 32 || y.len() != 32 {
-                    return None;
-                }
-                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4], x.as_slice(), y.as_slice()].concat()).ok()?
-            }
+            Self::Ec { .. } => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.point()?).ok()?,
             Self::Okp { x, .. } => {
                 let x = base64url::decode(x)?;
                 if x.len() != 32 {

@@ -1,10 +1,11 @@
-//! JOSE: keys, signing, strict verification (RFC 7515, 7517, 7518, 7638, 8037).
+//! JOSE: keys, signing, strict verification, encryption to others (RFC 7515 to 7518, 7638, 8037).
 //!
 //! Our tokens are signed by aws-lc keys that were parsed once. What comes back passes a strict reader of our own before any
 //! signature is looked at; the algorithm is the key's, never the token's (RFC 8725 §3.1). This room knows no database and no HTTP.
 
 mod base64url;
 mod header;
+mod jwe;
 mod jwk;
 mod jwk_set;
 mod keyset;
@@ -22,6 +23,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use jwe::{Content, ContentEncryption, EncryptError, KeyManagement, encrypt};
 pub use jwk::{PublicJwk, PublicKey};
 pub use jwk_set::{ClientAlg, Jwk, JwkSet};
 pub use keyset::{KeyEntry, KeySet};

@@ -9,7 +9,7 @@ use super::redirect_uri;
 use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
-use crate::jose::{Alg, JwkSet};
+use crate::jose::{Alg, ContentEncryption, JwkSet, KeyManagement};
 use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
@@ -77,6 +77,18 @@ pub struct ClientMetadata {
     /// `None`: userinfo answers as plain JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub userinfo_signed_response_alg: Option<Alg>,
+    /// `None`: ID tokens are not encrypted. Needs a key in `jwks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token_encrypted_response_alg: Option<KeyManagement>,
+    /// `A128CBC-HS256` where the `alg` stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token_encrypted_response_enc: Option<ContentEncryption>,
+    /// `None`: userinfo is not encrypted. Needs a key in `jwks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userinfo_encrypted_response_alg: Option<KeyManagement>,
+    /// `A128CBC-HS256` where the `alg` stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userinfo_encrypted_response_enc: Option<ContentEncryption>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     /// ID tokens always have `auth_time`.
@@ -125,6 +137,9 @@ pub struct ClientMetadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_factor: Option<Demand>,
 }
+
+/// How the content's key gets to the client, and how the content is encrypted.
+pub type Encryption = (KeyManagement, ContentEncryption);
 
 /// RFC 6749 grants that a client may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -268,6 +283,16 @@ impl Client {
 }
 
 impl ClientMetadata {
+    /// How its ID tokens are encrypted, if they are.
+    pub fn id_token_encryption(&self) -> Option<Encryption> {
+        Some((self.id_token_encrypted_response_alg?, self.id_token_encrypted_response_enc.unwrap_or_default()))
+    }
+
+    /// How its userinfo is encrypted, if it is.
+    pub fn userinfo_encryption(&self) -> Option<Encryption> {
+        Some((self.userinfo_encrypted_response_alg?, self.userinfo_encrypted_response_enc.unwrap_or_default()))
+    }
+
     /// What signs the documents that it is told by.
     pub fn signing_algs(&self) -> impl Iterator<Item = Alg> + use<> {
         [Some(self.id_token_signed_response_alg), self.userinfo_signed_response_alg].into_iter().flatten()
@@ -347,6 +372,10 @@ impl Default for ClientMetadata {
             id_token_signed_response_alg: Alg::default(),
             jwks: None,
             userinfo_signed_response_alg: None,
+            id_token_encrypted_response_alg: None,
+            id_token_encrypted_response_enc: None,
+            userinfo_encrypted_response_alg: None,
+            userinfo_encrypted_response_enc: None,
             default_max_age: None,
             require_auth_time: false,
             default_acr_values: Vec::new(),

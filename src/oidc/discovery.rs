@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::authentication::Acr;
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
-use crate::jose::Alg;
+use crate::jose::{Alg, ContentEncryption, KeyManagement};
 use crate::oauth::authorize::{Prompt, ResponseMode};
 use crate::oauth::client::{AuthMethod, GrantType, SubjectType};
 use crate::oauth::endpoint::Endpoint;
@@ -47,6 +47,10 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("subject_types_supported", json!(SubjectType::ALL.map(SubjectType::as_str))),
         ("id_token_signing_alg_values_supported", json!(offered.algs)),
         ("userinfo_signing_alg_values_supported", json!(offered.algs)),
+        ("id_token_encryption_alg_values_supported", json!(KeyManagement::ALL)),
+        ("id_token_encryption_enc_values_supported", json!(ContentEncryption::ALL)),
+        ("userinfo_encryption_alg_values_supported", json!(KeyManagement::ALL)),
+        ("userinfo_encryption_enc_values_supported", json!(ContentEncryption::ALL)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),
         ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
         // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
@@ -106,6 +110,10 @@ mod tests {
             "subject_types_supported": ["public", "pairwise"],
             "id_token_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
             "userinfo_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"],
+            "id_token_encryption_alg_values_supported": ["RSA-OAEP-256", "ECDH-ES"],
+            "id_token_encryption_enc_values_supported": ["A128CBC-HS256", "A128GCM", "A256GCM"],
+            "userinfo_encryption_alg_values_supported": ["RSA-OAEP-256", "ECDH-ES"],
+            "userinfo_encryption_enc_values_supported": ["A128CBC-HS256", "A128GCM", "A256GCM"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],

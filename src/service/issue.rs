@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::jose::{Alg, Typ};
+use crate::jose::{Alg, Content, Typ};
 use crate::oauth::access_token::{self, Token};
 use crate::oauth::client::Client;
 use crate::oauth::family::{self, Family};
@@ -20,8 +20,8 @@ use crate::oidc::id_token::{self, IdToken};
 use crate::oidc::user::{ClaimMap, User};
 use crate::seal::{DataKeys, Purpose};
 use crate::secret::Secret;
-use crate::service::bearer;
 use crate::service::keys::Snapshot;
+use crate::service::{bearer, encrypt};
 use crate::storage::groups;
 
 /// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
@@ -36,7 +36,7 @@ pub struct Minted {
 /// Makes an access token, and an ID token where the grant decided so.
 ///
 /// # Errors
-/// When the client was disabled, there is no key to sign with, or the person's groups do not fit.
+/// When the client was disabled, there is no key to sign with or to encrypt to, or the person's groups do not fit.
 pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, now: Timestamp) -> Result<Minted, Reason> {
     if !client.enabled {
         return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
@@ -76,7 +76,11 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
             if let Some(member) = &member {
                 add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
             }
-            Some(sign(app, keys, alg, Typ::IdToken, &claims, now).await?.into())
+            let signed = sign(app, keys, alg, Typ::IdToken, &claims, now).await?;
+            Some(match client.metadata.id_token_encryption() {
+                None => signed.into(),
+                Some(how) => encrypt::to_client(app, client, how, Content::Nested, &signed)?.into(),
+            })
         }
         Some(_) | None => None,
     };

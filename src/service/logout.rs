@@ -95,7 +95,12 @@ pub async fn read_hint(app: &App, hint: &str, now: Timestamp) -> Result<Result<H
     // Keys that are fresh: a compromised one's hints are refused at once.
     let keys = app.keys.live(now).await?;
     let verified = keys.set.verify(hint, Typ::IdToken, now).map_err(|reason| Reason::IdTokenHintInvalid {
-        detail: format!("it is no ID token of this server ({})", reason.rule().id),
+        detail: if hint.split('.').count() == 5 {
+            // Core §3.1.2.1: the client decrypts it first. It was encrypted to the client's key, and we have no key for that either.
+            "it is encrypted; the signed token that is inside would do".to_owned()
+        } else {
+            format!("it is no ID token of this server ({})", reason.rule().id)
+        },
     });
     Ok(verified.and_then(|verified| Hint::read(&verified.claims, app.config.issuer.as_str())))
 }

@@ -14,6 +14,7 @@ pub mod decisions;
 pub mod device;
 pub mod doctor;
 pub mod document;
+pub mod encrypt;
 pub mod factors;
 pub mod forwarded;
 pub mod groups;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::jose::Content;
 use crate::oauth::client::Client;
 use crate::oauth::refusal::Reason;
 use crate::oidc::user::ClaimMap;
 use crate::oidc::userinfo;
 use crate::service::keys::Snapshot;
-use crate::service::{bearer, issue};
+use crate::service::{bearer, encrypt, issue};
 
 /// The answer's two forms (OpenID Connect Core §5.3.2): as the client has registered.
 pub enum Answer {
@@ -20,19 +21,29 @@ pub enum Answer {
 /// What the bearer of `token` is told.
 ///
 /// # Errors
-/// RFC 6750 §3.1: the token is invalid, for another audience, or lacks `openid`.
+/// RFC 6750 §3.1: the token is invalid, for another audience, or lacks `openid`. `EncryptionKeyMissing`.
 pub async fn answer(app: &App, token: &str, now: Timestamp) -> Result<Answer, Reason> {
     let keys = app.keys.live(now).await?;
     let (claims, client) = claims(app, &keys, token, now).await?;
     let Some(client) = client else { return Ok(Answer::Json(claims)) };
-    match client.metadata.userinfo_signed_response_alg {
-        None => Ok(Answer::Json(claims)),
-        Some(alg) => {
-            let claims = userinfo::addressed(claims, app.config.issuer.as_str(), &client.client_id);
-            let signed = app.keys.signer(&keys, alg, now).await?.sign_untyped(&claims);
-            signed.map(Answer::Jwt).map_err(|error| Reason::Internal { detail: error.to_string() })
-        }
+    let (signing, encryption) = (client.metadata.userinfo_signed_response_alg, client.metadata.userinfo_encryption());
+    if signing.is_none() && encryption.is_none() {
+        return Ok(Answer::Json(claims));
     }
+    let claims = userinfo::addressed(claims, app.config.issuer.as_str(), &client.client_id);
+    let internal = |detail: String| Reason::Internal { detail };
+    // OpenID Connect Core §16.14: signed first, and then encrypted.
+    let (content, text) = match signing {
+        Some(alg) => {
+            let signed = app.keys.signer(&keys, alg, now).await?.sign_untyped(&claims);
+            (Content::Nested, signed.map_err(|error| internal(error.to_string()))?)
+        }
+        None => (Content::Claims, serde_json::to_string(&claims).map_err(|error| internal(error.to_string()))?),
+    };
+    Ok(Answer::Jwt(match encryption {
+        None => text,
+        Some(how) => encrypt::to_client(app, &client, how, content, &text)?,
+    }))
 }
 
 /// The claims for the bearer, and the client that the token was made for.

@@ -87,6 +87,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::AccessDenied
         | Reason::SignInFailed { .. }
         | Reason::ClaimsTooLarge { .. }
+        | Reason::EncryptionKeyMissing { .. }
         | Reason::FactorFailed { .. }
         | Reason::UnsupportedGrantType { .. }
         | Reason::UnauthorizedGrantType { .. }

@@ -2,6 +2,7 @@
 //! with the merged result. It also fills in what follows from other members.
 
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
+use crate::jose::KeyManagement;
 use crate::oauth::{redirect_uri, resource, scope};
 use crate::oidc::pairwise;
 use crate::printable::printable;
@@ -67,6 +68,7 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     }
     scopes(&mut metadata, policy)?;
     authentication(&metadata)?;
+    encryption(&mut metadata)?;
     refresh(&metadata)?;
     metadata.claims.check().or_else(|message| refuse("claims", message))?;
     privileges(&metadata, policy)?;
@@ -260,6 +262,43 @@ fn authentication(metadata: &ClientMetadata) -> Result<(), MetadataError> {
         && metadata.redirect_uris.iter().any(|uri| !uri.starts_with("https://"))
     {
         return refuse("redirect_uris", "must all be https with the profile fapi2, unless application_type is native");
+    }
+    Ok(())
+}
+
+/// OpenID Connect Registration §2: an `enc` needs its `alg`, and has a default; and there must be a key to encrypt to.
+fn encryption(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
+    let jwks = metadata.jwks.as_ref();
+    let pairs = [
+        (
+            ("id_token_encrypted_response_alg", "id_token_encrypted_response_enc"),
+            metadata.id_token_encrypted_response_alg,
+            &mut metadata.id_token_encrypted_response_enc,
+        ),
+        (
+            ("userinfo_encrypted_response_alg", "userinfo_encrypted_response_enc"),
+            metadata.userinfo_encrypted_response_alg,
+            &mut metadata.userinfo_encrypted_response_enc,
+        ),
+    ];
+    for ((alg_field, enc_field), alg, enc) in pairs {
+        let Some(alg) = alg else {
+            if enc.is_some() {
+                return refuse(enc_field, format!("needs {alg_field} beside it (OpenID Connect Registration section 2)"));
+            }
+            continue;
+        };
+        enc.get_or_insert_default();
+        if jwks.and_then(|jwks| jwks.to_encrypt(alg.as_str())).is_none() {
+            let kind = match alg {
+                KeyManagement::RsaOaep256 => "an RSA key",
+                KeyManagement::EcdhEs => "an EC key on P-256",
+            };
+            return refuse(
+                alg_field,
+                format!("is {alg}, which needs {kind} in jwks whose use, alg and key_ops, where it has them, allow encryption"),
+            );
+        }
     }
     Ok(())
 }
@@ -469,6 +508,25 @@ mod tests {
         }
         assert_eq!(registered(json!({ "introspection": "any" })).unwrap_err(), "introspection");
         assert_eq!(registered(json!({ "require_pkce": false })).unwrap_err(), "require_pkce");
+    }
+
+    #[test]
+    fn encryption_needs_a_key_of_its_kind_and_an_algorithm() {
+        let ec = json!({ "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" });
+        let mut signs = ec.clone();
+        signs["use"] = json!("sig");
+        for kind in ["id_token", "userinfo"] {
+            let (alg, enc) = (format!("{kind}_encrypted_response_alg"), format!("{kind}_encrypted_response_enc"));
+            let jwks = json!({ "keys": [ec] });
+            let good = with(json!({ "jwks": jwks, &alg: "ECDH-ES" })).unwrap();
+            assert_eq!(serde_json::to_value(&good).unwrap()[&enc], "A128CBC-HS256", "the default");
+            assert_eq!(validate(good.clone(), &operator()).unwrap(), good);
+            assert!(with(json!({ "jwks": jwks, &alg: "ECDH-ES", &enc: "A256GCM" })).is_ok());
+            assert_eq!(fault(json!({ &alg: "ECDH-ES" })), alg);
+            assert_eq!(fault(json!({ "jwks": jwks, &alg: "RSA-OAEP-256" })), alg);
+            assert_eq!(fault(json!({ "jwks": { "keys": [signs] }, &alg: "ECDH-ES" })), alg);
+            assert_eq!(fault(json!({ "jwks": jwks, &enc: "A256GCM" })), enc);
+        }
     }
 
     /// an update is a merge and then the same validator, so it cannot reach what create refuses.

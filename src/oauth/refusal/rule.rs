@@ -150,6 +150,11 @@ impl Reason {
             Self::IdTokenHintInvalid { .. } => {
                 rule("id-token-hint-invalid", "a hint is an ID token of ours", "OpenID Connect Core section 3.1.2.1")
             }
+            Self::EncryptionKeyMissing { .. } => rule(
+                "encryption-key-missing",
+                "who wants encryption has a key to encrypt to",
+                "OpenID Connect Core section 10.2, OpenID Connect Registration section 2",
+            ),
             Self::InteractionUnknown => {
                 rule("interaction-unknown", "a sign-in belongs to the browser that began it", "Chancery security requirement R-22")
             }

@@ -317,10 +317,15 @@ impl Reason {
             }
             Self::IdTokenHintInvalid { detail } => Story::new(
                 format!("The id_token_hint is not an ID token that this server issued to this client: {detail}."),
-                "Let the client send the ID token that it received last, or no hint. Tokens of another environment, of another client and under a compromised key are refused; expired ones are fine.",
+                "Let the client send the ID token that it received last, or no hint. Tokens of another environment, of another client and under a compromised key are refused; expired ones are fine. A client that gets them encrypted sends the signed token that it finds inside (OpenID Connect Core section 3.1.2.1).",
             )
             .expected("an ID token of this issuer for this client")
             .difference(detail.clone()),
+            Self::EncryptionKeyMissing { client_id, alg } => Story::new(
+                format!("The client {client_id} is registered for encrypted tokens or userinfo, and has no key that {alg} can be used with."),
+                format!("Add one to the client's `jwks` (`chancery client update {client_id}`), or take the …_encrypted_response_alg off. A key with \"use\": \"sig\", with another \"alg\", or of another kind is not used."),
+            )
+            .expected(format!("a public key for {alg}")),
             Self::InteractionUnknown => Story::new(
                 "Somebody came back to a sign-in that is over, never was, or was begun in another browser.",
                 "The person begins again at the application. Often a bookmarked or re-opened login page, the back button after signing in, or blocked cookies.",

@@ -201,8 +201,12 @@ impl Reason {
                 bad("interaction_required", "The person has to see a page, and prompt=none forbids to show one.".to_owned())
             }
             Self::AccessDenied => bad("access_denied", "The person did not allow it.".to_owned()),
-            Self::IdTokenHintInvalid { .. } => {
-                bad("invalid_request", "The id_token_hint is not an ID token that this server issued to this client.".to_owned())
+            Self::IdTokenHintInvalid { .. } => bad(
+                "invalid_request",
+                "The id_token_hint is not an ID token that this server issued to this client. If yours came encrypted, send the signed one that is inside.".to_owned(),
+            ),
+            Self::EncryptionKeyMissing { .. } => {
+                bad("invalid_request", "The client is registered for encryption, and has no key that fits. Register one.".to_owned())
             }
             Self::InteractionUnknown => {
                 bad("invalid_request", "This sign-in is over, or was begun in another browser. Go back to the application and begin again.".to_owned())

@@ -209,6 +209,10 @@ fn members() -> Vec<String> {
         )
         .ok(),
         userinfo_signed_response_alg: Some(crate::jose::Alg::RS256),
+        id_token_encrypted_response_alg: Some(crate::jose::KeyManagement::EcdhEs),
+        id_token_encrypted_response_enc: Some(crate::jose::ContentEncryption::A128Gcm),
+        userinfo_encrypted_response_alg: Some(crate::jose::KeyManagement::EcdhEs),
+        userinfo_encrypted_response_enc: Some(crate::jose::ContentEncryption::A128Gcm),
         default_max_age: Some(0),
         require_auth_time: true,
         default_acr_values: vec![String::new()],

@@ -98,6 +98,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::InteractionRequired { .. }
         | Reason::AccessDenied
         | Reason::IdTokenHintInvalid { .. }
+        | Reason::EncryptionKeyMissing { .. }
         | Reason::InteractionUnknown
         | Reason::InteractionExpired { .. }
         | Reason::CsrfMismatch
