@@ -25,6 +25,9 @@ type app struct {
 	// What an attempt expects; tests tamper with it between the sending away and the coming back.
 	tamper func(*attempt)
 
+	// What came to the address for logout tokens.
+	logouts chan string
+
 	mutex    sync.Mutex
 	attempts map[string]attempt
 	token    *oauth2.Token
@@ -35,12 +38,19 @@ type attempt struct{ state, nonce, verifier string }
 
 func startApp(t *testing.T, s *server, metadata map[string]any) *app {
 	t.Helper()
-	a := &app{attempts: map[string]attempt{}}
+	a := &app{attempts: map[string]attempt{}, logouts: make(chan string, 8)}
 	web := httptest.NewServer(a)
 	t.Cleanup(web.Close)
 	a.home = web.URL
-	registration := map[string]any{"client_name": "Go", "redirect_uris": []string{a.home + "/callback"}, "grant_types": []string{"authorization_code", "refresh_token"}}
+	registration := map[string]any{
+		"client_name": "Go", "redirect_uris": []string{a.home + "/callback"}, "post_logout_redirect_uris": []string{a.home + "/"},
+		"grant_types": []string{"authorization_code", "refresh_token"},
+	}
 	for name, value := range metadata {
+		// Its own addresses the app learns only now.
+		if path, ok := value.(string); ok && strings.HasPrefix(path, "/") {
+			value = a.home + path
+		}
 		registration[name] = value
 	}
 	client := s.add("client", registration)
@@ -77,6 +87,8 @@ func (a *app) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 			return
 		}
 		fmt.Fprintf(response, "Hello, %s", a.idToken.Subject)
+	case "/backchannel":
+		a.logouts <- request.PostFormValue("logout_token")
 	}
 }
 
@@ -220,6 +232,25 @@ func TestTheWayOfTheSecretIsFoundByTrying(t *testing.T) {
 	}
 	if status, text := a.signIn(t, "", "allow"); status != http.StatusOK {
 		t.Errorf("%d %s", status, text)
+	}
+}
+
+func TestEachAlgorithmIsVerified(t *testing.T) {
+	s := start(t)
+	for _, algorithm := range []string{oidc.RS256, oidc.PS256, oidc.ES256, oidc.EdDSA} {
+		a := startApp(t, s, map[string]any{"id_token_signed_response_alg": algorithm, "userinfo_signed_response_alg": algorithm})
+		if status, text := a.signIn(t, "", "allow"); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", algorithm, status, text)
+		}
+		// Userinfo as a JWT, which the library verifies with the same keys.
+		info, err := a.provider.UserInfo(t.Context(), oauth2.StaticTokenSource(a.token))
+		if err != nil || info.Email != alice["email"] {
+			t.Errorf("%s: %v %v", algorithm, info, err)
+		}
+		wrong := oidc.Config{ClientID: a.oauth.ClientID, SupportedSigningAlgs: []string{oidc.RS512}}
+		if _, err := a.provider.Verifier(&wrong).Verify(t.Context(), a.token.Extra("id_token").(string)); err == nil {
+			t.Errorf("%s was taken for RS512", algorithm)
+		}
 	}
 }
 

@@ -58,6 +58,9 @@ data_dir = %q
 [passwords]
 memory_kib = 64
 iterations = 1
+
+[outbound]
+allow = ["127.0.0.0/8"]
 `, s.issuer, port, freePort(t), filepath.Join(s.folder, "data"))
 	if err := os.WriteFile(s.configuration(), []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)

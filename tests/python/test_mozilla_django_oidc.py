@@ -63,7 +63,12 @@ def home(server, tmp_path_factory):
     port = free_port()
     address = f"http://localhost:{port}"
     client = server.add(
-        "client", {"client_name": "Django", "redirect_uris": [f"{address}/oidc/callback/"], "post_logout_redirect_uris": [f"{address}/"]}
+        "client",
+        {
+            "client_name": "Django", "redirect_uris": [f"{address}/oidc/callback/"], "post_logout_redirect_uris": [f"{address}/"],
+            # Userinfo as a JWT, which the library verifies as it does the ID token.
+            "userinfo_signed_response_alg": "RS256",
+        },
     )
     site(address, server, client, tmp_path_factory.mktemp("django"))
     http = make_server("127.0.0.1", port, get_wsgi_application(), threaded=True)
