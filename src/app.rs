@@ -59,7 +59,7 @@ pub struct App {
 pub struct Prepared {
     pub body: Bytes,
     /// A strong entity tag (RFC 9110 §8.8.3).
-    pub etag: String,
+    pub etag: Bytes,
 }
 
 /// Why the server does not start. Each says what to do.
@@ -187,7 +187,7 @@ impl Prepared {
     /// This text, tagged by what it says.
     pub fn of(text: String) -> Self {
         let body = Bytes::from(text);
-        let etag = format!("\"{}\"", hex(&Digest::of(&body).as_bytes().iter().take(16).copied().collect::<Vec<_>>()));
+        let etag = Bytes::from(format!("\"{}\"", hex(&Digest::of(&body).as_bytes().iter().take(16).copied().collect::<Vec<_>>())));
         Self { body, etag }
     }
 }

@@ -21,6 +21,11 @@ pub fn init() {
     RECORDER.get_or_init(install);
 }
 
+/// Does anybody measure?
+pub fn is_on() -> bool {
+    RECORDER.get().is_some_and(Option::is_some)
+}
+
 /// All measurements as Prometheus reads them; empty if [`init`] was not called.
 pub fn render() -> String {
     RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()

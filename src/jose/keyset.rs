@@ -32,7 +32,7 @@ pub struct KeySet {
     keys: HashMap<String, KeyEntry>,
     active: Vec<Arc<SigningKey>>,
     jwks: Bytes,
-    etag: String,
+    etag: Bytes,
 }
 
 impl KeySet {
@@ -43,7 +43,7 @@ impl KeySet {
         let active =
             entries.iter().filter(|entry| entry.state == KeyState::Active).filter_map(|entry| entry.signer.clone()).collect();
         let jwks = document(&entries);
-        let etag = format!("\"{}\"", base64url::encode(&Sha256::digest(&jwks)));
+        let etag = Bytes::from(format!("\"{}\"", base64url::encode(&Sha256::digest(&jwks))));
         let keys = entries
             .into_iter()
             .filter(|entry| entry.state != KeyState::Compromised)
@@ -63,7 +63,7 @@ impl KeySet {
     }
 
     /// The strong entity tag of [`KeySet::jwks`], in its quotes (RFC 9110 §8.8.3).
-    pub fn etag(&self) -> &str {
+    pub fn etag(&self) -> &Bytes {
         &self.etag
     }
 

@@ -180,7 +180,7 @@ async fn next_step(
     if let (Some((session, _)), Some(facts)) = (&found, &facts)
         && facts.state == SessionState::Live
     {
-        sessions::touch(&app.db, session.id, browser.address.map(|prefix| prefix.to_string()), now).await?;
+        sessions::touch(&app.db, session.id, session.last_used_at, browser.address.map(|prefix| prefix.to_string()), now).await?;
     }
     let reachable = match &found {
         // Only a wish for more than there is needs to know.

@@ -55,7 +55,7 @@ pub async fn signed_in(app: &App, browser: &Browser, now: Timestamp) -> Result<O
     let found = session(app, browser).await?.filter(|(session, user)| user.enabled && session.is_live(idle, now));
     if let Some((session, _)) = &found {
         let address = browser.address.map(|address| address.to_string());
-        sessions::touch(&app.db, session.id, address, now).await?;
+        sessions::touch(&app.db, session.id, session.last_used_at, address, now).await?;
     }
     Ok(found)
 }

@@ -231,10 +231,10 @@ async fn refresh(
 /// if it cannot be noted: its tokens are out already.
 async fn use_session(app: &App, standing: &Standing, now: Timestamp) {
     let (Some(id), Some(session)) = (standing.grant.session_id, &standing.session) else { return };
-    if standing.grant.has_scope("offline_access") || now.since(session.last_used_at) < sessions::TOUCH_AT_MOST_EVERY {
+    if standing.grant.has_scope("offline_access") {
         return;
     }
-    if let Err(error) = sessions::touch(&app.db, id, None, now).await {
+    if let Err(error) = sessions::touch(&app.db, id, session.last_used_at, None, now).await {
         tracing::warn!(%error, "the use of a session could not be noted");
     }
 }

@@ -27,6 +27,7 @@ use crate::clock::Timestamp;
 use crate::config::database::DatabaseConfig;
 use crate::secret::Digest;
 use crate::spans;
+use crate::storage::commits::Commits;
 use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
 use crate::storage::losses::Losses;
@@ -109,6 +110,8 @@ struct Inner {
     acquire_timeout: Duration,
     statement_timeout: Duration,
     shared: Shared,
+    /// SQLite's alone.
+    commits: Commits,
 }
 
 enum Pools {
@@ -178,7 +181,8 @@ impl Db {
 
     fn over(pools: Pools, config: &DatabaseConfig) -> Self {
         let (acquire_timeout, statement_timeout) = (config.acquire_timeout, config.statement_timeout);
-        Self(Arc::new(Inner { shared: Shared::new(pools.kind()), pools, acquire_timeout, statement_timeout }))
+        let (shared, commits) = (Shared::new(pools.kind()), Commits::default());
+        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, commits }))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
@@ -239,14 +243,27 @@ impl Db {
 
     /// One statement that writes, durable when it returns. Answers how many rows it changed.
     pub async fn execute(&self, sql: impl Into<Sql>, args: Args) -> Result<u64, StoreError> {
-        let sql = sql.into();
-        self.seen(sql, async { self.writer().await?.execute_alone(sql, args).await }).await
+        let (sql, inner) = (sql.into(), &self.0);
+        let work = async {
+            match self.kind() {
+                Kind::Sqlite => inner.commits.execute(self, inner.acquire_timeout, sql, args).await,
+                Kind::Postgres => self.writer().await?.execute_alone(sql, args).await,
+            }
+        };
+        self.seen(sql, work).await
     }
 
     /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
     pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
-        let sql = sql.into();
-        self.seen(sql, async { Ok(self.writer().await?.all_alone(sql, args).await?.into_iter().next()) }).await
+        let (sql, inner) = (sql.into(), &self.0);
+        let work = async {
+            let rows = match self.kind() {
+                Kind::Sqlite => inner.commits.all(self, inner.acquire_timeout, sql, args).await?,
+                Kind::Postgres => self.writer().await?.all_alone(sql, args).await?,
+            };
+            Ok(rows.into_iter().next())
+        };
+        self.seen(sql, work).await
     }
 
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
@@ -260,18 +277,23 @@ impl Db {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let db = self.clone();
-        let unit = tokio::spawn(spans::along(async move {
-            let started = Instant::now();
-            let result = spans::database(db.kind().system(), name, None, db.run(work)).await;
-            let outcome = if result.is_ok() { "committed" } else { "rolled back" };
-            tracing::trace!(unit = name, outcome, micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
-            result
-        }));
-        match unit.await {
-            Ok(result) => result,
-            Err(stopped) => Err(StoreError::Unavailable(format!("the unit of work `{name}` stopped: {stopped}")).into()),
-        }
+        let (db, started) = (self.clone(), Instant::now());
+        let result = match self.kind() {
+            Kind::Sqlite => {
+                let unit = self.0.commits.unit(self, self.0.acquire_timeout, work);
+                spans::database(self.kind().system(), name, None, unit).await
+            }
+            Kind::Postgres => {
+                let unit = async move { spans::database(db.kind().system(), name, None, db.run(work)).await };
+                match tokio::spawn(spans::along(unit)).await {
+                    Ok(result) => result,
+                    Err(stopped) => Err(StoreError::Unavailable(format!("the unit of work `{name}` stopped: {stopped}")).into()),
+                }
+            }
+        };
+        let outcome = if result.is_ok() { "committed" } else { "rolled back" };
+        tracing::trace!(unit = name, outcome, micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        result
     }
 
     /// Asks the database for a sign of life.
@@ -369,7 +391,7 @@ impl Db {
             Pools::Postgres(_) => self.0.acquire_timeout.saturating_sub(asked.elapsed()).max(Duration::from_millis(10)),
         };
         let limit = self.0.statement_timeout + GRACE;
-        Tx { connection, state: State::Idle, limit, begin_by, pooled, lost: false, silent: false, losses }
+        Tx { connection, state: State::Idle, limit, begin_by, pooled, lost: false, silent: false, broken: false, losses }
     }
 
     async fn run<T, E: From<StoreError>>(
@@ -390,7 +412,7 @@ impl Db {
             Ok(done) => match tx.state {
                 State::Failed => {
                     tx.rollback().await;
-                    Err(StoreError::Corrupt("a unit of work went on after a statement of it had failed".to_owned()).into())
+                    Err(went_on().into())
                 }
                 State::Idle | State::Open => {
                     tx.commit().await?;
@@ -427,6 +449,8 @@ pub struct Tx {
     lost: bool,
     /// A statement was not answered.
     silent: bool,
+    /// A statement failed, and may have ended the transaction.
+    broken: bool,
     losses: Option<Arc<Losses>>,
 }
 
@@ -543,7 +567,39 @@ impl Tx {
         self.noted(result)
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    /// Did a statement of the unit fail?
+    pub(super) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// SQLite: from here a unit that shares its transaction with others can be [undone](Self::undo).
+    pub(super) async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.control("SAVEPOINT unit", self.limit).await
+    }
+
+    /// SQLite: undoes what was written since the last savepoint.
+    ///
+    /// # Errors
+    /// The whole transaction is gone.
+    pub(super) async fn undo(&mut self) -> Result<(), StoreError> {
+        self.control("ROLLBACK TO unit", self.limit).await?;
+        self.state = State::Open;
+        Ok(())
+    }
+
+    /// SQLite: goes on after a statement that failed and was undone by itself.
+    ///
+    /// # Errors
+    /// It took the whole transaction along.
+    pub(super) fn go_on(&mut self) -> Result<(), StoreError> {
+        if self.broken {
+            return Err(StoreError::Unavailable("the transaction was rolled back".to_owned()));
+        }
+        self.state = State::Open;
+        Ok(())
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         // Set first: if this is cut off, nobody knows what the database made of it.
         self.state = State::Open;
         let limit = self.begin_by;
@@ -558,13 +614,13 @@ impl Tx {
         self.control(begin, limit).await
     }
 
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.control("COMMIT", self.limit).await?;
         self.state = State::Idle;
         Ok(())
     }
 
-    async fn rollback(&mut self) {
+    pub(super) async fn rollback(&mut self) {
         // A connection that does not answer is closed, and so is one that is gone.
         if !self.silent && !self.lost && self.control("ROLLBACK", self.limit).await.is_ok() {
             self.state = State::Idle;
@@ -577,6 +633,7 @@ impl Tx {
             if self.state == State::Open {
                 self.state = State::Failed;
             }
+            self.broken |= trouble.is_fatal();
             match trouble {
                 Trouble::Driver(error) => {
                     if let Some(losses) = self.losses.as_ref().filter(|_| is_lost(&error)) {
@@ -615,6 +672,11 @@ impl Drop for Tx {
     }
 }
 
+/// The outcome of a unit that made something else of a failed statement.
+pub(super) fn went_on() -> StoreError {
+    StoreError::Corrupt("a unit of work went on after a statement of it had failed".to_owned())
+}
+
 /// What a statement can run into.
 enum Trouble {
     Driver(sqlx::Error),
@@ -622,6 +684,14 @@ enum Trouble {
 }
 
 impl Trouble {
+    /// Can it have ended the transaction? What SQLite refuses for what it says it undoes alone ("Response To Errors Within A Transaction").
+    fn is_fatal(&self) -> bool {
+        let Self::Driver(sqlx::Error::Database(error)) = self else { return true };
+        let code = error.code().and_then(|code| code.parse::<u32>().ok()).map(|extended| extended & 0xff);
+        // SQLITE_ERROR, SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_RANGE.
+        !matches!(code, Some(1 | 18 | 19 | 20 | 25))
+    }
+
     fn told(self) -> StoreError {
         match self {
             Self::Driver(error) => store_error(error),

@@ -27,6 +27,7 @@ pub mod authorize;
 pub mod clients;
 pub mod clock_offset;
 pub mod codes;
+mod commits;
 pub mod consents;
 pub mod db;
 pub mod decisions;

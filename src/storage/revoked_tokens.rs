@@ -8,9 +8,9 @@ use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
 use crate::secret::Digest;
-use crate::storage::audit::AuditEvent;
+use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
-use crate::storage::db::{Db, Row, Sql, Tx};
+use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
 use crate::storage::{Args, facts};
@@ -24,6 +24,13 @@ macro_rules! revoked {
 
 statements! {
     INSERT = Both("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING");
+    // In one round trip and one commit.
+    REVOKE = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH revoked AS (INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING RETURNING jti), ",
+                 told!("revoked", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10"), "
+                 SELECT jti FROM revoked"),
+    };
     // The outer joins answer one row for each question, whether the grant is there or not.
     TOKEN_FACTS = Split {
         sqlite: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(),
@@ -45,7 +52,11 @@ statements! {
 
 /// Revokes one access token; `expires_at` is its own `exp`, after which the row is swept. `false`, and no event, if it was revoked before.
 pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
-    let values = args![jti, expires_at];
+    let mut values = args![jti, expires_at];
+    if db.kind() == Kind::Postgres {
+        values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
+        return Ok(db.returning(REVOKE, values).await?.is_some());
+    }
     audited(db, "token.revoke", Some(event), move |tx| Box::pin(async move { tx.execute(INSERT, values).await })).await
 }
 

@@ -187,8 +187,12 @@ pub async fn confirm(
     .await
 }
 
-/// Notes that the session was used, at most once a minute, and from where if that is known. An ended session stays ended.
-pub async fn touch(db: &Db, id: Uuid, address: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+/// Notes that the session was used, at most once a minute, and from where if that is known. An ended session stays ended. `last_used_at`
+/// is what was read of it: most uses need no write at all.
+pub async fn touch(db: &Db, id: Uuid, last_used_at: Timestamp, address: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+    if last_used_at > now.minus(TOUCH_AT_MOST_EVERY) {
+        return Ok(());
+    }
     db.execute(TOUCH, args![id, now, now.minus(TOUCH_AT_MOST_EVERY), address]).await.map(drop)
 }
 

@@ -125,7 +125,7 @@ pub async fn signed_in(cx: &Context, section: Section) -> Result<SignedIn, Inste
     match browser::session(&cx.app, &cx.browser).await? {
         Some((session, user)) if user.enabled && session.is_live(idle, cx.now) => {
             let address = Some(cx.address_prefix().to_string());
-            sessions::touch(&cx.app.db, session.id, address, cx.now).await.map_err(Reason::from)?;
+            sessions::touch(&cx.app.db, session.id, session.last_used_at, address, cx.now).await.map_err(Reason::from)?;
             Ok(SignedIn { session, user })
         }
         Some(_) | None => Err(Instead::SignIn(section)),

@@ -36,7 +36,12 @@ impl fmt::Display for TraceId {
 
 /// Puts the id into a response.
 pub fn set(headers: &mut HeaderMap, trace_id: TraceId) {
-    if let Ok(value) = HeaderValue::try_from(trace_id.to_string()) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let mut text = [0; 32];
+    for (two, byte) in text.chunks_exact_mut(2).zip(trace_id.0.to_be_bytes()) {
+        two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
         headers.insert(HEADER, value);
     }
 }
@@ -56,6 +61,9 @@ mod tests {
 
     #[test]
     fn a_trace_id_is_32_hexadecimal_digits() {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, TraceId(0x0123_4567_89ab_cdef << 60));
+        assert_eq!(headers[HEADER], TraceId(0x0123_4567_89ab_cdef << 60).to_string());
         assert_eq!(TraceId(0xabc).to_string(), "00000000000000000000000000000abc");
         assert_ne!(TraceId::generate(&entropy::SystemEntropy), TraceId::generate(&entropy::SystemEntropy));
     }

@@ -1,7 +1,6 @@
 //! Discovery and JWKS: prepared bytes with ETag and max-age (OpenID Connect Discovery §4, RFC 8414 §3).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,8 +13,8 @@ use crate::app::App;
 use crate::http::error;
 use crate::oauth::refusal::Reason;
 
-/// How long readers may keep discovery and keys. A new key is published for longer than this before it signs (`KeyLife`).
-const MAX_AGE: Duration = Duration::from_secs(300);
+/// How long readers may keep discovery and keys: 300 s. A new key is published for longer than this before it signs (`KeyLife`).
+const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// Both discovery documents: they are the same (RFC 8414 §2 registers OpenID Connect's members too).
 pub async fn discovery(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -62,10 +61,10 @@ fn asked_under(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A document that is the same for everybody, with its tag.
-pub fn prepared(body: &Bytes, etag: &str, content_type: &'static str, request: &HeaderMap) -> Response {
+pub fn prepared(body: &Bytes, etag: &Bytes, content_type: &'static str, request: &HeaderMap) -> Response {
     let known = request.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged =
-        known.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*"));
+    let is_this = |tag: &str| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_ref() || tag.trim() == "*";
+    let unchanged = known.is_some_and(|known| known.split(',').any(is_this));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -74,11 +73,9 @@ pub fn prepared(body: &Bytes, etag: &str, content_type: &'static str, request: &
         response
     };
     let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::from_str(etag) {
+    if let Ok(etag) = HeaderValue::from_maybe_shared(etag.clone()) {
         headers.insert(ETAG, etag);
     }
-    if let Ok(cache) = HeaderValue::try_from(format!("public, max-age={}", MAX_AGE.as_secs())) {
-        headers.insert(CACHE_CONTROL, cache);
-    }
+    headers.insert(CACHE_CONTROL, CACHED);
     response
 }

@@ -54,6 +54,7 @@ macro_rules! on_both {
 }
 
 mod blocking;
+mod commits;
 mod database;
 mod decisions;
 mod device_codes;

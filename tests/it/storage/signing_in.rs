@@ -111,12 +111,15 @@ on_both! {
         let world = World::new(kind).await;
         let db = &world.store.db;
         for (seconds, expected) in [(59, NOW), (60, at(60)), (61, at(60)), (120, at(120))] {
-            sessions::touch(db, world.session.id, None, at(seconds)).await.unwrap();
+            let (found, _) = sessions::find(db, &world.cookie).await.unwrap().unwrap();
+            sessions::touch(db, world.session.id, found.last_used_at, None, at(seconds)).await.unwrap();
+            // Whoever read it before somebody else's use does not turn it back.
+            sessions::touch(db, world.session.id, NOW, None, at(seconds)).await.unwrap();
             let (found, _) = sessions::find(db, &world.cookie).await.unwrap().unwrap();
             assert_eq!(found.last_used_at, expected, "{seconds} s");
         }
         sessions::end(db, world.session.id, at(130), "signed out", None).await.unwrap();
-        sessions::touch(db, world.session.id, None, at(500)).await.unwrap();
+        sessions::touch(db, world.session.id, at(120), None, at(500)).await.unwrap();
         assert_eq!(sessions::find(db, &world.cookie).await.unwrap().unwrap().0.last_used_at, at(120));
     }
 

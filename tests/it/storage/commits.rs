@@ -1,0 +1,162 @@
+//! Units of work that share a commit on SQLite, seen from outside: as if each had been alone, but for the commits.
+
+use std::time::Duration;
+
+use chancery::args;
+use chancery::storage::{Db, Kind, StoreError};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::Store;
+
+
+async fn scratch(kind: Kind) -> Store {
+    let store = Store::empty(kind).await;
+    store.db.execute("CREATE TABLE scratch (id BIGINT PRIMARY KEY, half BIGINT NOT NULL, pad TEXT, CHECK (half <> 13))", args![]).await.unwrap();
+    store
+}
+
+/// Two rows or none.
+async fn pair(db: &Db, id: i64, pad: String, fails: bool) -> Result<(), StoreError> {
+    db.transaction("test.pair", move |tx| {
+        Box::pin(async move {
+            tx.execute("INSERT INTO scratch (id, half) VALUES ($1, 1)", args![2 * id]).await?;
+            tx.execute("INSERT INTO scratch (id, half, pad) VALUES ($1, 2, $2)", args![2 * id + 1, pad]).await?;
+            if fails { Err(StoreError::Unavailable("changed its mind".to_owned())) } else { Ok(()) }
+        })
+    })
+    .await
+}
+
+async fn rows(db: &Db) -> Vec<i64> {
+    let rows = db.all("SELECT id FROM scratch ORDER BY id", args![]).await.unwrap();
+    rows.iter().map(|row| row.get("id").unwrap()).collect()
+}
+
+/// Write transactions that the file has seen: `iChange` of the index of its write-ahead log (SQLite, "WAL-mode File Format").
+fn commits(db: &Db) -> u32 {
+    let index = format!("{}-shm", db.file().unwrap().display());
+    u32::from_ne_bytes(std::fs::read(index).unwrap()[8..12].try_into().unwrap())
+}
+
+on_both! {
+    async fn one_of_many_that_fails_is_undone_alone(kind) {
+        let store = scratch(kind).await;
+        let db = &store.db;
+        db.execute("INSERT INTO scratch (id, half) VALUES (15, 9)", args![]).await.unwrap();
+        let pairs = join_all((0..30).map(|id| pair(db, id, String::new(), id % 10 == 3)));
+        let statements = join_all((30..60).map(|id| {
+            let half = if id % 10 == 4 { 13 } else { 3 };
+            db.execute("INSERT INTO scratch (id, half) VALUES ($1, $2)", args![2 * id, half])
+        }));
+        let panics = join_all((60..63).map(|_| {
+            db.transaction("test.panic", |tx| {
+                Box::pin(async move {
+                    tx.execute("INSERT INTO scratch (id, half) VALUES (999, 1)", args![]).await?;
+                    panic!("on purpose");
+                    #[expect(unreachable_code, reason = "says what it would answer")]
+                    Ok::<(), StoreError>(())
+                })
+            })
+        }));
+        let ignores = db.transaction("test.ignore", |tx| {
+            Box::pin(async move {
+                drop(tx.execute("INSERT INTO scratch (id, half) VALUES (15, 1)", args![]).await);
+                drop(tx.execute("INSERT INTO scratch (id, half) VALUES (1001, 1)", args![]).await);
+                Ok::<(), StoreError>(())
+            })
+        });
+        let (pairs, statements, panics, ignored) = tokio::join!(pairs, statements, panics, ignores);
+        let mut expected = vec![15];
+        for (id, outcome) in (0..30).zip(pairs) {
+            // Number 7 meets the row that was there before.
+            let stands = id % 10 != 3 && id != 7;
+            assert_eq!(outcome.is_ok(), stands, "{id}: {outcome:?}");
+            expected.extend(if stands { vec![2 * id, 2 * id + 1] } else { vec![] });
+        }
+        for (id, outcome) in (30..60).zip(statements) {
+            assert_eq!(outcome.is_ok(), id % 10 != 4, "{id}: {outcome:?}");
+            expected.extend((id % 10 != 4).then_some(2 * id));
+        }
+        assert!(panics.iter().all(Result::is_err));
+        assert!(matches!(ignored, Err(StoreError::Corrupt(_))), "{ignored:?}");
+        expected.sort_unstable();
+        assert_eq!(rows(db).await, expected);
+    }
+
+    async fn a_unit_runs_to_its_end_when_its_caller_goes_away(kind) {
+        let store = scratch(kind).await;
+        for id in 0..20 {
+            assert!(pair(&store.db, id, String::new(), false).now_or_never().is_none());
+        }
+        pair(&store.db, 99, String::new(), false).await.unwrap();
+        let mut found = 0;
+        for _ in 0..100 {
+            found = rows(&store.db).await.len();
+            if found == 42 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(found, 42);
+    }
+}
+
+#[tokio::test]
+async fn units_that_wait_for_the_writer_share_its_commit() {
+    let store = scratch(Kind::Sqlite).await;
+    let db = &store.db;
+    let before = commits(db);
+    join_all((0..60).map(|id| pair(db, id, String::new(), false))).await.into_iter().for_each(|done| done.unwrap());
+    let took = commits(db) - before;
+    assert!(took <= 10, "{took} commits for 60 units that came at once");
+    let before = commits(db);
+    for id in 60..70 {
+        pair(db, id, String::new(), false).await.unwrap();
+    }
+    assert_eq!(commits(db) - before, 10, "one after the other each has its own");
+}
+
+#[tokio::test]
+async fn what_a_full_disk_took_along_is_acknowledged_to_nobody() {
+    let store = scratch(Kind::Sqlite).await;
+    let db = &store.db;
+    let pages: i64 = db.optional("PRAGMA page_count", args![]).await.unwrap().unwrap().get("page_count").unwrap();
+    let limit: &'static str = Box::leak(format!("PRAGMA max_page_count = {}", pages + 40).into_boxed_str());
+    db.returning(limit, args![]).await.unwrap();
+    let outcomes = join_all((0..60).map(|id| pair(db, id, "x".repeat(if id % 7 == 5 { 100_000 } else { 10 }), false))).await;
+    assert!(outcomes.iter().any(Result::is_err), "the disk was not full");
+    let told: Vec<i64> =
+        (0..).zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).flat_map(|(id, _)| [2 * id, 2 * id + 1]).collect();
+    assert_eq!(rows(db).await, told);
+    pair(db, 1000, String::new(), false).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waited_too_long_has_done_nothing() {
+    let store = scratch(Kind::Sqlite).await;
+    let mut config = store.config.clone();
+    config.acquire_timeout = Duration::from_millis(300);
+    let (hasty, other) = (Db::connect(&config).await.unwrap(), store.db.clone());
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let holder = tokio::spawn(async move {
+        other
+            .transaction("test.hold", |tx| {
+                Box::pin(async move {
+                    tx.execute("INSERT INTO scratch (id, half) VALUES (5000, 1)", args![]).await?;
+                    locked.send(()).unwrap();
+                    released.await.unwrap();
+                    Ok::<(), StoreError>(())
+                })
+            })
+            .await
+    });
+    is_locked.await.unwrap();
+    let outcomes = join_all((0..10).map(|id| pair(&hasty, id, String::new(), false))).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))), "{outcomes:?}");
+    release.send(()).unwrap();
+    holder.await.unwrap().unwrap();
+    pair(&hasty, 20, String::new(), false).await.unwrap();
+    assert_eq!(rows(&hasty).await, [40, 41, 5000]);
+}
