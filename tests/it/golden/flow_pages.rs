@@ -11,14 +11,15 @@ use crate::harness::{Backend, Client, Request, Setup};
 fn blocks(page: &str) -> Vec<(String, Option<Value>)> {
     let mut found: Vec<(String, Option<Value>)> = Vec::new();
     let mut parts = page.split("```");
-    parts.next();
+    let mut between = parts.next();
     while let Some(block) = parts.next() {
         if let Some(shell) = block.strip_prefix("sh\n") {
             found.push((shell.to_owned(), None));
         } else if let (Some(json), Some(last)) = (block.strip_prefix("json\n"), found.last_mut()) {
-            last.1 = Some(serde_json::from_str(json).unwrap());
+            // Only what stands right below a request is its answer.
+            last.1 = last.1.take().or_else(|| between?.trim().is_empty().then(|| serde_json::from_str(json).unwrap()));
         }
-        parts.next();
+        between = parts.next();
     }
     found
 }
