@@ -9,10 +9,13 @@ use futures_util::future::join_all;
 
 use super::Store;
 
-
 async fn scratch(kind: Kind) -> Store {
     let store = Store::empty(kind).await;
-    store.db.execute("CREATE TABLE scratch (id BIGINT PRIMARY KEY, half BIGINT NOT NULL, pad TEXT, CHECK (half <> 13))", args![]).await.unwrap();
+    store
+        .db
+        .execute("CREATE TABLE scratch (id BIGINT PRIMARY KEY, half BIGINT NOT NULL, pad TEXT, CHECK (half <> 13))", args![])
+        .await
+        .unwrap();
     store
 }
 
