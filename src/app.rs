@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, RegistrationMode};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::jose::{Alg, KeyLife};
 use crate::oidc::discovery::{self, Offered};
@@ -14,10 +14,12 @@ use crate::service::decisions::Decisions;
 use crate::service::forwarded::Forwarded;
 use crate::service::keyed::Keyed;
 use crate::service::keys::{KeyError, Keys};
+use crate::service::logos::Logos;
 use crate::service::master_key::{self, MasterKeyError};
 use crate::service::outbound::Outbound;
 use crate::service::passwords::{PasswordError, Passwords};
 use crate::service::quota::Quotas;
+use crate::service::registration;
 use crate::service::registry::Registry;
 use crate::service::scans::Scans;
 use crate::service::secret_uses::SecretUses;
@@ -40,6 +42,10 @@ pub struct App {
     pub quotas: Quotas,
     /// Device codes that nobody has redeemed.
     pub device_quotas: Quotas,
+    /// The pictures of clients.
+    pub logos: Logos,
+    /// Clients that registered themselves without a token.
+    pub registration_quotas: Quotas,
     /// Which client secrets are in use.
     pub secret_uses: SecretUses,
     /// Proxies that are not trusted.
@@ -152,11 +158,13 @@ impl Builder {
             throttle: Throttle::new(config.throttle, keyed.clone()).audited(Arc::clone(&entropy)),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
             device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),
+            logos: Logos::default(),
+            registration_quotas: Quotas::of(config.registration.open_per_address.into(), u64::MAX, registration::HOUR),
             scans: Scans::new(config.throttle.unknown_tokens_per_minute),
             secret_uses: SecretUses::default(),
             forwarded: Arc::default(),
             decisions: Decisions::start(db.clone(), keyed),
-            metadata: discovery_document(config.issuer.as_str()),
+            metadata: discovery_document(&config),
             config,
             db,
             keys,
@@ -178,8 +186,10 @@ pub fn key_life(config: &Config) -> KeyLife {
     }
 }
 
-fn discovery_document(issuer: &str) -> Prepared {
-    let document = discovery::document(issuer, &Offered { algs: &Alg::ALL, ui_locales: &UI_LOCALES });
+fn discovery_document(config: &Config) -> Prepared {
+    let registration = config.registration.mode != RegistrationMode::Off;
+    let offered = Offered { algs: &Alg::ALL, ui_locales: &UI_LOCALES, registration };
+    let document = discovery::document(config.issuer.as_str(), &offered);
     Prepared::of(document.to_string())
 }
 

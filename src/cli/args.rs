@@ -47,6 +47,11 @@ pub enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
+    /// Who may register applications at the server (RFC 7591)
+    Registration {
+        #[command(subcommand)]
+        command: RegistrationCommand,
+    },
     /// APIs that tokens are made for
     Resource {
         #[command(subcommand)]
@@ -304,6 +309,57 @@ pub struct ClientId {
     pub client_id: String,
 }
 
+/// `chancery registration`.
+#[derive(Debug, Subcommand)]
+pub enum RegistrationCommand {
+    /// Initial access tokens: who has one may register applications
+    Token {
+        #[command(subcommand)]
+        command: RegistrationTokenCommand,
+    },
+}
+
+/// `chancery registration token`.
+#[derive(Debug, Subcommand)]
+pub enum RegistrationTokenCommand {
+    /// Make a token; it is printed once
+    Add(RegistrationTokenArgs),
+    /// List tokens, without themselves
+    List(ListArgs),
+    /// Show a token, without itself
+    Show(RegistrationTokenId),
+    /// Remove a token; applications that were registered with it stay
+    Remove(RegistrationTokenId),
+}
+
+/// `chancery registration token add`.
+#[derive(Debug, Args)]
+pub struct RegistrationTokenArgs {
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How many applications may be registered with it
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub registrations: u64,
+    /// How long it is good, such as 1h, 7d; at most 365d
+    #[arg(long, value_name = "DURATION", default_value = "7d")]
+    pub expires_in: String,
+    /// A grant that they may register for, such as client_credentials; may be given several times [default: [registration] grant_types]
+    #[arg(long = "grant-type", value_name = "GRANT")]
+    pub grant_types: Vec<String>,
+    /// A scope that they may register for; may be given several times [default: [registration] scopes]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+}
+
+/// Which token a command means.
+#[derive(Debug, Args)]
+pub struct RegistrationTokenId {
+    /// The token's id, as the list shows it
+    #[arg(value_name = "ID")]
+    pub id: uuid::Uuid,
+}
+
 /// A JSON document.
 #[derive(Debug, Args)]
 pub struct FileArg {
@@ -443,6 +499,10 @@ mod tests {
             "chancery client enable abc",
             "chancery client remove abc",
             "chancery client rotate-secret abc",
+            "chancery registration token add --registrations 5 --expires-in 1d --grant-type authorization_code --scope openid",
+            "chancery registration token list",
+            "chancery registration token show 0198c1d5-0000-7000-8000-0000000000aa",
+            "chancery registration token remove 0198c1d5-0000-7000-8000-0000000000aa --json",
             "chancery resource add --file resource.json",
             "chancery resource list",
             "chancery resource show https://api.example.com",

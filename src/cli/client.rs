@@ -97,7 +97,8 @@ async fn marked(office: &Office, shown: Vec<Value>) -> Result<Vec<Value>, CliErr
 
 fn list(all: &[Value], out: Out) -> Result<(), CliError> {
     out.show(&Value::from(all), || {
-        let mut table = Table::new(["CLIENT_ID", "NAME", "ENABLED", "AUTHENTICATION", "GRANTS", "REDIRECTS", "OWNER"]);
+        let mut table =
+            Table::new(["CLIENT_ID", "NAME", "ENABLED", "AUTHENTICATION", "GRANTS", "REDIRECTS", "REGISTERED", "OWNER"]);
         for client in all {
             table.row([
                 cell(&client["client_id"]),
@@ -106,9 +107,19 @@ fn list(all: &[Value], out: Out) -> Result<(), CliError> {
                 cell(&client["token_endpoint_auth_method"]),
                 cell(&client["grant_types"]),
                 cell(&client["redirect_uris"]),
+                registered(&client["registered"]),
                 cell(&client["owner"]),
             ]);
         }
         table
     })
+}
+
+/// By whom a client was registered that registered itself.
+fn registered(registered: &Value) -> String {
+    match (registered, registered["initial_access_token"].as_str()) {
+        (Value::Null, _) => "-".to_owned(),
+        (_, Some(token)) => format!("token {token}"),
+        (_, None) => format!("openly, from {}", cell(&registered["address"])),
+    }
 }

@@ -17,6 +17,7 @@ mod migrate;
 mod office;
 mod output;
 mod quickstart;
+mod registration;
 mod resource;
 mod serve;
 mod setup;
@@ -64,6 +65,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::User { command } => user::run(file, command, out).await,
         Command::Group { command } => group::run(file, command, out).await,
         Command::Client { command } => client::run(file, command, out).await,
+        Command::Registration { command } => registration::run(file, command, out).await,
         Command::Resource { command } => resource::run(file, command, out).await,
         Command::Key { command } => key::run(file, command, out).await,
         Command::Explain { trace_id } => explain::run(file, &trace_id, out).await,

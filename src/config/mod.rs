@@ -43,7 +43,7 @@ pub use pages::Pages;
 pub use passwords::PasswordsConfig;
 pub use proxies::Proxies;
 pub use reader::{Known, KnownKind};
-pub use registration::Registration;
+pub use registration::{Registration, RegistrationMode};
 pub use secret_file::{SecretFileError, is_world_readable, read as read_secret_file};
 pub use security_txt::SecurityTxt;
 pub use server::ServerConfig;

@@ -7,15 +7,16 @@ use super::{check_printable, check_refusal, lines, text};
 use crate::clock::Timestamp;
 use crate::http::admin::{audit, page};
 use crate::jose;
-use crate::oauth::client::{self, Client, ClientMetadata, Policy};
+use crate::oauth::client::{self, Client, ClientMetadata, GrantType, Introspection, Policy};
 use crate::oauth::grant::samples;
+use crate::oauth::registration::{self as rules, Allowed, Limits};
 use crate::oauth::resource;
 use crate::oidc::claims;
 use crate::oidc::user::User;
 use crate::service::account::profile::Field;
 use crate::service::clients::{self, ClientDocument};
 use crate::service::document::{Document, DocumentError};
-use crate::service::{groups, resources, users};
+use crate::service::{groups, registration, resources, users};
 
 /// A merge patch does what RFC 7396 §2 says, doing it twice changes nothing more, and no null is left of it.
 pub fn merge_patch(data: &[u8]) {
@@ -85,6 +86,46 @@ pub fn client(data: &[u8]) {
             }
         }
     }
+}
+
+/// What a client may register for itself is within its limits and holds no privilege; what it is told of itself it may send back; and a change of
+/// its own leaves what operators set.
+pub fn registration(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let [first, second] = lines(text);
+    let policy = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: false };
+    let scopes = ["openid".to_owned(), "email".to_owned(), "orders:read".to_owned()];
+    let allowed = Allowed { grant_types: &[GrantType::AuthorizationCode, GrantType::RefreshToken], scopes: &scopes };
+    let accepted = |text: &str| {
+        let document = Document::parse(text.as_bytes()).ok()?;
+        match registration::acceptable(document, &Limits::default(), allowed, &policy) {
+            Ok(metadata) => Some(metadata),
+            Err(reason) => {
+                check_refusal(&reason);
+                None
+            }
+        }
+    };
+    let Some(metadata) = accepted(first) else { return };
+    assert!(metadata.grant_types.iter().all(|grant| allowed.grant_types.contains(grant)));
+    assert!(
+        metadata
+            .scope
+            .iter()
+            .flat_map(|text| text.split(' '))
+            .all(|name| name.is_empty() || scopes.iter().any(|known| known == name))
+    );
+    let ours = ClientMetadata { introspection: Introspection::Any, first_party: true, ..ClientMetadata::default() };
+    assert_eq!(rules::replaced(&ClientMetadata::default(), &metadata).as_ref(), Ok(&metadata), "it set nothing of ours");
+    let kept = rules::replaced(&ours, &metadata).expect("metadata");
+    assert!(kept.first_party && kept.introspection == Introspection::Any && kept.redirect_uris == metadata.redirect_uris);
+    let shown = Value::Object(rules::shown(&metadata).expect("metadata"));
+    for (name, value) in shown.as_object().expect("an object") {
+        let address = name.ends_with("_uri");
+        assert!(!address || value.as_str().is_some_and(|url| url.starts_with("https://")), "{name}: {value}");
+    }
+    assert_eq!(accepted(&shown.to_string()).as_ref(), Some(&metadata));
+    let _ = accepted(second);
 }
 
 /// The same of people, groups and APIs; and what people say of themselves in a form.

@@ -11,12 +11,13 @@ use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode};
 
 use crate::app::App;
+use crate::config::RegistrationMode;
 use crate::http::admin;
 use crate::http::browser::{self, account, paths};
 use crate::http::health::{self, Readiness};
 use crate::http::layers::admission::Admission;
 use crate::http::layers::{self, Edge, cors};
-use crate::http::oauth::{device_code, introspect, metadata, revoke, token, userinfo};
+use crate::http::oauth::{device_code, introspect, metadata, register, revoke, token, userinfo};
 use crate::http::pages::assets;
 use crate::http::server::Routers;
 use crate::oauth::endpoint::Endpoint;
@@ -50,7 +51,7 @@ fn public(app: &Arc<App>) -> Router {
     }
 
     // For scripts of registered apps: CORS for their origins.
-    let api = Router::new()
+    let mut api = Router::new()
         .route(&at(Endpoint::Token), post(token::post))
         .route(&at(Endpoint::DeviceAuthorization), post(device_code::post))
         .route(&at(Endpoint::Userinfo), get(userinfo::get).post(userinfo::post))
@@ -74,8 +75,14 @@ fn public(app: &Arc<App>) -> Router {
         .route(paths::CHANGE_PASSWORD, get(account::password::well_known))
         .route(&page(paths::ACCOUNT_CONFIRM), get(account::confirm::get).post(account::confirm::post))
         .route(&page(&format!("{}/{{file}}", paths::ASSETS)), get(asset))
+        .route(&page(&format!("{}/{{client_id}}", paths::LOGO)), get(browser::logo::get))
         .route("/favicon.ico", get(favicon))
         .route("/robots.txt", get(robots));
+    if app.config.registration.mode != RegistrationMode::Off {
+        api = api.route(&at(Endpoint::Registration), post(register::post));
+        let managed = get(register::get).put(register::put).delete(register::delete);
+        own = own.route(&format!("{}/{{client_id}}", at(Endpoint::Registration)), managed);
+    }
     if let Some(text) = app.config.security_txt.render() {
         own = own.route("/.well-known/security.txt", get(async move || text));
     }

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::http::health::{self, Readiness};
 use crate::http::server::Shutdown;
 use crate::measure;
+use crate::service::registration;
 
 /// Starts what this server does beside its requests.
 pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
@@ -39,6 +40,11 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
     jobs.every("measurements", measure::UPKEEP_EVERY, || async {
         measure::upkeep();
         Ok::<(), Infallible>(())
+    });
+    let kept = Arc::clone(app);
+    jobs.every("unused clients", sweep::EVERY, move || {
+        let app = Arc::clone(&kept);
+        async move { registration::forget_unused(&app, app.clock.now()).await }
     });
     let observing = Arc::clone(app);
     jobs.every("observations", observations::EVERY, move || {

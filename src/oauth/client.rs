@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::redirect_uri;
+use super::registration::Registered;
 use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
@@ -31,6 +32,8 @@ pub struct Client {
     pub tokens_not_before: Option<Timestamp>,
     /// Counts changes of the metadata: a remembered consent holds for one version of redirects and keys.
     pub metadata_version: i64,
+    /// Of a client that registered itself: how.
+    pub registered: Option<Registered>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -304,7 +307,7 @@ impl GrantType {
     pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials, Self::DeviceCode];
 
     /// As in `grant_type` and `grant_types`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",

@@ -28,11 +28,13 @@ pub enum Endpoint {
     Userinfo,
     /// OpenID Connect RP-Initiated Logout §2.
     Logout,
+    /// RFC 7591 §3, where registration is on.
+    Registration,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OpenidConfiguration,
         Self::AuthorizationServerMetadata,
         Self::Jwks,
@@ -44,6 +46,7 @@ impl Endpoint {
         Self::Revoke,
         Self::Userinfo,
         Self::Logout,
+        Self::Registration,
     ];
 
     /// The path below the issuer.
@@ -60,6 +63,7 @@ impl Endpoint {
             Self::Revoke => "/revoke",
             Self::Userinfo => "/userinfo",
             Self::Logout => "/logout",
+            Self::Registration => "/register",
         }
     }
 
@@ -76,6 +80,7 @@ impl Endpoint {
             Self::Revoke => "revoke",
             Self::Userinfo => "userinfo",
             Self::Logout => "logout",
+            Self::Registration => "registration",
         }
     }
 
@@ -91,6 +96,7 @@ impl Endpoint {
             Self::Revoke => Some("revocation_endpoint"),
             Self::Userinfo => Some("userinfo_endpoint"),
             Self::Logout => Some("end_session_endpoint"),
+            Self::Registration => Some("registration_endpoint"),
         }
     }
 

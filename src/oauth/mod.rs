@@ -16,6 +16,7 @@ pub mod params;
 pub mod pkce;
 pub mod redirect_uri;
 pub mod refusal;
+pub mod registration;
 pub mod resource;
 pub mod revocation;
 pub mod scope;

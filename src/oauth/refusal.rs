@@ -14,7 +14,9 @@ mod wire;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::oauth::client::MetadataCode;
 use crate::oauth::device::Pace;
+use crate::oauth::registration::{AccessFault, TokenFault};
 
 pub use rule::Rule;
 pub use story::Story;
@@ -267,6 +269,18 @@ pub enum Reason {
     InsufficientScope { needed: String, received: Vec<String> },
     /// A public client, or one without the right, asked to introspect.
     IntrospectionNotAllowed { client_id: String },
+
+    // Registration.
+    /// RFC 7591 §3.2.2: a member of the metadata, or the whole, cannot be registered.
+    ClientMetadataRefused { member: Option<String>, code: MetadataCode, detail: String },
+    /// RFC 7591 §2.3: there is no one whose software statements are believed.
+    SoftwareStatementUnsupported,
+    /// The initial access token lets nobody in.
+    InitialAccessTokenRefused { because: TokenFault },
+    /// RFC 7592 §2: the registration access token does not open this client.
+    RegistrationAccessRefused { client_id: String, because: AccessFault },
+    /// Too many clients were registered by nobody in particular.
+    TooManyRegistrations { scope: String, limit: u64, retry_after: u64 },
 
     // Logout.
     /// The post_logout_redirect_uri is none of the registered ones, byte for byte.

@@ -19,6 +19,8 @@ pub struct Offered<'a> {
     pub algs: &'a [Alg],
     /// Languages of the pages, as BCP 47 tags.
     pub ui_locales: &'a [&'a str],
+    /// Clients may register themselves.
+    pub registration: bool,
 }
 
 /// Claims that an ID token of ours may have beside those by scope.
@@ -28,7 +30,7 @@ const ID_TOKEN_CLAIMS: [&str; 11] = ["sub", "iss", "aud", "exp", "iat", "auth_ti
 pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
     let mut document = ClaimMap::new();
     document.insert("issuer".to_owned(), issuer.into());
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::ALL.into_iter().filter(|endpoint| offered.registration || *endpoint != Endpoint::Registration) {
         if let Some(member) = endpoint.metadata_member() {
             document.insert(member.to_owned(), endpoint.url(issuer).into());
         }
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     fn made() -> Value {
-        document("https://id.test/tenant", &Offered { algs: &Alg::ALL, ui_locales: &["en", "de"] })
+        document("https://id.test/tenant", &Offered { algs: &Alg::ALL, ui_locales: &["en", "de"], registration: false })
     }
 
     #[test]

@@ -40,8 +40,7 @@ pub struct WithSecret {
 /// # Errors
 /// When the metadata is not acceptable.
 pub async fn add(operator: &Operator<'_>, document: ClientDocument) -> Result<WithSecret, OperationError> {
-    let client_id = entropy::alphanumeric(operator.entropy, CLIENT_ID);
-    add_as(operator, client_id, document).await
+    add_as(operator, new_id(operator), document).await
 }
 
 /// Keeps a client of this id as the document says: adds it, changes it, or leaves it as it is. It stays off if somebody turned it off.
@@ -101,22 +100,35 @@ async fn kept(
 
 async fn add_as(operator: &Operator<'_>, client_id: String, document: ClientDocument) -> Result<WithSecret, OperationError> {
     let metadata = validate(document.metadata, &policy(operator))?;
+    let mut made = made(operator, client_id, metadata);
+    made.client.enabled = document.enabled.unwrap_or(true);
+    let event = operator.event("client.add", &made.client.client_id, None, Some(show(&made.client)));
+    keys::want(operator.db, made.client.metadata.signing_algs(), operator.now).await?;
+    store::insert(operator.db, &made.client, &event).await?;
+    Ok(made)
+}
+
+/// A new client with this metadata, and its secret if it has to authenticate by one.
+pub(super) fn made(operator: &Operator<'_>, client_id: String, metadata: ClientMetadata) -> WithSecret {
     let mut client = Client {
         client_id,
         metadata,
-        enabled: document.enabled.unwrap_or(true),
+        enabled: true,
         secrets: Vec::new(),
         tokens_not_before: None,
         metadata_version: 1,
+        registered: None,
         created_at: operator.now,
         updated_at: operator.now,
     };
     let secret = (!client.is_public()).then(|| make_secret(operator, &[]));
     client.secrets.extend(secret.as_ref().map(|(_, stored)| stored.clone()));
-    let event = operator.event("client.add", &client.client_id, None, Some(show(&client)));
-    keys::want(operator.db, client.metadata.signing_algs(), operator.now).await?;
-    store::insert(operator.db, &client, &event).await?;
-    Ok(WithSecret { client, secret: secret.map(|(secret, _)| secret) })
+    WithSecret { client, secret: secret.map(|(secret, _)| secret) }
+}
+
+/// An id that no client has.
+pub(super) fn new_id(operator: &Operator<'_>) -> String {
+    entropy::alphanumeric(operator.entropy, CLIENT_ID)
 }
 
 /// The client with this id.
@@ -168,22 +180,11 @@ pub async fn update_if(
 /// The client as the document says; `None` if somebody else has changed it since it was read.
 async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -> Result<Option<WithSecret>, OperationError> {
     let metadata = validate(read.metadata, &policy(operator))?;
-    let moved = asks_again(&before.metadata, &metadata);
-    let mut after = Client {
-        metadata,
-        enabled: read.enabled.unwrap_or(before.enabled),
-        metadata_version: before.metadata_version + i64::from(moved),
-        // Later than before even if clocks are not: it is what the next change is compared with.
-        updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))),
-        ..before.clone()
-    };
-    let authenticates = after.is_public() || after.secrets.iter().any(|secret| secret.is_live(operator.now));
-    let secret = (!authenticates).then(|| make_secret(operator, &before.secrets));
+    let (after, secret) = changed(operator, &before, metadata, read.enabled.unwrap_or(before.enabled));
     let turned = after.enabled != before.enabled;
     if after.metadata == before.metadata && !turned && secret.is_none() {
         return Ok(Some(WithSecret { client: before, secret: None }));
     }
-    after.secrets.splice(0..0, secret.as_ref().map(|(_, stored)| stored.clone()));
     let action = match after.enabled {
         true if turned && after.metadata == before.metadata => "client.enable",
         false if turned && after.metadata == before.metadata => "client.disable",
@@ -194,6 +195,28 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
     keys::want(operator.db, after.metadata.signing_algs(), operator.now).await?;
     let changed = store::update(operator.db, &after, before.updated_at, stored, &event).await?;
     Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
+}
+
+/// The client with this metadata, and the secret that it needs from now on and did not have.
+pub(super) fn changed(
+    operator: &Operator<'_>,
+    before: &Client,
+    metadata: ClientMetadata,
+    enabled: bool,
+) -> (Client, Option<(Secret<String>, ClientSecret)>) {
+    let moved = asks_again(&before.metadata, &metadata);
+    let mut after = Client {
+        metadata,
+        enabled,
+        metadata_version: before.metadata_version + i64::from(moved),
+        // Later than before even if clocks are not: it is what the next change is compared with.
+        updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))),
+        ..before.clone()
+    };
+    let authenticates = after.is_public() || after.secrets.iter().any(|secret| secret.is_live(operator.now));
+    let secret = (!authenticates).then(|| make_secret(operator, &before.secrets));
+    after.secrets.splice(0..0, secret.as_ref().map(|(_, stored)| stored.clone()));
+    (after, secret)
 }
 
 /// A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told, asks

@@ -27,6 +27,7 @@ use crate::secret::{Digest, Secret};
 use crate::service::address::Prefix;
 use crate::service::audit::{self, Actor};
 use crate::service::authorize::LocalRefusal;
+use crate::service::registration;
 use crate::service::throttle::Subject;
 use crate::service::token::{self, Refused};
 use crate::storage::audit::AuditEvent;
@@ -178,6 +179,7 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
     let State::Approved { .. } = seen.code.approve(viewer.user.id, grant_id, now)? else {
         return Err(Reason::UserCodeSpent);
     };
+    registration::used(app, client).await?;
     // Nothing issued from the grant can outlive its last refresh token's access token; without refresh tokens that is soon.
     let longest = app.registry.catalogue().await?.longest_lifetime(lifetimes.access_token);
     let renewable = if client.uses(GrantType::RefreshToken) { lifetimes.refresh } else { Duration::ZERO };

@@ -81,6 +81,11 @@ impl Document {
         }
     }
 
+    /// The members as they are.
+    pub fn into_members(self) -> Map<String, Value> {
+        self.members
+    }
+
     /// Puts a member in, or another value in its place.
     pub fn set(&mut self, name: &str, value: Value) {
         self.members.insert(name.to_owned(), value);

@@ -21,7 +21,7 @@ use crate::oidc::user::{ClaimMap, User};
 use crate::seal::{DataKeys, Purpose};
 use crate::secret::Secret;
 use crate::service::keys::Snapshot;
-use crate::service::{bearer, encrypt};
+use crate::service::{bearer, encrypt, registration};
 use crate::storage::groups;
 
 /// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
@@ -41,6 +41,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
     if !client.enabled {
         return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
     }
+    registration::used(app, client).await?;
     let issuer = app.config.issuer.as_str();
     let audience = &issuance.audience;
     let expires_at = issuance.access_token_expires_at(app.config.lifetimes.access_token, now);

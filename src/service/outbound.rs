@@ -8,6 +8,7 @@
 //! How to use it: `app.outbound` is one of these.
 //! - [`Outbound::json`] gets a JSON document of at most so many bytes. Keys of clients come through [`crate::service::client_keys`], which remembers
 //!   them, and never from here.
+//! - [`Outbound::image`] gets a picture in the same way.
 //! - [`Outbound::post_form`] posts a form, as logout tokens are delivered, and answers the status: what it means is the caller's business.
 //!   3xx is a status like any other. The body of the answer is not read.
 //!
@@ -87,17 +88,33 @@ impl Outbound {
     /// # Errors
     /// Everything else, with the reason.
     pub async fn json(&self, url: &str, most: usize) -> Result<Bytes, OutboundError> {
+        self.get(url, "application/jwk-set+json, application/json", check_json, most).await
+    }
+
+    /// Gets a picture of at most `most` bytes: status 200, an image's media type, not compressed. What the bytes are is the caller's business.
+    ///
+    /// # Errors
+    /// Everything else, with the reason.
+    pub async fn image(&self, url: &str, most: usize) -> Result<Bytes, OutboundError> {
+        self.get(url, "image/png, image/jpeg, image/webp", check_image, most).await
+    }
+
+    async fn get(
+        &self,
+        url: &str,
+        accept: &'static str,
+        check: fn(&HeaderMap) -> Result<(), OutboundError>,
+        most: usize,
+    ) -> Result<Bytes, OutboundError> {
         self.in_time(async {
-            let request = Request::builder()
-                .method(Method::GET)
-                .header(header::ACCEPT, "application/jwk-set+json, application/json")
-                .header(header::ACCEPT_ENCODING, "identity");
+            let request =
+                Request::builder().method(Method::GET).header(header::ACCEPT, accept).header(header::ACCEPT_ENCODING, "identity");
             let (_driver, response) = self.exchange(url, request, Bytes::new()).await?;
             if response.status() != StatusCode::OK {
                 let what = if response.status().is_redirection() { "a redirect, which is not followed" } else { "not 200" };
                 return Err(failed(format!("it answered {}: {what}", response.status().as_u16())));
             }
-            check_json(response.headers())?;
+            check(response.headers())?;
             let body = Limited::new(response.into_body(), most).collect().await;
             let body = body.map_err(|_| failed(format!("its answer breaks off, or is longer than {most} bytes")))?;
             Ok(body.to_bytes())
@@ -222,6 +239,16 @@ async fn speak(
 
 /// `application/json`, or a type that says it is JSON (RFC 6839 §3.1), as it is and not compressed.
 fn check_json(headers: &HeaderMap) -> Result<(), OutboundError> {
+    let json = |media: &str| media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    check_media(headers, json, "JSON")
+}
+
+/// Any picture, as it is and not compressed.
+fn check_image(headers: &HeaderMap) -> Result<(), OutboundError> {
+    check_media(headers, |media| media.starts_with("image/"), "an image")
+}
+
+fn check_media(headers: &HeaderMap, fits: fn(&str) -> bool, expected: &str) -> Result<(), OutboundError> {
     let one = |name: header::HeaderName| {
         let mut values = headers.get_all(&name).iter();
         match (values.next().map(HeaderValue::to_str), values.next()) {
@@ -232,10 +259,9 @@ fn check_json(headers: &HeaderMap) -> Result<(), OutboundError> {
     };
     let media = one(header::CONTENT_TYPE)?.unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
-    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
-    if !json {
+    if !fits(media) {
         let shown: String = media.chars().take(60).collect();
-        return Err(failed(format!("its Content-Type is {shown:?}, not JSON")));
+        return Err(failed(format!("its Content-Type is {shown:?}, not {expected}")));
     }
     match one(header::CONTENT_ENCODING)?.as_deref() {
         None | Some("" | "identity") => Ok(()),

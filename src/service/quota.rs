@@ -47,13 +47,13 @@ struct Open {
 impl Quotas {
     /// None open. `lifetime` is that of an interaction.
     pub fn new(config: &ThrottleConfig, lifetime: Duration) -> Self {
+        Self::of(config.interactions_per_address.into(), config.interactions_per_client.into(), lifetime)
+    }
+
+    /// None open, with these limits.
+    pub fn of(per_address: u64, per_client: u64, lifetime: Duration) -> Self {
         let open = Open { since: Timestamp::from_micros(0), older: HashMap::new(), newer: HashMap::new() };
-        Self {
-            per_address: config.interactions_per_address.into(),
-            per_client: config.interactions_per_client.into(),
-            lifetime,
-            open: Mutex::new(open),
-        }
+        Self { per_address, per_client, lifetime, open: Mutex::new(open) }
     }
 
     /// A place for one more request.

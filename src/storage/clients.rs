@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret};
+use crate::oauth::registration::Registered;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
@@ -17,18 +18,22 @@ const BATCH: i64 = 2000;
 
 macro_rules! columns {
     () => {
-        "SELECT c.client_id, c.metadata, c.metadata_version, c.enabled, c.tokens_not_before, c.created_at, c.updated_at,
+        "SELECT c.client_id, c.metadata, c.metadata_version, c.enabled, c.tokens_not_before, c.created_at, c.updated_at, c.unused_until,
+                r.registered_at, r.address, r.initial_access_token, r.limits,
                 s.id AS secret_id, s.digest AS secret_digest, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at "
     };
 }
 
 statements! {
-    FIND = Both(concat!(columns!(), "FROM clients c LEFT JOIN client_secrets s ON s.client_id = c.client_id
+    FIND = Both(concat!(columns!(), "FROM clients c LEFT JOIN registrations r ON r.client_id = c.client_id
+                 LEFT JOIN client_secrets s ON s.client_id = c.client_id
                  WHERE c.client_id = $1 ORDER BY s.created_at DESC, s.id DESC"));
     LIST = Both(concat!(columns!(), "FROM (SELECT * FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2) c
+                 LEFT JOIN registrations r ON r.client_id = c.client_id
                  LEFT JOIN client_secrets s ON s.client_id = c.client_id ORDER BY c.client_id, s.created_at DESC, s.id DESC"));
-    INSERT = Both("INSERT INTO clients (client_id, metadata, metadata_version, enabled, tokens_not_before, created_at, updated_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)");
+    INSERT = Both("INSERT INTO clients (client_id, metadata, metadata_version, enabled, tokens_not_before, created_at, updated_at,
+                                        unused_until)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     // updated_at moves with every change, even twice in one microsecond: who knows it knows the state.
     UPDATE = Both("UPDATE clients SET metadata = $2, metadata_version = $3, enabled = $4, updated_at = $5
                    WHERE client_id = $1 AND updated_at = $6");
@@ -84,7 +89,8 @@ pub(super) async fn insert_tx(tx: &mut Tx, client: &Client) -> Result<(), StoreE
         client.enabled,
         client.tokens_not_before,
         client.created_at,
-        client.updated_at
+        client.updated_at,
+        client.registered.as_ref().and_then(|registered| registered.unused_until)
     ];
     tx.execute(INSERT, values).await?;
     for secret in &client.secrets {
@@ -108,6 +114,22 @@ pub(super) async fn change_tx(tx: &mut Tx, change: &ChangedClient, now: Timestam
         insert_secret(tx, &client.client_id, secret).await?;
     }
     Ok(())
+}
+
+/// As [`update`], behind the lock of its row: how many rows were changed.
+pub(super) async fn update_tx(
+    tx: &mut Tx,
+    client: &Client,
+    expected: Timestamp,
+    secret: Option<&ClientSecret>,
+) -> Result<u64, StoreError> {
+    let metadata = to_json(&client.metadata)?;
+    let values = args![&client.client_id, metadata, client.metadata_version, client.enabled, client.updated_at, expected];
+    let changed = tx.execute(UPDATE, values).await?;
+    if let Some(secret) = secret.filter(|_| changed > 0) {
+        insert_secret(tx, &client.client_id, secret).await?;
+    }
+    Ok(changed)
 }
 
 /// Turns a client off that is about to be removed.
@@ -139,17 +161,10 @@ pub async fn update(
     secret: Option<&ClientSecret>,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let metadata = to_json(&client.metadata)?;
-    let values = args![&client.client_id, metadata, client.metadata_version, client.enabled, client.updated_at, expected];
-    let (client_id, secret) = (client.client_id.clone(), secret.cloned());
-    guarded(db, "client.update", Guard::client(&client.client_id), Some(event), move |tx| {
-        Box::pin(async move {
-            let changed = tx.execute(UPDATE, values).await?;
-            if let Some(secret) = secret.filter(|_| changed > 0) {
-                insert_secret(tx, &client_id, &secret).await?;
-            }
-            Ok(changed)
-        })
+    let guard = Guard::client(&client.client_id);
+    let (client, secret) = (client.clone(), secret.cloned());
+    guarded(db, "client.update", guard, Some(event), move |tx| {
+        Box::pin(async move { update_tx(tx, &client, expected, secret.as_ref()).await })
     })
     .await
 }
@@ -333,6 +348,17 @@ async fn insert_secret(tx: &mut Tx, client_id: &str, secret: &ClientSecret) -> R
     tx.execute(INSERT_SECRET, args![secret.id, client_id, &secret.digest, secret.created_at, secret.expires_at]).await.map(drop)
 }
 
+fn registered(row: &Row) -> Result<Option<Registered>, StoreError> {
+    let Some(at) = row.get::<Option<Timestamp>>("registered_at")? else { return Ok(None) };
+    Ok(Some(Registered {
+        initial_access_token: row.get("initial_access_token")?,
+        address: row.get("address")?,
+        at,
+        limits: from_json(&row.get::<String>("limits")?)?,
+        unused_until: row.get("unused_until")?,
+    }))
+}
+
 /// Rows of clients joined with their secrets, as clients.
 fn group(rows: &[Row]) -> Result<Vec<Client>, StoreError> {
     let mut clients: Vec<Client> = Vec::new();
@@ -346,6 +372,7 @@ fn group(rows: &[Row]) -> Result<Vec<Client>, StoreError> {
                 secrets: Vec::new(),
                 tokens_not_before: row.get("tokens_not_before")?,
                 metadata_version: row.get("metadata_version")?,
+                registered: registered(row)?,
                 created_at: row.get("created_at")?,
                 updated_at: row.get("updated_at")?,
             });

@@ -58,6 +58,7 @@ migrations! {
     14 "0014_passkeys"
     15 "0015_passkey_devices"
     16 "0016_claims"
+    17 "0017_registration"
 }
 
 /// How long to wait for another process that is migrating.

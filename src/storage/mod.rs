@@ -5,7 +5,8 @@
 //! reads in order to write. No bearer value and nothing that a person typed in secret comes here: digests and sealed bytes only. SQL
 //! never asks for the time; `now` is an argument.
 //!
-//! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users, clients,
+//! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users,
+//! initial access tokens, clients (and how they registered),
 //! factors and sign-ins, sessions, interactions, codes, device codes, grants (by id), families.
 
 /// Declares the statements of a file, each a constant [`Sql`](db::Sql), and lists them all in `STATEMENTS` for the test that prepares
@@ -40,12 +41,14 @@ pub mod families;
 pub mod forwarded;
 pub mod grants;
 pub mod groups;
+pub mod initial_access_tokens;
 pub mod interactions;
 pub mod keys;
 pub mod lock;
 mod losses;
 pub mod migrate;
 pub mod owners;
+pub mod registrations;
 pub mod resources;
 pub mod revoked_tokens;
 pub mod second_step;
@@ -85,10 +88,12 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         forwarded::STATEMENTS,
         grants::STATEMENTS,
         groups::STATEMENTS,
+        initial_access_tokens::STATEMENTS,
         interactions::STATEMENTS,
         keys::STATEMENTS,
         migrate::STATEMENTS,
         owners::STATEMENTS,
+        registrations::STATEMENTS,
         resources::STATEMENTS,
         revoked_tokens::STATEMENTS,
         second_step::STATEMENTS,

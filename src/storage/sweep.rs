@@ -83,6 +83,10 @@ statements! {
         sqlite: sweep!("client_secrets", "id", "expires_at"),
         postgres: sweep!("client_secrets", "id", "expires_at", skip locked),
     };
+    INITIAL_ACCESS_TOKENS = Split {
+        sqlite: sweep!("initial_access_tokens", "id", "expires_at"),
+        postgres: sweep!("initial_access_tokens", "id", "expires_at", skip locked),
+    };
     SIGN_INS = Split { sqlite: sweep!("sign_ins", "digest", "expires_at"), postgres: sweep!("sign_ins", "digest", "expires_at", skip locked) };
     SPENT_CHALLENGES = Split {
         sqlite: sweep!("spent_challenges", "digest", "expires_at"),
@@ -105,7 +109,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         decisions_before = decisions_before.max(beyond.get::<Timestamp>("at")?.plus(Duration::from_micros(1)));
     }
     // What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
-    let tables: [(&'static str, Sql, Timestamp); 12] = [
+    let tables: [(&'static str, Sql, Timestamp); 13] = [
         ("interactions", INTERACTIONS, now.minus(HOUR)),
         ("codes", CODES, now.minus(DAY)),
         ("device_codes", DEVICE_CODES, now.minus(HOUR)),
@@ -114,6 +118,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         ("sessions", SESSIONS, now.minus(DAY)),
         ("revoked_tokens", REVOKED_TOKENS, now.minus(HOUR)),
         ("client_secrets", SECRETS, now.minus(DAY * 30)),
+        ("initial_access_tokens", INITIAL_ACCESS_TOKENS, now.minus(DAY * 30)),
         ("sign_ins", SIGN_INS, now.minus(HOUR)),
         ("spent_challenges", SPENT_CHALLENGES, now.minus(HOUR)),
         ("failures", FAILURES, now),

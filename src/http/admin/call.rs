@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 use super::operation::{Body, Operation, Verb};
 use crate::app::App;
@@ -110,6 +111,20 @@ impl Call {
     pub fn path(&self, name: &str) -> Result<&str, Reason> {
         let found = self.path.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         found.ok_or_else(|| Reason::Internal { detail: format!("{} has no {name} in its path", self.operation.id) })
+    }
+
+    /// A UUID in the path, as it is shown everywhere: one thing has one address.
+    ///
+    /// # Errors
+    /// When it is none, or written in another way.
+    pub fn id(&self, name: &str) -> Result<Uuid, Reason> {
+        let text = self.path(name)?;
+        let id = Uuid::parse_str(text).ok().filter(|id| id.to_string() == text && !id.is_nil() && !id.is_max());
+        id.ok_or_else(|| Reason::MalformedParameter {
+            name: name.to_owned(),
+            received: text.chars().take(100).collect(),
+            detail: "it is a UUID in lower case, such as 01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
+        })
     }
 
     /// A parameter of the query; without a value it counts as not sent.

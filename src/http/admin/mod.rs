@@ -13,6 +13,7 @@ pub(crate) mod call;
 mod clients;
 mod decisions;
 mod groups;
+mod initial_access_tokens;
 mod keys;
 pub mod openapi;
 pub mod operation;

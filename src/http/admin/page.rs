@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
@@ -35,6 +36,11 @@ impl Page {
         let limit = limit(call.query("limit"))?;
         let after = call.query("cursor").map(|cursor| open(&call.app.keys.data(), &context(call), cursor)).transpose()?;
         Ok(Self { limit, after })
+    }
+
+    /// The last item of the page before, where items are known by UUIDs.
+    pub fn after_id(&self) -> Option<Uuid> {
+        self.after.as_deref().and_then(|id| Uuid::parse_str(id).ok())
     }
 
     /// How many to read: one more than are shown tells whether there is another page.

@@ -1,11 +1,12 @@
 //! Every operation of the admin API. What has no row here does not exist.
 
 use super::operation::Operation;
-use super::{audit, clients, decisions, groups, keys, resources, users};
+use super::{audit, clients, decisions, groups, initial_access_tokens, keys, resources, users};
 
 /// The rows, by resource.
 const TABLE: &[&[Operation]] = &[
     clients::OPERATIONS,
+    initial_access_tokens::OPERATIONS,
     resources::OPERATIONS,
     users::OPERATIONS,
     groups::OPERATIONS,

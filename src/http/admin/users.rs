@@ -1,13 +1,10 @@
 //! `/users`, and what they are signed in to and have agreed to.
 
-use uuid::Uuid;
-
 use super::operation::{Answer, Body, Operation, Parameter, Verb, schema};
 use super::page::Page;
 use super::{Call, Reply};
 use crate::http::error::OAuthError;
 use crate::oauth::admin::Right;
-use crate::oauth::refusal::Reason;
 use crate::oidc::pairwise;
 use crate::service::users::access::{self, ShownConsent, ShownGrant, ShownSession};
 use crate::service::users::factors::{self, ShownFactors};
@@ -235,7 +232,7 @@ async fn list(call: Call) -> Result<Reply, OAuthError> {
         id,
         group: call.query("group").map(str::to_owned),
     };
-    let found = users::search(&call.operator(), &wanted, page.reads(), after(&page)).await?;
+    let found = users::search(&call.operator(), &wanted, page.reads(), page.after_id()).await?;
     page.reply(&call, found.iter().map(|user| (user.id.to_string(), users::show(user))).collect())
 }
 
@@ -245,11 +242,11 @@ async fn add(call: Call) -> Result<Reply, OAuthError> {
 }
 
 async fn get(call: Call) -> Result<Reply, OAuthError> {
-    Ok(Reply::found(users::show(&users::by_id(&call.operator(), id(&call, "id")?).await?)))
+    Ok(Reply::found(users::show(&users::by_id(&call.operator(), call.id("id")?).await?)))
 }
 
 async fn put(call: Call) -> Result<Reply, OAuthError> {
-    let id = id(&call, "id")?;
+    let id = call.id("id")?;
     let (user, made) = users::put(&call.operator(), id, call.document()?, &call.precondition()?).await?;
     let reply = Reply::found(users::show(&user));
     Ok(if made { reply.made_at(&["users", &id.to_string()]) } else { reply })
@@ -257,94 +254,79 @@ async fn put(call: Call) -> Result<Reply, OAuthError> {
 
 async fn patch(call: Call) -> Result<Reply, OAuthError> {
     let patch = call.document()?;
-    let user = users::update_if(&call.operator(), id(&call, "id")?, patch, &call.precondition()?).await?;
+    let user = users::update_if(&call.operator(), call.id("id")?, patch, &call.precondition()?).await?;
     Ok(Reply::found(users::show(&user)))
 }
 
 async fn remove(call: Call) -> Result<Reply, OAuthError> {
-    users::remove_if(&call.operator(), id(&call, "id")?, &call.precondition()?).await?;
+    users::remove_if(&call.operator(), call.id("id")?, &call.precondition()?).await?;
     Ok(Reply::nothing())
 }
 
 async fn set_password(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     users::set_password_of(&call.operator(), user, users::read_password(call.document()?)?).await?;
     Ok(Reply::nothing())
 }
 
 async fn get_factors(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     Ok(Reply::found(factors::show(&factors::of(&call.operator(), &user).await?)))
 }
 
 async fn reset_factors(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     factors::reset_of(&call.operator(), user).await?;
     Ok(Reply::nothing())
 }
 
 async fn list_sessions(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
-    let found = access::sessions(&call.operator(), &user, page.reads(), after(&page)).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
+    let found = access::sessions(&call.operator(), &user, page.reads(), page.after_id()).await?;
     page.reply(&call, found.iter().map(|session| (session.id.to_string(), access::show_session(session))).collect())
 }
 
 async fn end_sessions(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     access::end_sessions(&call.operator(), &user).await?;
     Ok(Reply::nothing())
 }
 
 async fn end_session(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     access::end_session(&call.operator(), &user, call.path("sid")?).await?;
     Ok(Reply::nothing())
 }
 
 async fn list_grants(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
-    let found = access::grants(&call.operator(), &user, page.reads(), after(&page)).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
+    let found = access::grants(&call.operator(), &user, page.reads(), page.after_id()).await?;
     page.reply(&call, found.iter().map(|found| (found.grant.id.to_string(), access::show_grant(&call.operator(), found))).collect())
 }
 
 async fn end_grants(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     access::end_grants(&call.operator(), &user).await?;
     Ok(Reply::nothing())
 }
 
 async fn end_grant(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
-    access::end_grant(&call.operator(), &user, id(&call, "grant_id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
+    access::end_grant(&call.operator(), &user, call.id("grant_id")?).await?;
     Ok(Reply::nothing())
 }
 
 async fn list_consents(call: Call) -> Result<Reply, OAuthError> {
     let page = Page::of(&call)?;
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     let found = access::consents(&call.operator(), &user, page.reads(), page.after.as_deref()).await?;
     page.reply(&call, found.iter().map(|consent| (consent.client_id.clone(), access::show_consent(consent))).collect())
 }
 
 async fn withdraw_consent(call: Call) -> Result<Reply, OAuthError> {
-    let user = users::by_id(&call.operator(), id(&call, "id")?).await?;
+    let user = users::by_id(&call.operator(), call.id("id")?).await?;
     access::withdraw_consent(&call.operator(), &user, call.path("client_id")?).await?;
     Ok(Reply::nothing())
-}
-
-/// A UUID in the path, as it is shown everywhere: one thing has one address.
-fn id(call: &Call, name: &str) -> Result<Uuid, Reason> {
-    let text = call.path(name)?;
-    let id = Uuid::parse_str(text).ok().filter(|id| id.to_string() == text && !id.is_nil() && !id.is_max());
-    id.ok_or_else(|| Reason::MalformedParameter {
-        name: name.to_owned(),
-        received: text.chars().take(100).collect(),
-        detail: "it is a UUID in lower case, such as 01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
-    })
-}
-
-fn after(page: &Page) -> Option<Uuid> {
-    page.after.as_deref().and_then(|id| Uuid::parse_str(id).ok())
 }

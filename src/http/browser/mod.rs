@@ -10,6 +10,7 @@ pub mod enrol;
 pub mod error_page;
 pub mod factors;
 pub mod login;
+pub mod logo;
 pub mod logout;
 pub mod second_factor;
 pub mod select_account;
@@ -34,6 +35,8 @@ pub mod paths {
     pub const ENROL: &str = "/second-factor/enrol";
     /// One's own second factors.
     pub const FACTORS: &str = "/account/factors";
+    /// Below it every client has its picture.
+    pub const LOGO: &str = "/logo";
     pub const DEMO: &str = "/demo";
     pub const DEMO_QR: &str = "/demo/qr";
     /// Below it every asset has its name with a hash of its content.

@@ -3,12 +3,14 @@
 
 pub mod authorization;
 pub mod form;
+pub mod json;
 pub mod query;
 pub mod remote_addr;
 pub mod user_agent;
 
 pub use authorization::RawAuthorization;
 pub use form::{Form, OptionalForm, PageForm};
+pub use json::JsonText;
 pub use query::{PageQuery, Query};
 pub use remote_addr::RemoteAddr;
 

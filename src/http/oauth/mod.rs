@@ -3,6 +3,7 @@
 pub mod device_code;
 pub mod introspect;
 pub mod metadata;
+pub mod register;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
@@ -33,5 +34,10 @@ fn private_jwt(jwt: String) -> Response {
 
 /// A JSON answer that nobody may keep (RFC 6749 §5.1).
 fn private_json(body: impl serde::Serialize) -> Response {
-    (StatusCode::OK, NO_STORE, axum::Json(body)).into_response()
+    private_json_with(StatusCode::OK, body)
+}
+
+/// The same with another status.
+fn private_json_with(status: StatusCode, body: impl serde::Serialize) -> Response {
+    (status, NO_STORE, axum::Json(body)).into_response()
 }

@@ -1,13 +1,18 @@
 //! What a person is shown of the app that sent them: its name, where it will send them, and its links.
 //!
 //! A client chooses its own metadata, so nothing of it is trusted here: text is escaped by the templates, a URL becomes a link
-//! only if it is https (security.md R-53), and logos are not fetched from elsewhere at all.
+//! only if it is https (security.md R-53), and logos come through this server (docs/decisions/logos-through-the-server.md).
 
 use url::{Host, Url};
 
+use crate::http::browser::paths;
 use crate::oauth::client::Client;
+use crate::secret::Digest;
 
 use super::i18n::Lang;
+
+/// Contacts that are shown.
+const MOST_CONTACTS: usize = 3;
 
 /// A client as the pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,12 @@ pub struct ClientSeen {
     pub website: Option<HttpsLink>,
     pub privacy_policy: Option<HttpsLink>,
     pub terms_of_service: Option<HttpsLink>,
+    /// Whom to ask: addresses of the client's own choice, to be shown as text.
+    pub contacts: Vec<String>,
+    /// Where its picture is, below the issuer.
+    pub logo: Option<String>,
+    /// It registered itself, and nobody vouched for it.
+    pub unverified: bool,
 }
 
 impl ClientSeen {
@@ -32,6 +43,9 @@ impl ClientSeen {
             website: link(&metadata.client_uri),
             privacy_policy: link(&metadata.policy_uri),
             terms_of_service: link(&metadata.tos_uri),
+            contacts: metadata.contacts.iter().take(MOST_CONTACTS).map(|contact| shown_name(Some(contact), "")).collect(),
+            logo: link(&metadata.logo_uri).map(|url| logo(&client.client_id, &url)),
+            unverified: client.registered.as_ref().is_some_and(|registered| registered.initial_access_token.is_none()),
         }
     }
 
@@ -45,10 +59,16 @@ impl ClientSeen {
         initial(&self.name)
     }
 
-    /// Whether there is a link to show.
+    /// Whether there is a link, or somebody to ask, to show.
     pub fn has_links(&self) -> bool {
-        self.website.is_some() || self.privacy_policy.is_some() || self.terms_of_service.is_some()
+        self.website.is_some() || self.privacy_policy.is_some() || self.terms_of_service.is_some() || !self.contacts.is_empty()
     }
+}
+
+/// The path of a client's picture: another one for another picture, since browsers keep it for a while.
+fn logo(client_id: &str, url: &HttpsLink) -> String {
+    let version: String = Digest::of(url.as_str().as_bytes()).as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}/{client_id}?v={version}", paths::LOGO)
 }
 
 /// A name's first letter or digit, upper-cased; nothing if there is none.
@@ -127,6 +147,11 @@ impl HttpsLink {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its host, and its port if it is not the usual one: international names in their ASCII form.
+    pub fn place(&self) -> &str {
+        self.0.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +172,15 @@ mod tests {
         ] {
             assert_eq!(HttpsLink::of(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_link_tells_where_it_leads() {
+        let place = |url: &str| HttpsLink::of(url).unwrap().place().to_owned();
+        assert_eq!(place("https://a.test/privacy?x#y"), "a.test");
+        assert_eq!(place("https://a.test:8443"), "a.test:8443");
+        assert_eq!(place("https://bücher.example?x"), "xn--bcher-kva.example");
+        assert_eq!(place("https://a.test\\@b.test/"), "a.test");
     }
 
     #[test]

@@ -73,6 +73,11 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
 
         Reason::WrongContentType { .. }
         | Reason::TooManyUnknownTokens { .. }
+        | Reason::TooManyRegistrations { .. }
+        | Reason::ClientMetadataRefused { .. }
+        | Reason::SoftwareStatementUnsupported
+        | Reason::InitialAccessTokenRefused { .. }
+        | Reason::RegistrationAccessRefused { .. }
         | Reason::WrongIssuer { .. }
         | Reason::MalformedAuthorization { .. }
         | Reason::ClientAuthenticationMissing { .. }

@@ -24,6 +24,7 @@ fn client(client_id: &str, redirect_uri: &str, method: AuthMethod) -> Client {
         secrets: Vec::new(),
         tokens_not_before: None,
         metadata_version: 1,
+        registered: None,
         created_at: NOW,
         updated_at: NOW,
     }

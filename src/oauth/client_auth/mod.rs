@@ -233,6 +233,7 @@ mod tests {
             secrets: vec![secret("new", None), secret("old", Some(Timestamp::from_seconds(1_000_001))), secret("dead", Some(NOW))],
             tokens_not_before: None,
             metadata_version: 1,
+            registered: None,
             created_at: NOW,
             updated_at: NOW,
         })

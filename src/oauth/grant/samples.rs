@@ -42,6 +42,7 @@ pub fn client(client_id: &str) -> Client {
         secrets: Vec::new(),
         tokens_not_before: None,
         metadata_version: 1,
+        registered: None,
         created_at: at(-1000),
         updated_at: at(-1000),
     }

@@ -307,6 +307,23 @@ impl Reason {
             Self::IntrospectionNotAllowed { .. } => {
                 rule("introspection-not-allowed", "who introspects authenticates", "RFC 7662 section 2.1")
             }
+            Self::ClientMetadataRefused { .. } => {
+                rule("client-metadata-refused", "metadata is checked as a whole", "RFC 7591 sections 2 and 3.2.2")
+            }
+            Self::SoftwareStatementUnsupported => {
+                rule("software-statement-unsupported", "nobody speaks for a client but itself", "RFC 7591 sections 2.3 and 3.2.2")
+            }
+            Self::InitialAccessTokenRefused { .. } => {
+                rule("initial-access-token-refused", "who registers has a token for it", "RFC 7591 section 3")
+            }
+            Self::RegistrationAccessRefused { .. } => rule(
+                "registration-access-refused",
+                "a client is managed with its own registration access token",
+                "RFC 7592 section 2",
+            ),
+            Self::TooManyRegistrations { .. } => {
+                rule("too-many-registrations", "what nobody signed in for is rationed", "Chancery security requirement R-77")
+            }
             Self::PostLogoutRedirectUriMismatch { .. } => rule(
                 "post-logout-redirect-uri-mismatch",
                 "the post-logout URI is a registered one",

@@ -11,6 +11,7 @@ use super::{FactorBranch, LoginBecause, Reason, SignInBranch};
 use crate::clock::Timestamp;
 use crate::oauth::client::GrantType;
 use crate::oauth::redirect_uri;
+use crate::oauth::registration::{AccessFault, TokenFault};
 
 /// A refusal, told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -683,6 +684,32 @@ impl Reason {
             )
             .expected("a client that authenticates"),
 
+            Self::ClientMetadataRefused { member, detail, .. } => Story::new(
+                match member {
+                    Some(member) => format!("A client tried to register, or to change itself, with a {member} that cannot be registered."),
+                    None => "A client tried to register, or to change itself, with a document that cannot be read.".to_owned(),
+                },
+                "Correct it in the client's registration request. What clients may ask for is limited by their initial access token, and by grant_types and scopes in \
+                 [registration]; an operator can register anything by `chancery client add`.",
+            )
+            .difference(detail.clone()),
+            Self::SoftwareStatementUnsupported => Story::new(
+                "A client sent a software_statement.",
+                "Let it send its metadata as plain members. There is nobody whose statements this server would believe; initial access tokens say who may register.",
+            )
+            .expected("no software_statement")
+            .received("a software_statement"),
+            Self::InitialAccessTokenRefused { because } => initial_access_token(because),
+            Self::RegistrationAccessRefused { client_id, because } => registration_access(client_id, *because),
+            Self::TooManyRegistrations { scope, limit, retry_after } => Story::new(
+                match scope.as_str() {
+                    "address" => "This address has registered so many clients that the next one has to wait.",
+                    _ => "So many clients registered themselves and were never used that the next one has to wait.",
+                },
+                "If this is a flood, it ends by itself, and what was never used goes after unused_lifetime in [registration]. If it is everyday traffic, raise open_per_address or open_unused there, \
+                 or give out initial access tokens: they are not counted.",
+            )
+            .expected(format!("at most {limit}; the next in {}", words(Duration::from_secs(*retry_after)))),
             Self::PostLogoutRedirectUriMismatch { client_id, registered, received } => Story::new(
                 format!("The post_logout_redirect_uri is none of those that client {client_id} has registered. They are compared character by character."),
                 format!("If {received} is right, add it to post_logout_redirect_uris: `chancery client update {client_id}`. Otherwise correct the client."),
@@ -796,6 +823,52 @@ fn login_required(because: &LoginBecause) -> Story {
     Story::new(format!("The person has to sign in, and the client forbade to ask (prompt=none): {happened}."), mend)
         .expected("a live session of the right person that is young enough")
         .received(received)
+}
+
+fn initial_access_token(because: &TokenFault) -> Story {
+    let make = "`chancery registration token add` makes another one.";
+    let story = match because {
+        TokenFault::Unknown => Story::new(
+            "The initial access token is none that was made here, or it was removed.",
+            format!("Compare it with the one that was printed: it was shown once. {make}"),
+        )
+        .received("another token; its value is not recorded"),
+        TokenFault::Expired { id, expired_at, now } => {
+            Story::new(format!("The initial access token {id} expired {} ago.", ago(*expired_at, *now)), make)
+                .received(format!("one that was good until {}", at(*expired_at)))
+        }
+        TokenFault::Spent { id, registrations } => Story::new(
+            format!("The initial access token {id} was good for {registrations} registrations, and all were used."),
+            make,
+        )
+        .received("one without a registration left"),
+    };
+    story.expected("an initial access token with a registration left")
+}
+
+fn registration_access(client_id: &str, because: AccessFault) -> Story {
+    let (happened, mend) = match because {
+        AccessFault::NoSuchClient => (
+            "There is no client of this id: it removed itself, was removed by an operator, or was never used and went by itself.",
+            "Let it register once more. How long clients live that were never used is unused_lifetime in [registration]."
+                .to_owned(),
+        ),
+        AccessFault::NotDynamic => (
+            "An operator registered this client, so there is no registration access token for it.",
+            format!("Change it by `chancery client update {client_id}`."),
+        ),
+        AccessFault::WrongToken => (
+            "The registration access token is not this client's, or not any more: each change of the client makes a new one.",
+            format!("Let the client keep the token of the latest answer. If it is lost: `chancery client update {client_id}`."),
+        ),
+        AccessFault::ClientDisabled => (
+            "The client is disabled, and so is its registration access token.",
+            format!("If it should work again: `chancery client enable {client_id}`."),
+        ),
+    };
+    Story::new(happened, mend)
+        .expected("the registration access token of the client's latest answer")
+        .received(format!("a token for {client_id}"))
 }
 
 fn factor_failed(branch: FactorBranch) -> Story {

@@ -118,6 +118,11 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::TokenRevoked { because: k() },
         Reason::InsufficientScope { needed: s(), received: ks() },
         Reason::IntrospectionNotAllowed { client_id: s() },
+        Reason::ClientMetadataRefused { member: Some(s()), code: MetadataCode::InvalidRedirectUri, detail: s() },
+        Reason::SoftwareStatementUnsupported,
+        Reason::InitialAccessTokenRefused { because: TokenFault::Unknown },
+        Reason::RegistrationAccessRefused { client_id: s(), because: AccessFault::WrongToken },
+        Reason::TooManyRegistrations { scope: k(), limit: 20, retry_after: 60 },
         Reason::PostLogoutRedirectUriMismatch { client_id: s(), registered: ks(), received: s() },
         Reason::PostLogoutRedirectUriWithoutHint,
         Reason::StorageUnavailable { detail: k() },
@@ -148,7 +153,22 @@ fn variations() -> Vec<Reason> {
         Reason::UnsupportedGrantType { received: "implicit".to_owned() },
         Reason::ConsentRequired { missing: Vec::new() },
         Reason::WrongClientSecret { client_id: "web".to_owned(), live_secrets: 2, expired_match: false },
+        Reason::ClientMetadataRefused {
+            member: None,
+            code: MetadataCode::InvalidClientMetadata,
+            detail: "is not a JSON object".to_owned(),
+        },
+        Reason::TooManyRegistrations { scope: "address".to_owned(), limit: 20, retry_after: 60 },
     ];
+    let id = uuid::Uuid::max();
+    all.extend(
+        [TokenFault::Expired { id, expired_at: THEN, now: NOW }, TokenFault::Spent { id, registrations: 3 }]
+            .map(|because| Reason::InitialAccessTokenRefused { because }),
+    );
+    all.extend(
+        [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::ClientDisabled]
+            .map(|because| Reason::RegistrationAccessRefused { client_id: "web".to_owned(), because }),
+    );
     all.extend(
         [
             LoginBecause::SessionExpired { expired_at: THEN, now: NOW },
@@ -235,9 +255,12 @@ fn every_reason_has_a_registered_error_a_fitting_status_and_a_challenge_where_on
         "insufficient_scope",
         "interaction_required",
         "invalid_client",
+        "invalid_client_metadata",
         "invalid_grant",
+        "invalid_redirect_uri",
         "invalid_request",
         "invalid_scope",
+        "invalid_software_statement",
         "invalid_target",
         "invalid_token",
         "login_required",
@@ -297,6 +320,14 @@ fn refusals_that_would_tell_somebodys_secret_apart_are_one_answer() {
     same(Reason::RefreshTokenUnknown, Reason::RefreshTokenOfAnotherClient { issued_to: "other".into(), presented_by: client_id() });
     same(Reason::GrantEnded { because: "withdrawn".into() }, Reason::UserDisabled { sub: "alice".into() });
     same(Reason::UserGone, Reason::UserDisabled { sub: "alice".into() });
+    let unknown = || Reason::InitialAccessTokenRefused { because: TokenFault::Unknown };
+    let id = uuid::Uuid::max();
+    same(unknown(), Reason::InitialAccessTokenRefused { because: TokenFault::Spent { id, registrations: 3 } });
+    same(unknown(), Reason::InitialAccessTokenRefused { because: TokenFault::Expired { id, expired_at: THEN, now: NOW } });
+    let opens = |because| Reason::RegistrationAccessRefused { client_id: client_id(), because };
+    for because in [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::ClientDisabled] {
+        same(opens(AccessFault::WrongToken), opens(because));
+    }
     let failed = |branch| Reason::SignInFailed { branch, identifier: "x".into() };
     for branch in [SignInBranch::UnknownUser, SignInBranch::EmptyPassword, SignInBranch::UserDisabled, SignInBranch::NoPassword] {
         same(failed(branch), failed(SignInBranch::WrongPassword));

@@ -335,6 +335,28 @@ impl Reason {
                 forbidden("unauthorized_client", "This client may not introspect tokens; introspection needs a client that authenticates.")
             }
 
+            Self::ClientMetadataRefused { member, code, detail } => bad(
+                code.as_str(),
+                match member {
+                    Some(member) => format!("The member {} cannot be registered: it {}", shown(member), sanitise(detail, 400)),
+                    None => format!("The client metadata {}", sanitise(detail, 400)),
+                },
+            ),
+            Self::SoftwareStatementUnsupported => bad(
+                "invalid_software_statement",
+                "Software statements are not supported. Send the metadata as plain members.".to_owned(),
+            ),
+            // Which of them it is helps nobody but a guesser.
+            Self::InitialAccessTokenRefused { .. } => {
+                invalid_token("The initial access token is unknown, has expired, or all its registrations were used.")
+            }
+            Self::RegistrationAccessRefused { .. } => invalid_token("The registration access token does not open this client."),
+            Self::TooManyRegistrations { retry_after, .. } => Wire {
+                status: 429,
+                retry_after: Some(*retry_after),
+                ..bad("temporarily_unavailable", "Too many clients were registered and not used. Wait a while and try again.".to_owned())
+            },
+
             Self::PostLogoutRedirectUriMismatch { received, .. } => bad(
                 "invalid_request",
                 format!("The post_logout_redirect_uri is not registered; it is compared character by character. Received: {}", sanitise(received, 200)),

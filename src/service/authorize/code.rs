@@ -17,7 +17,7 @@ use crate::oidc::pairwise;
 use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Secret;
-use crate::service::audit;
+use crate::service::{audit, registration};
 use crate::storage::{authorize as completion, consents};
 
 /// Everything that a code will stand for.
@@ -47,6 +47,7 @@ pub(super) async fn issue(
     let entropy = app.entropy.as_ref();
     let keys = app.keys.data();
     let code = entropy::token(entropy);
+    registration::used(app, client).await?;
     // Nothing issued from the grant can outlive its last refresh token's access token; without refresh tokens that is soon.
     let longest = app.registry.catalogue().await?.longest_lifetime(lifetimes.access_token);
     let renewable = if client.uses(GrantType::RefreshToken) { lifetimes.refresh } else { Duration::ZERO };

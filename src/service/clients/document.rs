@@ -11,8 +11,16 @@ use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
 
 /// What the server says about a client and nobody else.
-const SET_BY_SERVER: [&str; 7] =
-    ["client_id", "client_id_issued_at", "client_secret", "client_secret_expires_at", "secrets", "tokens_not_before", "updated_at"];
+const SET_BY_SERVER: [&str; 8] = [
+    "client_id",
+    "client_id_issued_at",
+    "client_secret",
+    "client_secret_expires_at",
+    "registered",
+    "secrets",
+    "tokens_not_before",
+    "updated_at",
+];
 
 /// A client's file, read. Whether the metadata is acceptable is decided when it is registered.
 #[derive(Debug, Clone)]
@@ -96,6 +104,9 @@ pub struct ShownClient {
     #[serde(flatten)]
     metadata: ClientMetadata,
     secrets: Vec<ShownSecret>,
+    /// How it came to be, if it registered itself (RFC 7591).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registered: Option<ShownRegistered>,
     /// Tokens of the client_credentials grant that were issued before are inactive.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_not_before: Option<String>,
@@ -103,6 +114,20 @@ pub struct ShownClient {
     /// The set-up file that keeps it (`chancery apply`): then it is read-only here.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
+}
+
+/// How a client registered itself.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Registered", deny_unknown_fields)]
+pub struct ShownRegistered {
+    at: String,
+    /// The address that it came from, or the /64 of an IPv6 address.
+    address: String,
+    /// The id of the initial access token; `null`: registration was open to everybody.
+    initial_access_token: Option<String>,
+    /// It is removed then unless somebody uses it before; absent once that happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused_until: Option<String>,
 }
 
 /// One of a client's secrets, by its times alone.
@@ -168,6 +193,12 @@ fn shown(client: &Client) -> ShownClient {
         enabled: client.enabled,
         metadata: client.metadata.clone(),
         secrets: client.secrets.iter().map(shown_secret).collect(),
+        registered: client.registered.as_ref().map(|registered| ShownRegistered {
+            at: registered.at.rfc3339(),
+            address: registered.address.clone(),
+            initial_access_token: registered.initial_access_token.map(|id| id.to_string()),
+            unused_until: registered.unused_until.map(Timestamp::rfc3339),
+        }),
         tokens_not_before: client.tokens_not_before.map(Timestamp::rfc3339),
         updated_at: client.updated_at.rfc3339(),
         owner: None,
@@ -198,7 +229,7 @@ pub(crate) fn patched(client: &Client, mut patch: Document) -> Result<ClientDocu
 }
 
 /// The names of all members that metadata may have, those that are left out when they are empty included.
-fn members() -> Vec<String> {
+pub(crate) fn members() -> Vec<String> {
     let text = |text: &str| Some(text.to_owned());
     let full = ClientMetadata {
         client_name: text(""),
@@ -252,6 +283,7 @@ mod tests {
             secrets: Vec::new(),
             tokens_not_before: None,
             metadata_version: 1,
+            registered: None,
             created_at: Timestamp::from_seconds(5),
             updated_at: Timestamp::from_seconds(5),
         }

@@ -3,6 +3,7 @@
 
 use crate::oauth::params;
 use crate::oauth::refusal::Reason;
+use crate::oauth::registration::AccessFault;
 use crate::service::keyed::Keyed;
 
 /// Characters of a text that the caller made up.
@@ -51,6 +52,15 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
             let secret = member.as_deref().is_some_and(params::is_secret);
             let detail = if secret { "(not kept)".to_owned() } else { cut(detail) };
             Reason::DocumentRefused { member: member.map(cut), detail }
+        }
+        Reason::ClientMetadataRefused { member, code, detail } => {
+            let secret = member.as_deref().is_some_and(params::is_secret);
+            let detail = if secret { "(not kept)".to_owned() } else { cut(detail) };
+            Reason::ClientMetadataRefused { member: member.map(cut), code, detail }
+        }
+        // Whether there is such a client is written down, so its id is one that somebody made up.
+        Reason::RegistrationAccessRefused { client_id, because: because @ AccessFault::NoSuchClient } => {
+            Reason::RegistrationAccessRefused { client_id: hint(&client_id, keyed), because }
         }
         Reason::AdminConflict { detail } => Reason::AdminConflict { detail: cut(detail) },
         Reason::PreconditionFailed { expected, present } => Reason::PreconditionFailed { expected: cut(expected), present },
@@ -106,6 +116,10 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::Overloaded { .. }
         | Reason::TooManyOpenRequests { .. }
         | Reason::TooManyUnknownTokens { .. }
+        | Reason::TooManyRegistrations { .. }
+        | Reason::SoftwareStatementUnsupported
+        | Reason::InitialAccessTokenRefused { .. }
+        | Reason::RegistrationAccessRefused { .. }
         | Reason::UnauthorizedGrantType { .. }
         | Reason::CodeUnknown
         | Reason::CodeExpired { .. }

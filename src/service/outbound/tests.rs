@@ -211,3 +211,14 @@ async fn https_is_spoken_with_those_whom_an_authority_vouches_for() {
     assert!(strict.json(&format!("https://localhost:{port}/"), 64).await.unwrap_err().to_string().contains("TLS fails"));
     assert!(Outbound::new(&rules(Some("/nowhere/ca.pem".into()))).is_err());
 }
+
+#[tokio::test]
+async fn a_picture_is_fetched_as_one() {
+    let got = async |head: &str, body: &str| {
+        let (port, _) = server(http(head, body), Duration::ZERO).await;
+        fetcher(&["127.0.0.0/8"]).image(&format!("http://127.0.0.1:{port}/logo.png"), 8).await.map_err(|error| error.to_string())
+    };
+    assert_eq!(got("200 OK\r\nContent-Type: image/png", "picture").await.unwrap(), "picture");
+    assert!(got("200 OK\r\nContent-Type: text/html", "picture").await.unwrap_err().contains("not an image"));
+    assert!(got("200 OK\r\nContent-Type: image/png", "a picture").await.unwrap_err().contains("longer than 8"));
+}

@@ -188,6 +188,7 @@ impl Decider<'_> {
                 secrets: digests.map(|digest| self.secret(*digest)).collect(),
                 tokens_not_before: None,
                 metadata_version: 1,
+                registered: None,
                 created_at: now,
                 updated_at: now,
             };

@@ -425,3 +425,36 @@ async fn every_change_is_in_the_audit_log_without_secrets() {
         assert!(!all.contains(secret.as_str().unwrap()));
     }
 }
+
+/// Whoever has such a token may register clients; it is told once.
+#[tokio::test]
+async fn initial_access_tokens_are_made_listed_and_removed() {
+    for shell in Shell::both().await {
+        let line = ["registration", "token", "add", "--registrations", "3", "--expires-in", "1d", "--note", "the shop"];
+        let made =
+            shell.json(&[&line[..], &["--grant-type", "authorization_code", "--scope", "openid", "--scope", "email"]].concat());
+        let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+        assert_eq!((token.len(), &made["created_by"], &made["registrations_left"]), (43, &json!("cli"), &json!(3)));
+        assert_eq!((&made["grant_types"], &made["scopes"]), (&json!(["authorization_code"]), &json!(["openid", "email"])));
+        let shown = shell.run(&["registration", "token", "show", id, "--json"]);
+        assert!(shown.contains("the shop") && !shown.contains(token));
+        let listed = shell.run(&["registration", "token", "list"]);
+        assert!(listed.contains(id) && listed.contains("the shop") && !listed.contains(token), "{listed}");
+        // For people: shown once, and that it is worth nothing while registration is off.
+        let output = shell.output(&["registration", "token", "add"], "");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("(shown this once)"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("[registration] mode is \"off\""));
+        for (wrong, why) in [
+            (["--expires-in", "soon"], "--expires-in must be a duration"),
+            (["--expires-in", "366d"], "expires_in"),
+            (["--registrations", "0"], "registrations"),
+            (["--grant-type", "password"], "--grant-type must be one of"),
+            (["--scope", "admin:read"], "scopes"),
+        ] {
+            let error = shell.fails(&[&["registration", "token", "add"][..], &wrong].concat());
+            assert!(error.contains(why), "{wrong:?}: {error}");
+        }
+        assert!(shell.run(&["registration", "token", "remove", id]).contains("removed"));
+        assert!(shell.fails(&["registration", "token", "show", id]).contains("no initial access token"));
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use chancery::config::RegistrationMode;
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Client, Request, Setup};
@@ -140,4 +141,22 @@ async fn the_page_about_devices_does_what_it_says() {
     }
     alice.browser.submit(&page, &[("decision", "allow")]).await;
     play(&shown[2..], &mut variables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_about_registration_does_what_it_says() {
+    let server = Setup::on(Backend::Sqlite).config(|config| config.registration.mode = RegistrationMode::Token).start().await;
+    let initial = server.admin("admin:write").await.post("/initial-access-tokens", json!({})).await.str("token");
+    let issuer = format!("http://{}", server.site().address);
+    let mut variables = BTreeMap::from([("ISSUER", issuer), ("INITIAL_ACCESS_TOKEN", initial)]);
+    let shown = blocks(include_str!("../../../docs/flows/registration.md"));
+    let registered: Value = serde_json::from_str(&play(&shown[..1], &mut variables).await[0]).unwrap();
+    let text = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    variables.insert("CLIENT_ID", text(&registered, "client_id"));
+    variables.insert("REGISTRATION_ACCESS_TOKEN", text(&registered, "registration_access_token"));
+    let changed = play(&shown[1..3], &mut variables).await.pop().unwrap();
+    let changed: Value = serde_json::from_str(&changed).unwrap();
+    assert_eq!(text(&changed, "client_name"), "A better name");
+    variables.insert("NEW_REGISTRATION_ACCESS_TOKEN", text(&changed, "registration_access_token"));
+    assert_eq!(play(&shown[3..], &mut variables).await, [""]);
 }

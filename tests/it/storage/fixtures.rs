@@ -73,6 +73,7 @@ pub fn client(client_id: &str) -> Client {
         secrets: vec![secret(NOW)],
         tokens_not_before: None,
         metadata_version: 1,
+        registered: None,
         created_at: NOW,
         updated_at: NOW,
     }

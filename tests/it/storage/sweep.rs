@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chancery::args;
+use chancery::oauth::registration::{InitialAccessToken, Limits};
 use chancery::storage::decisions::{self, Count, Record};
 use chancery::storage::interactions::{self, Interaction};
 use chancery::storage::sweep::{self, Retention};
-use chancery::storage::{Db, clients, codes, device_codes, families, grants, revoked_tokens, sessions};
+use chancery::storage::{Db, clients, codes, device_codes, families, grants, initial_access_tokens, revoked_tokens, sessions};
 
-use super::fixtures::{NOW, World, at, device_code, digest, event, secret};
+use super::fixtures::{NOW, World, at, device_code, digest, event, id, secret};
 
 const DAY: u64 = 86_400;
 const RETENTION: Retention = Retention { decisions: Duration::from_secs(7 * DAY), most_decisions: 3 };
@@ -53,6 +54,12 @@ on_both! {
             minute: NOW.seconds() / 60, rule: "R-1".to_owned(), client_id: String::new(), address_prefix: String::new(), count: 5,
         }]).await.unwrap();
 
+        let token = InitialAccessToken {
+            id: id(), note: None, created_by: "test".to_owned(), limits: Limits::default(), registrations: 1, registrations_left: 1,
+            created_at: NOW, expires_at: at(600),
+        };
+        initial_access_tokens::insert(db, &digest(), &token, &event("token")).await.unwrap();
+
         assert_eq!(swept(db, 600).await, []);
         assert_eq!(swept(db, 2000).await, [("failures", 1)]);
         assert_eq!(swept(db, 600 + 3601).await, [("device_codes", 1), ("revoked_tokens", 1)]);
@@ -65,6 +72,8 @@ on_both! {
         assert!(sessions::find(db, &world.cookie).await.unwrap().is_none());
         assert_eq!(swept(db, 30 * DAY + 11).await, [("client_secrets", 1)]);
         assert_eq!(clients::find(db, "app").await.unwrap().unwrap().secrets.len(), 1);
+        assert_eq!(swept(db, 30 * DAY + 600).await, []);
+        assert_eq!(swept(db, 30 * DAY + 601).await, [("initial_access_tokens", 1)]);
         grants::end(db, redeemed.grant.id, "test", at(40 * DAY), None).await.unwrap();
         assert_eq!(swept(db, 47 * DAY).await, []);
         assert_eq!(swept(db, 47 * DAY + 1).await, [("grants", 1)]);

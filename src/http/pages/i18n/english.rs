@@ -47,6 +47,11 @@ pub static TEXTS: Texts = Texts {
     consent_this_service: "Your account",
     allow: "Allow",
     deny: "Deny",
+    contact: "Contact",
+    consent_unverified: (
+        "This app registered itself here. Nobody at ",
+        " has checked who is behind it: its name, its picture and its links are its own word.",
+    ),
     consent_sent_to: ("Either way you will be sent to ", "."),
     consent_withdraw: "You can withdraw this at any time on your account page.",
     privacy_policy: "Privacy policy",

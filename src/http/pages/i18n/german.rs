@@ -34,6 +34,11 @@ pub static TEXTS: Texts = Texts {
     consent_this_service: "Ihr Konto",
     allow: "Erlauben",
     deny: "Ablehnen",
+    contact: "Kontakt",
+    consent_unverified: (
+        "Diese App hat sich selbst registriert. Niemand bei ",
+        " hat geprüft, wer dahintersteht: Name, Bild und Links sind ihre eigenen Angaben.",
+    ),
     consent_sent_to: ("In beiden Fällen werden Sie weitergeleitet zu: ", "."),
     consent_withdraw: "Sie können die Erlaubnis jederzeit auf Ihrer Kontoseite zurücknehmen.",
     privacy_policy: "Datenschutzerklärung",

@@ -146,6 +146,9 @@ pub struct Texts {
     pub consent_this_service: &'static str,
     pub allow: &'static str,
     pub deny: &'static str,
+    pub contact: &'static str,
+    /// Around the name of this service.
+    pub consent_unverified: Around,
     pub consent_sent_to: Around,
     pub consent_withdraw: &'static str,
     pub privacy_policy: &'static str,

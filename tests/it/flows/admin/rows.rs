@@ -35,6 +35,7 @@ pub fn resource_path(identifier: &str) -> String {
 /// The row of an operation. What it needs is made with `admin`.
 pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
     let client = async || admin.post("/clients", client_file()).await.json()["client_id"].as_str().unwrap().to_owned();
+    let initial_access_token = async || admin.post("/initial-access-tokens", json!({})).await.str("id");
     let new = || {
         let name = unique("api");
         (format!("https://{name}.example"), format!("{name}:read"))
@@ -76,6 +77,12 @@ pub async fn of(operation: &str, server: &Server, admin: &Admin) -> Row {
             let second = admin.call("POST", &format!("/clients/{id}/secrets"), None).await.json();
             row(format!("/clients/{id}/secrets/{}", second["id"].as_str().unwrap()), None, 204)
         }
+        "listInitialAccessTokens" => row("/initial-access-tokens?limit=2", None, 200),
+        "addInitialAccessToken" => {
+            row("/initial-access-tokens", Some(json!({ "registrations": 3, "note": "for the shop", "scopes": ["openid"] })), 201)
+        }
+        "getInitialAccessToken" => row(format!("/initial-access-tokens/{}", initial_access_token().await), None, 200),
+        "removeInitialAccessToken" => row(format!("/initial-access-tokens/{}", initial_access_token().await), None, 204),
         "listResources" => row("/resources", None, 200),
         "addResource" => row("/resources", Some(resource_file(&new().0, &new().1)), 201),
         "getResource" => row(resource().await, None, 200),

@@ -1,0 +1,346 @@
+//! Clients that register themselves (RFC 7591), look after themselves (RFC 7592), and go by themselves if nobody uses them.
+
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::config::RegistrationMode;
+use crate::entropy;
+use crate::oauth::bearer;
+use crate::oauth::client::{Client, ClientMetadata, MetadataCode, MetadataError, Policy, validate};
+use crate::oauth::params::Params;
+use crate::oauth::refusal::Reason;
+use crate::oauth::registration::{self as rules, AccessFault, InitialAccessToken, Limits, Registered, TokenFault};
+use crate::secret::{Digest, Secret};
+use crate::service::address::Prefix;
+use crate::service::audit::{self, Actor};
+use crate::service::clients::{self, WithSecret, document};
+use crate::service::document::{Document, DocumentError};
+use crate::service::keys;
+use crate::service::operator::Operator;
+use crate::service::token::Refused;
+use crate::storage::registrations::{self as store, Outcome, Register};
+use crate::storage::{StoreError, clients as client_store, initial_access_tokens};
+
+/// The stretch of time in which `[registration] open_per_address` is counted.
+pub const HOUR: Duration = Duration::from_secs(3600);
+/// How the audit log calls those who register without a token.
+const NOBODY: &str = "anonymous";
+/// How often a change is decided anew after somebody else was faster.
+const ATTEMPTS: usize = 8;
+/// Clients removed in one unit of work, and in one round.
+const BATCH: usize = 50;
+const MOST_BATCHES: usize = 200;
+/// Between two of them.
+const REST: Duration = Duration::from_millis(20);
+
+/// A client as the registration endpoint tells of it (RFC 7591 §3.2.1, RFC 7592 §3).
+pub struct Told {
+    pub client: Client,
+    /// Made just now, and told this once.
+    pub secret: Option<Secret<String>>,
+    pub registration_access_token: Secret<String>,
+}
+
+/// RFC 7591 §3.1.
+///
+/// # Errors
+/// Nobody let the client in, its metadata is not acceptable, or there are too many.
+pub async fn register(
+    app: &App,
+    headers: &[&[u8]],
+    query: &Params,
+    body: &[u8],
+    address: Prefix,
+    now: Timestamp,
+) -> Result<Told, Reason> {
+    let initial = initial_access_token(app, headers, query, now).await?;
+    let limits = initial.as_ref().map_or_else(Limits::default, |token| token.limits.clone());
+    let metadata = acceptable(read(body)?, &limits, app.config.registration.allowed(), &policy(app))?;
+    if initial.is_none() {
+        room(app, address, now)?;
+    }
+    let actor = initial.as_ref().map_or_else(|| NOBODY.to_owned(), |token| format!("initial_access_token:{}", token.id));
+    let operator = operator(app, actor, now);
+    let WithSecret { client, secret } = clients::made(&operator, clients::new_id(&operator), metadata);
+    let registered = Registered {
+        initial_access_token: initial.as_ref().map(|token| token.id),
+        address: address.to_string(),
+        at: now,
+        limits,
+        unused_until: Some(now.plus(app.config.registration.unused_lifetime)),
+    };
+    let client = Client { registered: Some(registered), ..client };
+    let registration_access_token = entropy::token(app.entropy.as_ref());
+    let event = operator.event("client.register", &client.client_id, None, Some(clients::show(&client)));
+    let most_unused = app.config.registration.open_unused;
+    keys::want(&app.db, client.metadata.signing_algs(), now).await?;
+    let register = Register { client: client.clone(), digest: registration_access_token.digest(), most_unused, event };
+    match (store::register(&app.db, register).await?, initial) {
+        (Outcome::Done, _) => {
+            metrics::counter!("chancery_clients_registered_total").increment(1);
+            Ok(Told { client, secret, registration_access_token })
+        }
+        (Outcome::Spent, Some(token)) => Err(token.spent()),
+        (Outcome::Spent, None) => Err(Reason::InitialAccessTokenRefused { because: TokenFault::Unknown }),
+        (Outcome::Full, _) => Err(too_many("server", most_unused.into(), HOUR.as_secs())),
+    }
+}
+
+/// The token that lets the client in; `None` where everybody may.
+async fn initial_access_token(
+    app: &App,
+    headers: &[&[u8]],
+    query: &Params,
+    now: Timestamp,
+) -> Result<Option<InitialAccessToken>, Reason> {
+    let token = match (bearer::token(headers, query, None), app.config.registration.mode) {
+        (Ok(token), RegistrationMode::Token | RegistrationMode::Open) => token,
+        (Err(Reason::TokenMissing), RegistrationMode::Open) => return Ok(None),
+        (Err(reason), RegistrationMode::Token | RegistrationMode::Open) => return Err(reason),
+        (_, RegistrationMode::Off) => return Err(Reason::NotFound { path: "/register".to_owned() }),
+    };
+    let found = initial_access_tokens::find_by_digest(&app.db, &token.digest()).await?;
+    let found = found.ok_or(Reason::InitialAccessTokenRefused { because: TokenFault::Unknown })?;
+    found.check(now)?;
+    Ok(Some(found))
+}
+
+/// security.md R-77: rows that nobody vouches for are few.
+fn room(app: &App, address: Prefix, now: Timestamp) -> Result<(), Reason> {
+    app.registration_quotas.take(Some(address), NOBODY, now).map_err(|reason| match reason {
+        Reason::TooManyOpenRequests { scope, limit, retry_after } => too_many(&scope, limit, retry_after),
+        other => other,
+    })
+}
+
+fn too_many(scope: &str, limit: u64, retry_after: u64) -> Reason {
+    Reason::TooManyRegistrations { scope: scope.to_owned(), limit, retry_after }
+}
+
+/// RFC 7592 §2.1: the client looks at itself. Its token is told once more, since that is all that is left of it here.
+///
+/// # Errors
+/// `RegistrationAccessRefused`, or the token is not sent as one.
+pub async fn show(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -> Result<Told, Refused> {
+    let (client, token) = opened(app, client_id, headers, query).await?;
+    Ok(Told { client, secret: None, registration_access_token: token })
+}
+
+/// RFC 7592 §2.2: the client replaces what it may set of itself, and its registration access token is another one from now on.
+///
+/// # Errors
+/// As [`show`], or the metadata is not acceptable.
+pub async fn update(
+    app: &App,
+    client_id: &str,
+    headers: &[&[u8]],
+    query: &Params,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Told, Refused> {
+    for _ in 0..ATTEMPTS {
+        let (before, presented) = opened(app, client_id, headers, query).await?;
+        if let Some(told) = update_from(app, before, &presented, body, now).await.map_err(|reason| of_client(client_id, reason))? {
+            return Ok(told);
+        }
+    }
+    Err(of_client(client_id, Reason::StateChanged))
+}
+
+/// `None` if somebody else has changed the client since it was read.
+async fn update_from(
+    app: &App,
+    before: Client,
+    presented: &Secret<String>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Option<Told>, Reason> {
+    let mut document = Document::parse(body).map_err(unreadable)?;
+    about_itself(&before, &mut document, now)?;
+    let limits = before.registered.as_ref().map(|registered| registered.limits.clone()).unwrap_or_default();
+    let asked = acceptable(document, &limits, app.config.registration.allowed(), &policy(app))?;
+    // security.md R-31: the merged result, by the same validator. What an operator gave is no ladder for who holds the token.
+    let merged = validate(rules::replaced(&before.metadata, &asked)?, &policy(app)).map_err(|error| {
+        if rules::is_registered_member(error.field) {
+            return of_metadata(error);
+        }
+        rules::refused(error.field, "was set by an operator: from then on operators alone change this client")
+    })?;
+    let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
+    let (after, secret) = clients::changed(&operator, &before, merged, before.enabled);
+    let fresh = entropy::token(app.entropy.as_ref());
+    let event = operator.event("client.update", &before.client_id, Some(clients::show(&before)), Some(clients::show(&after)));
+    let stored = secret.as_ref().map(|(_, stored)| stored);
+    let digests = (presented.digest(), fresh.digest());
+    keys::want(&app.db, after.metadata.signing_algs(), now).await?;
+    let done = store::update(&app.db, &after, before.updated_at, stored, digests, &event).await.map_err(kept_by_operators)?;
+    Ok(done.then(|| Told { client: after, secret: secret.map(|(secret, _)| secret), registration_access_token: fresh }))
+}
+
+/// RFC 7592 §2.2: the client names itself, leaves out what the server sets, and may repeat its secret.
+fn about_itself(client: &Client, document: &mut Document, now: Timestamp) -> Result<(), Reason> {
+    let mut text = |name: &str| document.take::<String>(name).map_err(unreadable);
+    match text("client_id")? {
+        Some(client_id) if client_id == client.client_id => {}
+        Some(_) => return Err(rules::refused("client_id", "must be that of the client whose address this is")),
+        None => return Err(rules::refused("client_id", "is missing: an update names the client (RFC 7592 section 2.2)")),
+    }
+    if let Some(secret) = text("client_secret")? {
+        let digest = Digest::of(secret.as_bytes());
+        if !client.secrets.iter().any(|known| known.is_live(now) && known.digest == digest) {
+            return Err(rules::refused("client_secret", "is not the client's; leave it out, since a client cannot choose it"));
+        }
+    }
+    for name in ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"] {
+        if document.names(name) {
+            return Err(rules::refused(name, "is set by the server; leave it out (RFC 7592 section 2.2)"));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 7592 §2.3: the client removes itself, and with it everything that was issued to it.
+///
+/// # Errors
+/// As [`show`].
+pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Params, now: Timestamp) -> Result<(), Refused> {
+    let (before, _) = opened(app, client_id, headers, query).await?;
+    let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
+    let event = operator.event("client.remove", client_id, Some(clients::show(&before)), None);
+    let removed = client_store::remove(&app.db, client_id, now, &event).await;
+    let removed = removed.map_err(|error| of_client(client_id, kept_by_operators(error)))?;
+    if removed {
+        return Ok(());
+    }
+    // Somebody removed it at the same moment.
+    Err(refused(client_id, AccessFault::NoSuchClient))
+}
+
+/// The client that the token of this request opens, and the token.
+async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -> Result<(Client, Secret<String>), Refused> {
+    let nobody = |reason: Reason| Refused { reason, client_id: None };
+    let token = bearer::token(headers, query, None).map_err(nobody)?;
+    let presented = token.digest();
+    // Both are always read, and the digest is compared in constant time: what is wrong is for the record alone.
+    let client = client_store::find(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
+    let digest = store::digest(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
+    let right = digest.is_some_and(|digest| digest == presented);
+    match (client, digest) {
+        (None, _) => Err(refused(client_id, AccessFault::NoSuchClient)),
+        (Some(_), None) => Err(refused(client_id, AccessFault::NotDynamic)),
+        (Some(_), Some(_)) if !right => Err(refused(client_id, AccessFault::WrongToken)),
+        (Some(client), Some(_)) if !client.enabled => Err(refused(&client.client_id, AccessFault::ClientDisabled)),
+        (Some(client), Some(_)) => Ok((client, token)),
+    }
+}
+
+fn refused(client_id: &str, because: AccessFault) -> Refused {
+    let known = because != AccessFault::NoSuchClient;
+    let shown = client_id.chars().take(255).collect();
+    let reason = Reason::RegistrationAccessRefused { client_id: shown, because };
+    Refused { reason, client_id: known.then(|| client_id.to_owned()) }
+}
+
+fn of_client(client_id: &str, reason: Reason) -> Refused {
+    Refused { reason, client_id: Some(client_id.to_owned()) }
+}
+
+fn kept_by_operators(error: StoreError) -> Reason {
+    match error {
+        StoreError::Owned { .. } => Reason::ClientMetadataRefused {
+            member: None,
+            code: MetadataCode::InvalidClientMetadata,
+            detail: "is kept by the operators of this server, who alone change or remove this client".to_owned(),
+        },
+        error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_)) => {
+            error.into()
+        }
+    }
+}
+
+/// Somebody is about to use the client: it does not go by itself any more. Costs something once in a client's life.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn used(app: &App, client: &Client) -> Result<(), Reason> {
+    if client.registered.as_ref().is_some_and(|registered| registered.unused_until.is_some()) {
+        store::used(&app.db, &client.client_id).await?;
+    }
+    Ok(())
+}
+
+/// Removes clients that registered themselves and were not used in their time.
+///
+/// # Errors
+/// The database is away; the next round goes on.
+pub async fn forget_unused(app: &App, now: Timestamp) -> Result<(), StoreError> {
+    for _ in 0..MOST_BATCHES {
+        let event = || audit::event(app, now, &Actor::Server, "client.remove", "");
+        let gone = store::forget_unused(&app.db, now, (0..BATCH).map(|_| event()).collect()).await?;
+        if gone > 0 {
+            metrics::counter!("chancery_swept_rows_total", "table" => "clients").increment(gone);
+        }
+        if usize::try_from(gone).unwrap_or(BATCH) < BATCH {
+            break;
+        }
+        tokio::time::sleep(REST).await;
+    }
+    Ok(())
+}
+
+fn read(body: &[u8]) -> Result<Document, Reason> {
+    Document::parse(body).map_err(unreadable)
+}
+
+/// What a document asks for, if it may be registered within these limits.
+///
+/// # Errors
+/// The first member that cannot be registered.
+pub(crate) fn acceptable(
+    document: Document,
+    limits: &Limits,
+    usual: rules::Allowed<'_>,
+    policy: &Policy,
+) -> Result<ClientMetadata, Reason> {
+    let mut asked = rules::asked(document.into_members())?;
+    let known = document::members();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    asked.retain(|name, _| known.contains(&name.as_str()));
+    let mut metadata: ClientMetadata = Document::of(asked).rest(&known).map_err(unreadable)?;
+    limits.over(usual).check(&mut metadata).map_err(of_metadata)?;
+    validate(metadata, policy).map_err(of_metadata)
+}
+
+fn policy(app: &App) -> Policy {
+    Policy { redirect_schemes: app.config.registration.redirect_schemes.clone(), operator: false }
+}
+
+fn unreadable(error: DocumentError) -> Reason {
+    let code = match error.member.as_deref() {
+        Some("redirect_uris") => MetadataCode::InvalidRedirectUri,
+        Some(_) | None => MetadataCode::InvalidClientMetadata,
+    };
+    let detail = if error.member.is_some() {
+        format!("is not what it should be: {}", error.message)
+    } else {
+        format!("is {}", error.message)
+    };
+    Reason::ClientMetadataRefused { member: error.member, code, detail }
+}
+
+fn of_metadata(error: MetadataError) -> Reason {
+    Reason::ClientMetadataRefused { member: Some(error.field.to_owned()), code: error.code, detail: error.message }
+}
+
+fn operator(app: &App, actor: String, now: Timestamp) -> Operator<'_> {
+    Operator {
+        db: &app.db,
+        config: &app.config,
+        entropy: app.entropy.as_ref(),
+        passwords: &app.passwords,
+        actor,
+        now,
+        trace_id: audit::trace_id(),
+    }
+}
