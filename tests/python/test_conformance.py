@@ -45,18 +45,22 @@ TOKEN_CLAIMS = {"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", 
 
 
 class Forms(html.parser.HTMLParser):
-    """The primary form of a page, and the page's words."""
+    """The primary form of a page, the page's words, its frames, and where it goes on to by itself."""
 
     def __init__(self, text: str):
         super().__init__()
         self.action, self.method, self.fields, self.asks, self.inside, self.words = None, "get", {}, set(), False, ""
-        self.main = False
+        self.main, self.frames, self.onward = False, [], None
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         if tag == "main":
             self.main = True
+        elif tag == "iframe":
+            self.frames.append(attrs["src"])
+        elif tag == "meta" and attrs.get("http-equiv") == "refresh":
+            self.onward = attrs["content"].partition("url=")[2]
         elif tag == "form" and self.main and self.action is None:
             self.action, self.method, self.inside = attrs.get("action") or "", attrs.get("method", "get").lower(), True
         elif self.inside and tag in ("input", "button") and attrs.get("name"):
@@ -151,7 +155,8 @@ class Provider:
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("conformance"))
+    # Logout tokens come to a port of this machine.
+    server = Server(tmp_path_factory.mktemp("conformance"), '[outbound]\nallow = ["127.0.0.0/8", "::1/128"]\n')
     server.add("user", ALICE)
     yield Provider(server)
     server.stop()
@@ -529,6 +534,11 @@ def test_oidcc_unsigned_request_object(flow):
     flow.error(flow.authorize(request=unsigned), "request_not_supported", "invalid_request_object")
 
 
+def test_oidcc_claims_essential(flow):
+    _, _, info = flow.run(claims=json.dumps({"userinfo": {"name": {"essential": True}}}))
+    assert info == {"sub": info["sub"], "name": ALICE["name"]}
+
+
 def test_oidcc_refresh_token(flow, second):
     def obtain():
         tokens = flow.redeem(flow.code(flow.authorize(scope="openid offline_access", prompt="consent")))
@@ -647,8 +657,12 @@ def test_oidcc_server_keys(provider):
 
 @pytest.fixture
 def signed_in(provider, first):
+    return sign_in(provider, first)
+
+
+def sign_in(provider, client):
     """A flow whose person is signed in, with the ID token at hand and a state for the end of the session."""
-    flow = Flow(provider, first, "default")
+    flow = Flow(provider, client, "default")
     flow.issued, flow.claims, _ = flow.run(state=secrets.token_hex(64))
     assert len(flow.state) == 128
     flow.end_state = "".join(secrets.choice([chr(code) for code in range(0x21, 0x7F) if chr(code) != "+"]) for _ in range(50))

@@ -1,0 +1,58 @@
+// What the tests of openid-client have in common: keys of a client's own, and a whole sign-in.
+
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import * as jose from 'jose'
+import * as client from 'openid-client'
+
+import { Person } from './person.js'
+import { ALICE } from './server.js'
+
+export const callback = 'https://app.example.com/callback'
+export const home = 'https://app.example.com/'
+/** EdDSA, the older name of Ed25519, is not what this library writes into a header. */
+export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'Ed25519']
+export const insecure = { execute: [client.allowInsecureRequests] }
+
+export async function newKey(alg, use = 'sig') {
+  const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true, crv: alg === 'ECDH-ES' ? 'P-256' : undefined })
+  const kid = randomUUID()
+  return { key: privateKey, kid, jwk: { ...(await jose.exportJWK(publicKey)), kid, use, alg } }
+}
+
+export const newKeys = async () => Object.fromEntries(await Promise.all(ALGORITHMS.map(async (alg) => [alg, await newKey(alg)])))
+
+/** The metadata of a client that proves itself by its keys. */
+export const confidential = (more) => ({
+  client_name: 'Keys of its own',
+  redirect_uris: [callback],
+  post_logout_redirect_uris: [home],
+  grant_types: ['authorization_code', 'refresh_token'],
+  token_endpoint_auth_method: 'private_key_jwt',
+  scope: 'openid profile email offline_access',
+  ...more,
+})
+
+export const configure = (server, registered, authentication) => client.discovery(new URL(server.issuer), registered.client_id, registered, authentication, insecure)
+
+/** A whole sign-in; `url` makes the authorization request out of its parameters. */
+export async function signIn(config, { url = client.buildAuthorizationUrl, person = new Person(ALICE), ...extra } = {}) {
+  const verifier = client.randomPKCECodeVerifier()
+  const [state, nonce] = [client.randomState(), client.randomNonce()]
+  const request = await url(config, {
+    redirect_uri: callback,
+    scope: 'openid email offline_access',
+    prompt: 'consent',
+    state,
+    nonce,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+    ...extra,
+  })
+  const back = await person.open(request, { destination: callback })
+  assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
+  return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
+}
+
+/** Makes of a request's parameters one signed request object, for `url` above; `change` may tamper with it before it is signed. */
+export const signed = (key, change) => (config, parameters) => client.buildAuthorizationUrlWithJAR(config, parameters, key, { [client.modifyAssertion]: change ?? (() => {}) })
