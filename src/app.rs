@@ -10,6 +10,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::jose::{Alg, KeyLife};
 use crate::oidc::discovery::{self, Offered};
 use crate::secret::Digest;
+use crate::service::client_keys::ClientKeys;
 use crate::service::decisions::Decisions;
 use crate::service::forwarded::Forwarded;
 use crate::service::keyed::Keyed;
@@ -53,6 +54,7 @@ pub struct App {
     pub scans: Scans,
     /// The one way out of this server.
     pub outbound: Arc<Outbound>,
+    pub client_keys: ClientKeys,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
     pub metadata: Prepared,
@@ -152,6 +154,7 @@ impl Builder {
         };
         let outbound = Arc::new(Outbound::new(&config.outbound).map_err(StartError::Outbound)?);
         Ok(Arc::new(App {
+            client_keys: ClientKeys::new(Arc::clone(&outbound)),
             outbound,
             registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,

@@ -24,6 +24,8 @@ pub struct Lifetimes {
     pub refresh_idle: Duration,
     /// A refresh family at the most.
     pub refresh: Duration,
+    /// What clients sign to prove themselves: the furthest that its `exp` may lie ahead.
+    pub client_assertion: Duration,
     /// Decision records; never longer than 7 days.
     pub decision: Duration,
 }
@@ -46,6 +48,7 @@ impl Lifetimes {
             session: read("session", 7 * DAY, 365 * DAY),
             refresh_idle: read("refresh_idle", 30 * DAY, 3650 * DAY),
             refresh: read("refresh", 180 * DAY, 3650 * DAY),
+            client_assertion: read("client_assertion", 5 * MINUTE, HOUR),
             decision: read("decision", 7 * DAY, 7 * DAY),
         };
         if lifetimes.session_idle > lifetimes.session {

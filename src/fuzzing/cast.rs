@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -85,5 +87,25 @@ pub fn clients() -> &'static [Arc<Client>; 3] {
             }
             Arc::new(client)
         })
+    })
+}
+
+/// What our key makes of it.
+pub fn signed(input: &str) -> String {
+    let signature = signing_key().sign(input.as_bytes()).expect("a signature");
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A client that proves itself by the key that is ours here.
+pub fn signing_client() -> &'static Arc<Client> {
+    static CLIENT: OnceLock<Arc<Client>> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let mut key = serde_json::to_value(&signing_key().public).expect("JSON");
+        key["kid"] = signing_key().kid.clone().into();
+        let keys = serde_json::json!({ "keys": [key] });
+        let mut client = samples::client("signing");
+        client.metadata.token_endpoint_auth_method = AuthMethod::PrivateKeyJwt;
+        client.metadata.jwks = serde_json::from_value(keys).ok();
+        Arc::new(client)
     })
 }

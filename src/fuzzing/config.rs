@@ -103,7 +103,7 @@ pub fn setup_file(data: &[u8]) {
     if names_a_file(&String::from_utf8_lossy(data)) {
         return;
     }
-    let policy = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: true };
+    let policy = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: true, loopback_http: false };
     match SetupFile::parse(data, "apps.toml", Path::new("/nonexistent"), &policy) {
         Err(errors) => {
             check_errors(&errors);

@@ -56,7 +56,7 @@ fn rfc_7396(target: Option<Value>, patch: &Value) -> Value {
 pub fn client(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let [file, patch] = lines(text);
-    let operator = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: true };
+    let operator = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: true, loopback_http: false };
     let document = match ClientDocument::parse(file.as_bytes()) {
         Ok(document) => document,
         Err(error) => return check_document_error(&error),
@@ -93,7 +93,7 @@ pub fn client(data: &[u8]) {
 pub fn registration(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let [first, second] = lines(text);
-    let policy = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: false };
+    let policy = Policy { redirect_schemes: vec!["cursor".to_owned()], operator: false, loopback_http: false };
     let scopes = ["openid".to_owned(), "email".to_owned(), "orders:read".to_owned()];
     let allowed = Allowed { grant_types: &[GrantType::AuthorizationCode, GrantType::RefreshToken], scopes: &scopes };
     let accepted = |text: &str| {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signing_key};
+use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signed, signing_key};
 use super::{check_printable, check_refusal, lines, text};
 use crate::http::admin::page;
 use crate::jose::{self, Alg, ClientAlg, Content, ContentEncryption, JwkSet, KeyManagement, PublicJwk, Typ};
@@ -144,11 +144,6 @@ pub fn jws(data: &[u8]) {
         assert!(verify(cut, typ).is_err() && verify(&format!("{jwt}A"), typ).is_err());
     }
     assert!(believed <= 1, "one type is another");
-}
-
-fn signed(input: &str) -> String {
-    let signature = signing_key().sign(input.as_bytes()).expect("a signature");
-    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 fn read_claims(claims: Map<String, Value>) {

@@ -46,6 +46,11 @@ pub const TARGETS: &[Target] = &[
     target("authorize", "a query of the authorization endpoint", oauth::authorize),
     target("basic", "an Authorization header of a client", oauth::basic),
     target("bearer", "an Authorization header with an access token, and a form body; two lines", oauth::bearer),
+    target(
+        "client_assertion",
+        "a client's assertion: header and claims that its key then signs; two lines",
+        oauth::client_assertion,
+    ),
     target("client_document", "a client's file, and a merge patch of it; two lines", documents::client),
     target("configuration", "the configuration file; behind a line of dashes environment variables", config::configuration),
     target("cookies", "a Cookie header", http::cookies),

@@ -1,6 +1,7 @@
 //! Requests of the OAuth endpoints: forms, credentials, redirect URIs, scopes, codes and tokens.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -100,6 +101,43 @@ pub fn basic(data: &[u8]) {
         }
     }
     assert!(matches!(client_secret_basic::read(&[data, data]), Err(Reason::MalformedAuthorization { .. })));
+}
+
+/// A client is proved by nothing but an assertion that its key signed, about itself, for us, and now.
+pub fn client_assertion(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let [header, claims] = lines(text);
+    let jwt = cast::signed(&format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims)));
+    let body = format!("client_assertion_type={}&client_assertion={jwt}", client_auth::private_key_jwt::ASSERTION_TYPE);
+    let Ok(params) = Params::parse_form(body.as_bytes()) else { return };
+    let credentials = match Credentials::read(&[], &params) {
+        Ok(credentials) => credentials,
+        Err(refused) => return check_refusal(&refused),
+    };
+    let assertion = credentials.assertion().expect("an assertion was sent");
+    assert_eq!(credentials.client_id(), Some(assertion.subject()));
+    let rules = client_auth::Rules {
+        issuer: cast::ISSUER,
+        token_endpoint: format!("{}/token", cast::ISSUER),
+        longest: Duration::from_secs(300),
+        tolerance: Duration::from_secs(60),
+    };
+    let client = cast::signing_client();
+    assert!(client_auth::authenticate(&credentials, Some(client), None, NOW).is_err(), "nobody has verified it");
+    if let Err(refused) = assertion.check(client, &rules, NOW) {
+        return check_refusal(&refused);
+    }
+    let members = crate::jose::object(claims.as_bytes()).expect("claims that were read");
+    assert!(
+        members["iss"] == "signing" && members["sub"] == "signing" && members["jti"].as_str().is_some_and(|jti| !jti.is_empty())
+    );
+    assert!(!members["aud"].to_string().contains("evil"));
+    let exp = members["exp"].as_f64().expect("a number") as i64;
+    assert!((NOW.seconds() - 60..=NOW.seconds() + 360).contains(&exp), "{exp}");
+    let verified =
+        crate::jose::ClientJwt::read(&jwt).expect("it was read before").verify(client.metadata.jwks.as_ref().expect("keys"));
+    let kid = crate::jose::object(header.as_bytes()).expect("a header that was read").get("kid").cloned();
+    assert_eq!(verified.is_ok(), kid.is_none_or(|kid| kid == cast::signing_key().kid), "{verified:?}");
 }
 
 /// An access token is a b64token of the header, comes in one way at a time, and is read again from the header that it makes.
@@ -310,7 +348,7 @@ pub fn token_request(data: &[u8]) {
         Err(refused) => return check_refusal(&refused),
     };
     let client = cast::clients().iter().find(|client| credentials.client_id() == Some(client.client_id.as_str()));
-    let client = match client_auth::authenticate(&credentials, client, NOW) {
+    let client = match client_auth::authenticate(&credentials, client, None, NOW) {
         Ok(client) => client,
         Err(refused) => return check_refusal(&refused),
     };
@@ -319,6 +357,7 @@ pub fn token_request(data: &[u8]) {
     match client.method() {
         AuthMethod::ClientSecretBasic => assert_eq!((in_header.as_deref(), in_body), (Some(SECRET), None)),
         AuthMethod::ClientSecretPost => assert_eq!((in_header, in_body), (None, Some(SECRET))),
+        AuthMethod::PrivateKeyJwt => panic!("nobody verified an assertion"),
         AuthMethod::None => assert_eq!((in_header, in_body, client.secret_id()), (None, None, None)),
     }
     match TokenRequest::parse(&params, &client) {

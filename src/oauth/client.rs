@@ -10,7 +10,7 @@ use super::registration::Registered;
 use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
-use crate::jose::{Alg, ContentEncryption, JwkSet, KeyManagement};
+use crate::jose::{Alg, ClientAlg, ContentEncryption, JwkSet, KeyManagement};
 use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
@@ -92,6 +92,12 @@ pub struct ClientMetadata {
     /// `A128CBC-HS256` where the `alg` stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub userinfo_encrypted_response_enc: Option<ContentEncryption>,
+    /// Where they are, instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// The one algorithm of its assertions; `None`: any that its key can have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_signing_alg: Option<ClientAlg>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     /// ID tokens always have `auth_time`.
@@ -163,6 +169,8 @@ pub enum AuthMethod {
     #[default]
     ClientSecretBasic,
     ClientSecretPost,
+    /// OpenID Connect Core §9, RFC 7523: assertions signed with a key of its own.
+    PrivateKeyJwt,
     None,
 }
 
@@ -340,14 +348,31 @@ impl SubjectType {
 
 impl AuthMethod {
     /// Every method that is offered; discovery and registration are built from it.
-    pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::None];
+    pub const ALL: [Self; 4] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
 
     /// As in `token_endpoint_auth_method`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
             Self::None => "none",
+        }
+    }
+
+    /// Does a client prove anything by it?
+    pub const fn proves(self) -> bool {
+        match self {
+            Self::ClientSecretBasic | Self::ClientSecretPost | Self::PrivateKeyJwt => true,
+            Self::None => false,
+        }
+    }
+
+    /// Does a client share a secret with this server for it?
+    pub const fn has_secret(self) -> bool {
+        match self {
+            Self::ClientSecretBasic | Self::ClientSecretPost => true,
+            Self::PrivateKeyJwt | Self::None => false,
         }
     }
 }
@@ -379,6 +404,8 @@ impl Default for ClientMetadata {
             id_token_encrypted_response_enc: None,
             userinfo_encrypted_response_alg: None,
             userinfo_encrypted_response_enc: None,
+            jwks_uri: None,
+            token_endpoint_auth_signing_alg: None,
             default_max_age: None,
             require_auth_time: false,
             default_acr_values: Vec::new(),

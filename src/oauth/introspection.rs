@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::access_token::Claims;
-use super::client::{AuthMethod, Introspection};
+use super::client::Introspection;
 use super::client_auth::AuthenticatedClient;
 use super::family::{self, Presented};
 use super::grant::FamilyFacts;
@@ -40,10 +40,7 @@ impl Answer {
 /// # Errors
 /// `IntrospectionNotAllowed`.
 pub fn may_ask(caller: &AuthenticatedClient) -> Result<(), Reason> {
-    match caller.method() {
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => Ok(()),
-        AuthMethod::None => Err(not_allowed(caller)),
-    }
+    if caller.method().proves() { Ok(()) } else { Err(not_allowed(caller)) }
 }
 
 /// Answers about an access token whose signature or seal holds. `live` is the outcome of [`Claims::check`] and [`Claims::is_live`].
@@ -135,6 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::oauth::client::AuthMethod;
     use crate::oauth::client::Client;
     use crate::oauth::family::{Family, encode};
     use crate::oauth::grant::samples::{self, at};

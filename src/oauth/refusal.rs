@@ -87,6 +87,22 @@ pub enum Reason {
     WrongClientAuthenticationMethod { client_id: String, registered: String, received: String },
     /// The secret matches none of the client's live secrets.
     WrongClientSecret { client_id: String, live_secrets: usize, expired_match: bool },
+    /// A client assertion, or what belongs to it, cannot be read (RFC 7521 §4.2, RFC 7523 §3).
+    ClientAssertionMalformed { client_id: Option<String>, detail: String },
+    /// Signed by an algorithm that this client may not use.
+    ClientAssertionAlgorithm { client_id: String, received: String, allowed: Vec<String> },
+    /// iss and sub are not both the client.
+    ClientAssertionOfAnotherClient { client_id: String, issuer: String, subject: String },
+    /// aud names somebody else, or somebody else too.
+    ClientAssertionAudience { client_id: String, accepted: Vec<String>, received: String },
+    /// exp, iat or nbf does not fit the clock.
+    ClientAssertionTime { client_id: String, at: Timestamp, now: Timestamp, detail: String },
+    /// The jti was used before.
+    ClientAssertionReplayed { client_id: String, jti: String },
+    /// None of the client's keys has signed what it sent.
+    ClientSignatureWrong { client_id: String, key: String, detail: String },
+    /// The client's keys cannot be had.
+    ClientKeysUnavailable { client_id: String, detail: String },
     /// client_id in the body and in the Authorization header differ.
     ClientIdMismatch { authenticated: String, received: String },
 

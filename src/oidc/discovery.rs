@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::authentication::Acr;
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
-use crate::jose::{Alg, ContentEncryption, KeyManagement};
+use crate::jose::{Alg, ClientAlg, ContentEncryption, KeyManagement};
 use crate::oauth::authorize::{Prompt, ResponseMode};
 use crate::oauth::client::{AuthMethod, GrantType, SubjectType};
 use crate::oauth::endpoint::Endpoint;
@@ -36,7 +36,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         }
     }
     let all_methods = AuthMethod::ALL.map(AuthMethod::as_str);
-    let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| proves(*method)).map(AuthMethod::as_str).collect();
+    let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| method.proves()).map(AuthMethod::as_str).collect();
     let mut claims = ID_TOKEN_CLAIMS.to_vec();
     claims.extend(BY_SCOPE.iter().flat_map(|(_, names)| *names));
     let members = [
@@ -54,9 +54,13 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("userinfo_encryption_alg_values_supported", json!(KeyManagement::ALL)),
         ("userinfo_encryption_enc_values_supported", json!(ContentEncryption::ALL)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),
+        // RFC 8414 §2: to be there where private_key_jwt is.
+        ("token_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
         ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
+        ("revocation_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
         // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
         ("introspection_endpoint_auth_methods_supported", json!(confidential)),
+        ("introspection_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
         ("code_challenge_methods_supported", json!([pkce::S256])),
         ("acr_values_supported", json!(Acr::ALL.map(Acr::as_str))),
         ("claim_types_supported", json!(["normal"])),
@@ -72,14 +76,6 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
     Value::Object(document)
 }
 
-/// Does a client prove anything by it?
-const fn proves(method: AuthMethod) -> bool {
-    match method {
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => true,
-        AuthMethod::None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -90,9 +86,11 @@ mod tests {
         document("https://id.test/tenant", &Offered { algs: &Alg::ALL, ui_locales: &["en", "de"], registration: false })
     }
 
+    const ALGS: [&str; 5] = ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"];
+
     #[test]
     fn the_document_says_exactly_what_works() {
-        let expected = json!({
+        let mut expected = json!({
             "issuer": "https://id.test/tenant",
             "authorization_endpoint": "https://id.test/tenant/authorize",
             "token_endpoint": "https://id.test/tenant/token",
@@ -116,9 +114,6 @@ mod tests {
             "id_token_encryption_enc_values_supported": ["A128CBC-HS256", "A128GCM", "A256GCM"],
             "userinfo_encryption_alg_values_supported": ["RSA-OAEP-256", "ECDH-ES"],
             "userinfo_encryption_enc_values_supported": ["A128CBC-HS256", "A128GCM", "A256GCM"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
             "acr_values_supported": ["urn:chancery:acr:password", "urn:chancery:acr:mfa", "urn:chancery:acr:phishing-resistant"],
             "claim_types_supported": ["normal"],
@@ -134,6 +129,12 @@ mod tests {
             "request_parameter_supported": false,
             "request_uri_parameter_supported": false,
         });
+        let (secrets, key) = (["client_secret_basic", "client_secret_post"], ["private_key_jwt"]);
+        for (endpoint, more) in [("token", &["none"][..]), ("revocation", &["none"]), ("introspection", &[])] {
+            let methods = [&secrets[..], &key, more].concat();
+            expected[format!("{endpoint}_endpoint_auth_methods_supported")] = json!(methods);
+            expected[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")] = json!(ALGS);
+        }
         assert_eq!(made(), expected);
     }
 

@@ -121,7 +121,7 @@ pub(super) fn made(operator: &Operator<'_>, client_id: String, metadata: ClientM
         created_at: operator.now,
         updated_at: operator.now,
     };
-    let secret = (!client.is_public()).then(|| make_secret(operator, &[]));
+    let secret = client.metadata.token_endpoint_auth_method.has_secret().then(|| make_secret(operator, &[]));
     client.secrets.extend(secret.as_ref().map(|(_, stored)| stored.clone()));
     WithSecret { client, secret: secret.map(|(secret, _)| secret) }
 }
@@ -213,7 +213,8 @@ pub(super) fn changed(
         updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))),
         ..before.clone()
     };
-    let authenticates = after.is_public() || after.secrets.iter().any(|secret| secret.is_live(operator.now));
+    let authenticates =
+        !after.metadata.token_endpoint_auth_method.has_secret() || after.secrets.iter().any(|secret| secret.is_live(operator.now));
     let secret = (!authenticates).then(|| make_secret(operator, &before.secrets));
     after.secrets.splice(0..0, secret.as_ref().map(|(_, stored)| stored.clone()));
     (after, secret)
@@ -225,6 +226,7 @@ pub(super) fn asks_again(before: &ClientMetadata, after: &ClientMetadata) -> boo
     after.redirect_uris != before.redirect_uris
         || after.token_endpoint_auth_method != before.token_endpoint_auth_method
         || after.jwks != before.jwks
+        || after.jwks_uri != before.jwks_uri
         || after.client_name != before.client_name
         || after.claims != before.claims
 }
@@ -349,12 +351,14 @@ pub async fn rotate_secret(operator: &Operator<'_>, client_id: &str, grace: Dura
     Ok(WithSecret { client: find(operator, client_id).await?, secret: Some(secret) })
 }
 
-/// The client, which has to be one that authenticates.
+/// The client, which has to be one that authenticates by a secret.
 async fn authenticating(operator: &Operator<'_>, client_id: &str) -> Result<Client, OperationError> {
     let client = find(operator, client_id).await?;
-    if client.is_public() {
+    let method = client.metadata.token_endpoint_auth_method;
+    if !method.has_secret() {
         return Err(OperationError::Conflict(format!(
-            "the client {client_id:?} has token_endpoint_auth_method none, and no secret"
+            "the client {client_id:?} has token_endpoint_auth_method {}, and no secret",
+            method.as_str()
         )));
     }
     Ok(client)
@@ -385,7 +389,8 @@ fn make_secret(operator: &Operator<'_>, others: &[ClientSecret]) -> (Secret<Stri
 
 /// What the command line may register.
 pub fn policy(operator: &Operator<'_>) -> Policy {
-    Policy { redirect_schemes: operator.config.registration.redirect_schemes.clone(), operator: true }
+    let loopback_http = operator.config.outbound.allows_loopback();
+    Policy { redirect_schemes: operator.config.registration.redirect_schemes.clone(), operator: true, loopback_http }
 }
 
 fn not_found(client_id: &str) -> OperationError {

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authorize;
 pub mod bearer;
 pub mod browser;
+pub mod client_keys;
 pub mod clients;
 pub mod decisions;
 pub mod device;

@@ -313,7 +313,8 @@ pub(crate) fn acceptable(
 }
 
 fn policy(app: &App) -> Policy {
-    Policy { redirect_schemes: app.config.registration.redirect_schemes.clone(), operator: false }
+    let loopback_http = app.config.outbound.allows_loopback();
+    Policy { redirect_schemes: app.config.registration.redirect_schemes.clone(), operator: false, loopback_http }
 }
 
 fn unreadable(error: DocumentError) -> Reason {

@@ -11,7 +11,10 @@ use serde_json::json;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
-use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials};
+use crate::jose::ClientJwt;
+use crate::oauth::client::{AuthMethod, Client};
+use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials, Rules};
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::family::{Family, Seed};
 use crate::oauth::grant::{
     Issuance, Limits, RefreshPlan, Standing, TokenRequest, authorization_code, client_credentials, device_code, refresh_token,
@@ -25,7 +28,7 @@ use crate::service::audit::{self, Actor};
 use crate::service::issue::{self, Minted};
 use crate::service::keys::Snapshot;
 use crate::service::registry::View;
-use crate::storage::{audit as store, codes, device_codes, families, grants, sessions};
+use crate::storage::{audit as store, codes, device_codes, families, grants, sessions, spent_assertions};
 
 /// A successful answer (RFC 6749 §5.1).
 pub struct Tokens {
@@ -94,11 +97,39 @@ pub async fn authenticate(
         Some(claimed) => view.client(claimed).await?,
         None => None,
     };
-    let client = client_auth::authenticate(&credentials, client.as_ref(), now)?;
+    let assertion = match &client {
+        Some(client) => verify_assertion(app, &credentials, client, now).await,
+        None => None,
+    };
+    let client = client_auth::authenticate(&credentials, client.as_ref(), assertion, now)?;
     if let Some(secret_id) = client.secret_id() {
         app.secret_uses.note(secret_id, now);
     }
     Ok(client)
+}
+
+/// How much the clock of somebody who signs for us may differ from ours (design 5).
+pub const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// What becomes of the assertion of a client that registered them: its claims, then its signature, and at the end the one use of its `jti`,
+/// so that nobody spends what the client has not signed. `None` where there is none to look at.
+async fn verify_assertion(app: &App, credentials: &Credentials, client: &Client, now: Timestamp) -> Option<Result<(), Reason>> {
+    let assertion = credentials.assertion()?;
+    if client.metadata.token_endpoint_auth_method != AuthMethod::PrivateKeyJwt {
+        return None;
+    }
+    let issuer = app.config.issuer.as_str();
+    let longest = app.config.lifetimes.client_assertion;
+    let rules = Rules { issuer, token_endpoint: Endpoint::Token.url(issuer), longest, tolerance: TOLERANCE };
+    let verify = async {
+        assertion.check(client, &rules, now)?;
+        let internal = |detail| Reason::Internal { detail };
+        let jwt = ClientJwt::read(assertion.jwt().expose()).map_err(internal)?;
+        app.client_keys.verify(client, &jwt, now).await?;
+        let (use_of_it, until) = assertion.spending(&client.client_id, &rules);
+        if spent_assertions::spend(&app.db, &use_of_it, until).await? { Ok(()) } else { Err(assertion.replayed(client)) }
+    };
+    Some(verify.await)
 }
 
 /// Keys and resources, from memory where they are fresh. Nothing is signed from what is past its time (design 5).

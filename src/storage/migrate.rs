@@ -59,6 +59,7 @@ migrations! {
     15 "0015_passkey_devices"
     16 "0016_claims"
     17 "0017_registration"
+    18 "0018_spent_assertions"
 }
 
 /// How long to wait for another process that is migrating.

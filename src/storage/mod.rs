@@ -57,6 +57,7 @@ pub mod sessions;
 pub mod setup;
 mod shared;
 pub mod sign_ins;
+pub mod spent_assertions;
 pub mod sweep;
 mod text;
 pub mod together;
@@ -101,6 +102,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         sessions::STATEMENTS,
         setup::STATEMENTS,
         sign_ins::STATEMENTS,
+        spent_assertions::STATEMENTS,
         sweep::STATEMENTS,
         users::STATEMENTS,
     ]

@@ -92,6 +92,10 @@ statements! {
         sqlite: sweep!("spent_challenges", "digest", "expires_at"),
         postgres: sweep!("spent_challenges", "digest", "expires_at", skip locked),
     };
+    SPENT_ASSERTIONS = Split {
+        sqlite: sweep!("spent_assertions", "digest", "expires_at"),
+        postgres: sweep!("spent_assertions", "digest", "expires_at", skip locked),
+    };
     FAILURES = Split { sqlite: sweep!("failures", "key", "expires_at"), postgres: sweep!("failures", "key", "expires_at", skip locked) };
     DECISIONS = Split { sqlite: sweep!("decisions", "trace_id", "at"), postgres: sweep!("decisions", "trace_id", "at", skip locked) };
     DECISION_COUNTS = Both("DELETE FROM decision_counts WHERE minute < $1");
@@ -109,7 +113,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         decisions_before = decisions_before.max(beyond.get::<Timestamp>("at")?.plus(Duration::from_micros(1)));
     }
     // What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
-    let tables: [(&'static str, Sql, Timestamp); 13] = [
+    let tables: [(&'static str, Sql, Timestamp); 14] = [
         ("interactions", INTERACTIONS, now.minus(HOUR)),
         ("codes", CODES, now.minus(DAY)),
         ("device_codes", DEVICE_CODES, now.minus(HOUR)),
@@ -121,6 +125,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         ("initial_access_tokens", INITIAL_ACCESS_TOKENS, now.minus(DAY * 30)),
         ("sign_ins", SIGN_INS, now.minus(HOUR)),
         ("spent_challenges", SPENT_CHALLENGES, now.minus(HOUR)),
+        ("spent_assertions", SPENT_ASSERTIONS, now.minus(HOUR)),
         ("failures", FAILURES, now),
         ("decisions", DECISIONS, decisions_before),
     ];

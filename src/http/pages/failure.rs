@@ -84,6 +84,14 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         | Reason::SeveralClientAuthenticationMethods { .. }
         | Reason::WrongClientAuthenticationMethod { .. }
         | Reason::WrongClientSecret { .. }
+        | Reason::ClientAssertionMalformed { .. }
+        | Reason::ClientAssertionAlgorithm { .. }
+        | Reason::ClientAssertionOfAnotherClient { .. }
+        | Reason::ClientAssertionAudience { .. }
+        | Reason::ClientAssertionTime { .. }
+        | Reason::ClientAssertionReplayed { .. }
+        | Reason::ClientSignatureWrong { .. }
+        | Reason::ClientKeysUnavailable { .. }
         | Reason::ClientIdMismatch { .. }
         | Reason::LoginRequired { .. }
         | Reason::ConsentRequired { .. }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
-use crate::jose::KeyManagement;
+use crate::jose::{ClientAlg, KeyManagement};
 use crate::oauth::{redirect_uri, resource, scope};
 use crate::oidc::pairwise;
 use crate::printable::printable;
@@ -16,6 +16,8 @@ pub struct Policy {
     pub redirect_schemes: Vec<String>,
     /// The caller is the command line or `admin:write`. Everybody else may set neither our own privileges nor admin scopes.
     pub operator: bool,
+    /// `[outbound] allow` names this machine itself: keys may be fetched from it over http.
+    pub loopback_http: bool,
 }
 
 /// Metadata that cannot be accepted (RFC 7591 §3.2.2).
@@ -67,8 +69,11 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     subjects(&metadata)?;
     texts(&metadata)?;
     for (field, url) in urls(&metadata) {
-        web_url(url).or_else(|message| refuse(field, message))?;
+        let by_http = field == "jwks_uri" && policy.loopback_http && redirect_uri::is_http_loopback(url);
+        let checked = if by_http { address(url, "http") } else { address(url, "https") };
+        checked.or_else(|message| refuse(field, message))?;
     }
+    keys(&metadata)?;
     scopes(&mut metadata, policy)?;
     authentication(&metadata)?;
     encryption(&mut metadata)?;
@@ -197,6 +202,7 @@ fn is_deceptive(letter: char) -> bool {
 /// Every member that is a web address (security.md R-61). A test finds the members by name and fails if one is missing here.
 fn urls(metadata: &ClientMetadata) -> impl Iterator<Item = (&'static str, &String)> {
     [
+        ("jwks_uri", &metadata.jwks_uri),
         ("client_uri", &metadata.client_uri),
         ("logo_uri", &metadata.logo_uri),
         ("policy_uri", &metadata.policy_uri),
@@ -207,8 +213,8 @@ fn urls(metadata: &ClientMetadata) -> impl Iterator<Item = (&'static str, &Strin
     .filter_map(|(field, url)| url.as_ref().map(|url| (field, url)))
 }
 
-/// A web address that may be shown to people: https without user name, in the form that browsers read.
-fn web_url(url: &str) -> Result<(), String> {
+/// A web address that may be shown to people, or asked: of this scheme, without user name, in the form that browsers read.
+fn address(url: &str, scheme: &str) -> Result<(), String> {
     if url.len() > MAX_URL {
         return Err(format!("is longer than {MAX_URL} bytes"));
     }
@@ -217,11 +223,40 @@ fn web_url(url: &str) -> Result<(), String> {
     }
     let parsed = url::Url::parse(url).map_err(|error| format!("is not an absolute URL: {error}"))?;
     // Browsers skip surplus slashes and take what follows for the host.
-    if parsed.scheme() != "https" || url.strip_prefix("https://").is_none_or(|rest| rest.starts_with('/')) {
+    if parsed.scheme() != scheme || url.strip_prefix(&format!("{scheme}://")).is_none_or(|rest| rest.starts_with('/')) {
         return Err("must begin with https:// and a host".to_owned());
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err("contains a user name or password; remove it".to_owned());
+    }
+    Ok(())
+}
+
+/// The client's keys, and what is signed with them (RFC 7591 §2, OpenID Connect Registration §2).
+fn keys(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    if metadata.jwks.is_some() && metadata.jwks_uri.is_some() {
+        return refuse("jwks", "may not stand beside jwks_uri; keep one of the two");
+    }
+    let fapi2 = metadata.profile == Some(Profile::Fapi2);
+    let registered = metadata.token_endpoint_auth_signing_alg;
+    if let Some(alg) = registered.filter(|alg| fapi2 && !alg.is_for_fapi2()) {
+        return refuse(
+            "token_endpoint_auth_signing_alg",
+            format!("may not be {alg} with the profile fapi2; use PS256, ES256 or EdDSA"),
+        );
+    }
+    if metadata.token_endpoint_auth_method != AuthMethod::PrivateKeyJwt || metadata.jwks_uri.is_some() {
+        return Ok(());
+    }
+    let Some(set) = &metadata.jwks else {
+        return refuse("jwks", "or jwks_uri is needed: private_key_jwt is verified with the client's public key");
+    };
+    let may = |alg: &ClientAlg| (!fapi2 || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(*alg));
+    if !ClientAlg::ALL.iter().filter(|alg| may(alg)).any(|alg| set.keys().iter().any(|key| key.may_verify(*alg))) {
+        return refuse(
+            "jwks",
+            "has no key that private_key_jwt could be verified with: look at use, alg, profile and token_endpoint_auth_signing_alg",
+        );
     }
     Ok(())
 }
@@ -258,8 +293,11 @@ fn authentication(metadata: &ClientMetadata) -> Result<(), MetadataError> {
     if !metadata.require_pkce && fapi2 {
         return refuse("require_pkce", "may not be false with the profile fapi2");
     }
-    if fapi2 && public {
-        return refuse("profile", "fapi2 needs a client that authenticates (FAPI 2.0 Security Profile section 5.3.2.1)");
+    if fapi2 && metadata.token_endpoint_auth_method != AuthMethod::PrivateKeyJwt {
+        return refuse(
+            "profile",
+            "fapi2 needs token_endpoint_auth_method private_key_jwt (FAPI 2.0 Security Profile section 5.3.2.1)",
+        );
     }
     if fapi2
         && metadata.application_type == ApplicationType::Web
@@ -355,7 +393,7 @@ mod tests {
     use super::*;
 
     fn operator() -> Policy {
-        Policy { redirect_schemes: Vec::new(), operator: true }
+        Policy { operator: true, ..Policy::default() }
     }
 
     fn with(members: Value) -> Result<ClientMetadata, MetadataError> {
@@ -472,6 +510,35 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_given_once_and_fit_what_is_signed() {
+        let ed = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        let signs = |members: Value| {
+            let mut all = json!({ "token_endpoint_auth_method": "private_key_jwt" });
+            all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            with(all).map_err(|error| error.field)
+        };
+        assert!(signs(json!({ "jwks": { "keys": [ed] } })).is_ok());
+        assert!(signs(json!({ "jwks_uri": "https://client.example/jwks" })).is_ok());
+        assert_eq!(signs(json!({})).unwrap_err(), "jwks");
+        assert_eq!(fault(json!({ "jwks": { "keys": [ed] }, "jwks_uri": "https://client.example/jwks" })), "jwks");
+        let mut only = ed.clone();
+        only["use"] = json!("enc");
+        assert_eq!(signs(json!({ "jwks": { "keys": [only] } })).unwrap_err(), "jwks");
+        assert_eq!(signs(json!({ "jwks": { "keys": [ed] }, "token_endpoint_auth_signing_alg": "RS256" })).unwrap_err(), "jwks");
+        assert!(signs(json!({ "jwks": { "keys": [ed] }, "token_endpoint_auth_signing_alg": "Ed25519" })).is_ok());
+        // On a developer's machine keys may be fetched over http, and nothing else is.
+        let at_home = Policy { operator: true, loopback_http: true, ..Policy::default() };
+        let homely = |members: Value| {
+            let mut all = json!({ "redirect_uris": ["https://client.example/cb"] });
+            all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            validate(serde_json::from_value(all).unwrap(), &at_home).map_err(|error| error.field)
+        };
+        assert!(homely(json!({ "jwks_uri": "http://127.0.0.1:4000/jwks" })).is_ok());
+        assert_eq!(homely(json!({ "jwks_uri": "http://client.example/jwks" })).unwrap_err(), "jwks_uri");
+        assert_eq!(homely(json!({ "client_uri": "http://127.0.0.1:4000/" })).unwrap_err(), "client_uri");
+    }
+
+    #[test]
     fn pkce_is_turned_off_for_confidential_clients_alone() {
         assert!(with(json!({ "require_pkce": false })).is_ok());
         assert_eq!(fault(json!({ "require_pkce": false, "token_endpoint_auth_method": "none" })), "require_pkce");
@@ -485,7 +552,16 @@ mod tests {
         assert_eq!(public("profile", json!("fapi2")), "profile");
         assert_eq!(public("introspection", json!("any")), "introspection");
         assert_eq!(fault(json!({ "refresh_recovery": 86_401 })), "refresh_recovery");
-        assert_eq!(fault(json!({ "profile": "fapi2", "redirect_uris": ["http://localhost/cb"] })), "redirect_uris");
+        let fapi2 = |members: Value| {
+            let mut all = json!({ "profile": "fapi2", "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://client.example/jwks" });
+            all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            with(all).map_err(|error| error.field)
+        };
+        assert!(fapi2(json!({})).is_ok());
+        assert_eq!(fapi2(json!({ "redirect_uris": ["http://localhost/cb"] })).unwrap_err(), "redirect_uris");
+        assert_eq!(fapi2(json!({ "token_endpoint_auth_method": "client_secret_basic" })).unwrap_err(), "profile");
+        assert_eq!(fapi2(json!({ "token_endpoint_auth_signing_alg": "RS256" })).unwrap_err(), "token_endpoint_auth_signing_alg");
+        assert!(fapi2(json!({ "token_endpoint_auth_signing_alg": "PS256" })).is_ok());
     }
 
     /// what only an operator may give.
@@ -543,16 +619,17 @@ mod tests {
         fn validating_twice_changes_nothing(
             scope in proptest::option::of("[a-z: ]{0,30}"),
             grants in proptest::sample::subsequence(GrantType::ALL.to_vec(), 0..=4),
-            method in proptest::sample::select(AuthMethod::ALL.to_vec()),
+            method in proptest::sample::select(AuthMethod::ALL.to_vec()), keys: bool,
             require_pkce: bool, fapi2: bool, operator: bool,
         ) {
             let metadata = ClientMetadata {
                 redirect_uris: vec!["https://client.example/cb".to_owned()],
                 scope, grant_types: grants, token_endpoint_auth_method: method, require_pkce,
                 profile: fapi2.then_some(Profile::Fapi2),
+                jwks_uri: keys.then(|| "https://client.example/jwks".to_owned()),
                 ..ClientMetadata::default()
             };
-            let policy = Policy { redirect_schemes: Vec::new(), operator };
+            let policy = Policy { operator, ..Policy::default() };
             if let Ok(once) = validate(metadata, &policy) {
                 prop_assert_eq!(validate(once.clone(), &policy).unwrap(), once);
             }

@@ -49,7 +49,7 @@ pub(crate) fn read(headers: &[&[u8]]) -> Result<Option<(String, Secret<String>)>
 pub(super) fn check(credentials: &Credentials, client: &Client, compared: Compared) -> Result<(), Reason> {
     match credentials.presented {
         Presented::Basic(_) => check_secret(client, compared),
-        Presented::Post(_) | Presented::Assertion | Presented::Nothing => Err(wrong_method(credentials, client)),
+        Presented::Post(_) | Presented::Assertion(_) | Presented::Nothing => Err(wrong_method(credentials, client)),
     }
 }
 

@@ -15,6 +15,6 @@ pub(super) fn read(params: &Params) -> Option<Secret<String>> {
 pub(super) fn check(credentials: &Credentials, client: &Client, compared: Compared) -> Result<(), Reason> {
     match credentials.presented {
         Presented::Post(_) => check_secret(client, compared),
-        Presented::Basic(_) | Presented::Assertion | Presented::Nothing => Err(wrong_method(credentials, client)),
+        Presented::Basic(_) | Presented::Assertion(_) | Presented::Nothing => Err(wrong_method(credentials, client)),
     }
 }

@@ -6,9 +6,11 @@
 pub(crate) mod client_secret_basic;
 mod client_secret_post;
 mod none;
+pub mod private_key_jwt;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -17,6 +19,20 @@ use super::params::Params;
 use super::refusal::Reason;
 use crate::clock::Timestamp;
 use crate::secret::{Digest, Secret};
+
+pub use private_key_jwt::Assertion;
+
+/// What assertions are measured by.
+#[derive(Debug, Clone)]
+pub struct Rules<'a> {
+    pub issuer: &'a str,
+    /// The token endpoint's URL, which clients without a strict profile may name as well (design 7).
+    pub token_endpoint: String,
+    /// `[lifetimes] client_assertion`.
+    pub longest: Duration,
+    /// How much a client's clock may differ from ours (design 5).
+    pub tolerance: Duration,
+}
 
 /// What a request says about its client, before anything is believed.
 #[derive(Debug)]
@@ -30,8 +46,8 @@ pub struct Credentials {
 enum Presented {
     Basic(Secret<String>),
     Post(Secret<String>),
-    /// RFC 7523: not offered yet, so it is nobody's registered method.
-    Assertion,
+    /// RFC 7523.
+    Assertion(Assertion),
     Nothing,
 }
 
@@ -47,7 +63,8 @@ impl Credentials {
     /// Reads the credentials of a request: its Authorization headers as they are, and its body.
     ///
     /// # Errors
-    /// In this order: a header that is not one well-formed Basic header, several methods at once, two different client ids.
+    /// In this order: a header that is not one well-formed Basic header, several methods at once, two different client ids, an assertion
+    /// that cannot be read.
     pub fn read(authorization_headers: &[&[u8]], params: &Params) -> Result<Self, Reason> {
         let basic = client_secret_basic::read(authorization_headers)?;
         let post = client_secret_post::read(params);
@@ -77,11 +94,17 @@ impl Credentials {
                 _ => Ok(Self { client_id: Some(client_id), presented: Presented::Basic(secret) }),
             };
         }
-        let presented = match post {
-            Some(secret) => Presented::Post(secret),
-            None if assertion => Presented::Assertion,
-            None => Presented::Nothing,
-        };
+        if let Some(assertion) = Assertion::read(params)? {
+            // RFC 7521 §4.2: client_id may be left out; it must not name somebody else.
+            let client_id = assertion.subject().to_owned();
+            return match named {
+                Some(other) if other != client_id => {
+                    Err(Reason::ClientIdMismatch { authenticated: client_id, received: other.to_owned() })
+                }
+                _ => Ok(Self { client_id: Some(client_id), presented: Presented::Assertion(assertion) }),
+            };
+        }
+        let presented = post.map_or(Presented::Nothing, Presented::Post);
         Ok(Self { client_id: named.map(str::to_owned), presented })
     }
 
@@ -90,17 +113,26 @@ impl Credentials {
         self.client_id.as_deref()
     }
 
+    /// The assertion, if that is how the client proves itself.
+    pub fn assertion(&self) -> Option<&Assertion> {
+        match &self.presented {
+            Presented::Assertion(assertion) => Some(assertion),
+            Presented::Basic(_) | Presented::Post(_) | Presented::Nothing => None,
+        }
+    }
+
     fn method(&self) -> &'static str {
         match self.presented {
             Presented::Basic(_) => AuthMethod::ClientSecretBasic.as_str(),
             Presented::Post(_) => AuthMethod::ClientSecretPost.as_str(),
-            Presented::Assertion => "client_assertion",
+            Presented::Assertion(_) => AuthMethod::PrivateKeyJwt.as_str(),
             Presented::Nothing => AuthMethod::None.as_str(),
         }
     }
 }
 
-/// Authenticates the client that the credentials name; `client` is what the store has under that id.
+/// Authenticates the client that the credentials name; `client` is what the store has under that id, and `assertion` what became of the
+/// signature and the `jti` of its assertion, if somebody had to look.
 ///
 /// # Errors
 /// In this order: no client named, unknown client, another method than the registered one, wrong secret, disabled client (which
@@ -108,6 +140,7 @@ impl Credentials {
 pub fn authenticate(
     credentials: &Credentials,
     client: Option<&Arc<Client>>,
+    assertion: Option<Result<(), Reason>>,
     now: Timestamp,
 ) -> Result<AuthenticatedClient, Reason> {
     // First of all, for everybody, so that it costs the same.
@@ -123,6 +156,7 @@ pub fn authenticate(
     match method {
         AuthMethod::ClientSecretBasic => client_secret_basic::check(credentials, client, compared)?,
         AuthMethod::ClientSecretPost => client_secret_post::check(credentials, client, compared)?,
+        AuthMethod::PrivateKeyJwt => private_key_jwt::check(credentials, client, assertion)?,
         AuthMethod::None => none::check(credentials, client)?,
     }
     if !client.enabled {
@@ -165,7 +199,7 @@ fn compare_secrets(credentials: &Credentials, client: Option<&Client>, now: Time
     const SLOTS: usize = 2;
     let presented = match &credentials.presented {
         Presented::Basic(secret) | Presented::Post(secret) => secret.digest(),
-        Presented::Assertion | Presented::Nothing => Digest::of(&[]),
+        Presented::Assertion(_) | Presented::Nothing => Digest::of(&[]),
     };
     let secrets = client.map(|client| client.secrets.as_slice()).unwrap_or_default();
     let mut compared = Compared { matches: None, live_secrets: 0, expired_match: false };
@@ -191,7 +225,7 @@ fn wrong_method(credentials: &Credentials, client: &Client) -> Reason {
     let client_id = client.client_id.clone();
     match credentials.presented {
         Presented::Nothing => Reason::ClientAuthenticationMissing { client_id: Some(client_id), registered },
-        Presented::Basic(_) | Presented::Post(_) | Presented::Assertion => {
+        Presented::Basic(_) | Presented::Post(_) | Presented::Assertion(_) => {
             Reason::WrongClientAuthenticationMethod { client_id, registered, received: credentials.method().to_owned() }
         }
     }
@@ -246,7 +280,7 @@ mod tests {
     fn try_with(header: Option<&[u8]>, body: &str, client: Option<&Arc<Client>>) -> Result<AuthMethod, Reason> {
         let headers: Vec<&[u8]> = header.into_iter().collect();
         let credentials = Credentials::read(&headers, &Params::parse_form(body.as_bytes()).unwrap())?;
-        authenticate(&credentials, client, NOW).map(|client| client.method())
+        authenticate(&credentials, client, None, NOW).map(|client| client.method())
     }
 
     #[test]
@@ -281,8 +315,6 @@ mod tests {
                     assert_eq!(outcome.unwrap_err().wire().error, "invalid_client", "{registered:?} {used:?}");
                 }
             }
-            let assertion = "client_id=web&client_assertion_type=urn:x&client_assertion=a.b.c";
-            assert!(matches!(try_with(None, assertion, Some(&client)), Err(Reason::WrongClientAuthenticationMethod { .. })));
         }
     }
 

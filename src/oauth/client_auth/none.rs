@@ -8,6 +8,6 @@ use crate::oauth::refusal::Reason;
 pub(super) fn check(credentials: &Credentials, client: &Client) -> Result<(), Reason> {
     match credentials.presented {
         Presented::Nothing => Ok(()),
-        Presented::Basic(_) | Presented::Post(_) | Presented::Assertion => Err(wrong_method(credentials, client)),
+        Presented::Basic(_) | Presented::Post(_) | Presented::Assertion(_) => Err(wrong_method(credentials, client)),
     }
 }

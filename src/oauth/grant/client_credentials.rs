@@ -41,7 +41,7 @@ pub fn decide(
     super::allowed(client, GrantType::ClientCredentials)?;
     // RFC 6749 §4.4: must only be used by confidential clients.
     match client.method() {
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {}
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::PrivateKeyJwt => {}
         AuthMethod::None => {
             let client_id = Some(client.client_id.clone());
             return Err(Reason::ClientAuthenticationMissing { client_id, registered: AuthMethod::None.as_str().to_owned() }.into());

@@ -6,7 +6,7 @@ use super::facts::FamilyFacts;
 use super::issuance::{Draft, Issuance, Limits, RefreshPlan};
 use super::narrow;
 use crate::clock::Timestamp;
-use crate::oauth::client::{AuthMethod, GrantType, Profile, RefreshRotation};
+use crate::oauth::client::{GrantType, Profile, RefreshRotation};
 use crate::oauth::client_auth::AuthenticatedClient;
 use crate::oauth::family::{self, Outcome, Presented};
 use crate::oauth::params::Params;
@@ -89,10 +89,7 @@ fn rules(client: &AuthenticatedClient) -> family::Facts {
             Some(Profile::Fapi2) => RefreshRotation::None,
             None => metadata.refresh_rotation,
         },
-        confidential_or_bound: match client.method() {
-            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => true,
-            AuthMethod::None => false,
-        },
+        confidential_or_bound: client.method().proves(),
         recovery: Duration::from_secs(metadata.refresh_recovery),
     }
 }
@@ -100,6 +97,7 @@ fn rules(client: &AuthenticatedClient) -> family::Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::client::AuthMethod;
     use crate::oauth::client::Client;
     use crate::oauth::family::Family;
     use crate::oauth::grant::samples::{self, at};

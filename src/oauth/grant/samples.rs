@@ -57,10 +57,12 @@ pub fn authenticated(mut client: Client) -> AuthenticatedClient {
     let (headers, body) = match client.metadata.token_endpoint_auth_method {
         AuthMethod::ClientSecretBasic => (vec![basic.as_bytes()], String::new()),
         AuthMethod::ClientSecretPost => (Vec::new(), format!("client_id={client_id}&client_secret=secret")),
+        // The samples sign nothing.
+        AuthMethod::PrivateKeyJwt => (Vec::new(), String::new()),
         AuthMethod::None => (Vec::new(), format!("client_id={client_id}")),
     };
     let credentials = Credentials::read(&headers, &Params::parse_form(body.as_bytes()).unwrap()).unwrap();
-    authenticate(&credentials, Some(&Arc::new(client)), at(0)).unwrap()
+    authenticate(&credentials, Some(&Arc::new(client)), None, at(0)).unwrap()
 }
 
 /// Two resources, `https://orders.test` and `https://mail.test`, beside the admin API of `https://id.test`.

@@ -62,6 +62,40 @@ impl Reason {
                 "RFC 7591 section 2, token_endpoint_auth_method",
             ),
             Self::WrongClientSecret { .. } => rule("wrong-client-secret", "the client secret is right", "RFC 6749 section 2.3.1"),
+            Self::ClientAssertionMalformed { .. } => rule(
+                "client-assertion-malformed",
+                "a client assertion is one whole JWT",
+                "RFC 7521 section 4.2, RFC 7523 section 3",
+            ),
+            Self::ClientAssertionAlgorithm { .. } => rule(
+                "client-assertion-algorithm",
+                "a client signs by the algorithm that it is registered for",
+                "RFC 7523 section 3, FAPI 2.0 Security Profile section 5.4",
+            ),
+            Self::ClientAssertionOfAnotherClient { .. } => {
+                rule("client-assertion-of-another-client", "iss and sub are the client", "RFC 7523 section 3")
+            }
+            Self::ClientAssertionAudience { .. } => rule(
+                "client-assertion-audience",
+                "a client assertion is meant for this server",
+                "RFC 7523 section 3, Chancery design 7",
+            ),
+            Self::ClientAssertionTime { .. } => rule(
+                "client-assertion-time",
+                "a client assertion is fresh",
+                "RFC 7523 section 3, Chancery security requirement R-29",
+            ),
+            Self::ClientAssertionReplayed { .. } => rule(
+                "client-assertion-replayed",
+                "a client assertion counts once",
+                "RFC 7523 section 3, Chancery security requirement R-12",
+            ),
+            Self::ClientSignatureWrong { .. } => {
+                rule("client-signature-wrong", "the client's key has signed it", "RFC 7515 section 5.2, RFC 8725 section 3")
+            }
+            Self::ClientKeysUnavailable { .. } => {
+                rule("client-keys-unavailable", "the client's keys can be had", "RFC 7591 section 2, jwks and jwks_uri")
+            }
             Self::ClientIdMismatch { .. } => {
                 rule("client-id-mismatch", "client_id means the client that authenticates", "RFC 6749 sections 2.3.1 and 3.2.1")
             }

@@ -167,6 +167,62 @@ impl Reason {
             )
             .expected(format!("one of {live_secrets} live secrets"))
             .received(if *expired_match { "a secret that has ended" } else { "another secret; its value is not recorded" }),
+            Self::ClientAssertionMalformed { client_id, detail } => Story::new(
+                match client_id {
+                    Some(client_id) => format!("The assertion by which {client_id} proves itself cannot be read: {detail}."),
+                    None => format!("A client's assertion cannot be read: {detail}."),
+                },
+                "Let the client's library make the assertion: iss and sub are the client_id, aud is the issuer, exp and iat are numbers of seconds, jti is new \
+                 each time, and the header has alg and kid alone.",
+            )
+            .expected("one compact JWT, signed with a private key, with iss, sub, aud, exp, iat and jti")
+            .difference(detail.clone()),
+            Self::ClientAssertionAlgorithm { client_id, received, allowed } => Story::new(
+                format!("The client {client_id} signed by an algorithm that it may not use."),
+                format!("Let the client sign by {}, or change token_endpoint_auth_signing_alg: `chancery client update {client_id}`.", allowed.join(" or ")),
+            )
+            .expected(allowed.join(" or "))
+            .received(received.clone()),
+            Self::ClientAssertionOfAnotherClient { client_id, issuer, subject } => Story::new(
+                format!("The assertion of {client_id} names somebody else."),
+                "Set both iss and sub of the assertion to the client_id.",
+            )
+            .expected(format!("iss and sub {client_id}"))
+            .received(format!("iss {issuer}, sub {subject}")),
+            Self::ClientAssertionAudience { client_id, accepted, received } => Story::new(
+                format!("The assertion of {client_id} is meant for somebody else."),
+                "Set the assertion's aud to the issuer as discovery names it, as one string. Many libraries have a setting for it; the token endpoint's URL is an older habit.",
+            )
+            .expected(accepted.join(" or "))
+            .received(received.clone()),
+            Self::ClientAssertionTime { client_id, at, now, detail } => Story::new(
+                format!("The assertion of {client_id} does not fit this server's clock: {detail}."),
+                "Make a new assertion for every request, with an exp a minute ahead, and compare the clocks of both machines. `[lifetimes] client_assertion` says how far ahead exp \
+                 may lie.",
+            )
+            .expected(format!("times that fit {}", now.rfc3339()))
+            .received(at.rfc3339())
+            .difference(detail.clone()),
+            Self::ClientAssertionReplayed { client_id, jti } => Story::new(
+                format!("The client {client_id} sent the same assertion twice, or somebody else sent it again."),
+                "Make a new assertion with a new jti for every request, also where a request is tried again. If the client does, somebody has read its requests: replace its key.",
+            )
+            .expected("a jti that was not used before")
+            .received(jti.clone()),
+            Self::ClientSignatureWrong { client_id, key, detail } => Story::new(
+                format!("What {client_id} signed does not verify: {detail}."),
+                "Compare the client's private key with the public keys that are registered (jwks) or published (jwks_uri), by kid and kind. A key that is new has to be published before \
+                 it signs; jwks_uri is read again at most every 30 seconds.",
+            )
+            .expected("a signature by one of the client's keys")
+            .received(key.clone()),
+            Self::ClientKeysUnavailable { client_id, detail } => Story::new(
+                format!("The public keys of {client_id} cannot be had."),
+                "Open the client's jwks_uri from this machine: it has to be https with a certificate that is trusted, and to answer 200 with JSON at once and without a redirect. If it is inside \
+                 your network, name its host in [outbound] allow.",
+            )
+            .expected("a JWK Set with the client's public keys")
+            .received(detail.clone()),
             Self::ClientIdMismatch { authenticated, received } => Story::new(
                 "The body names another client than the Authorization header.",
                 "Send the same client_id in both places, or none in the body.",

@@ -31,6 +31,14 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::SeveralClientAuthenticationMethods { received: vec![s(), s()] },
         Reason::WrongClientAuthenticationMethod { client_id: s(), registered: k(), received: s() },
         Reason::WrongClientSecret { client_id: s(), live_secrets: 1, expired_match: true },
+        Reason::ClientAssertionMalformed { client_id: Some(s()), detail: s() },
+        Reason::ClientAssertionAlgorithm { client_id: s(), received: s(), allowed: ks() },
+        Reason::ClientAssertionOfAnotherClient { client_id: s(), issuer: s(), subject: s() },
+        Reason::ClientAssertionAudience { client_id: s(), accepted: ks(), received: s() },
+        Reason::ClientAssertionTime { client_id: s(), at: THEN, now: NOW, detail: s() },
+        Reason::ClientAssertionReplayed { client_id: s(), jti: s() },
+        Reason::ClientSignatureWrong { client_id: s(), key: s(), detail: k() },
+        Reason::ClientKeysUnavailable { client_id: s(), detail: k() },
         Reason::ClientIdMismatch { authenticated: k(), received: s() },
         Reason::RedirectUriMissing { client_id: s(), registered: ks() },
         Reason::RedirectUriMismatch { client_id: s(), registered: ks(), received: s() },
@@ -142,6 +150,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
 fn variations() -> Vec<Reason> {
     let mut all = vec![
         Reason::ClientAuthenticationMissing { client_id: None, registered: String::new() },
+        Reason::ClientAssertionMalformed { client_id: None, detail: "x".to_owned() },
         Reason::WrongContentType { received: None },
         Reason::PkceMethodUnsupported { received: None },
         Reason::CodeRedirectUriMismatch { expected: "https://client.example/cb".to_owned(), received: None },

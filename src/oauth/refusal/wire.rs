@@ -70,7 +70,7 @@ fn shown(value: &str) -> String {
 }
 
 /// The one answer for everything that is wrong with who the client says it is (security.md R-27).
-const CLIENT_AUTHENTICATION: &str = "Client authentication failed: the client_id is unknown, the secret is wrong or has ended, or the \
+const CLIENT_AUTHENTICATION: &str = "Client authentication failed: the client_id is unknown, the secret or assertion is wrong or has ended, or the \
      authentication method is not the one that the client is registered for. The server's decision record says which.";
 
 impl Reason {
@@ -104,6 +104,13 @@ impl Reason {
             Self::WrongIssuer { .. } => not_found("This server has no issuer at this address. Take the issuer exactly as it is configured."),
 
             Self::UnknownClient { .. }
+            | Self::ClientAssertionAlgorithm { .. }
+            | Self::ClientAssertionOfAnotherClient { .. }
+            | Self::ClientAssertionAudience { .. }
+            | Self::ClientAssertionTime { .. }
+            | Self::ClientAssertionReplayed { .. }
+            | Self::ClientSignatureWrong { .. }
+            | Self::ClientKeysUnavailable { .. }
             | Self::WrongClientSecret { .. }
             | Self::WrongClientAuthenticationMethod { .. }
             | Self::ClientAuthenticationMissing { client_id: Some(_), .. } => invalid_client(CLIENT_AUTHENTICATION),
@@ -111,6 +118,9 @@ impl Reason {
                 invalid_client("The request carries neither client credentials nor a client_id.")
             }
             Self::ClientDisabled { .. } => invalid_client("This client is disabled."),
+            Self::ClientAssertionMalformed { detail, .. } => {
+                invalid_client(&format!("The client assertion cannot be read: {}.", sanitise(detail, 160)))
+            }
             Self::MalformedAuthorization { detail } => {
                 invalid_client(&format!("The Authorization header is not one well-formed Basic header: {}.", sanitise(detail, 160)))
             }

@@ -244,6 +244,8 @@ pub(crate) fn members() -> Vec<String> {
         id_token_encrypted_response_enc: Some(crate::jose::ContentEncryption::A128Gcm),
         userinfo_encrypted_response_alg: Some(crate::jose::KeyManagement::EcdhEs),
         userinfo_encrypted_response_enc: Some(crate::jose::ContentEncryption::A128Gcm),
+        jwks_uri: text(""),
+        token_endpoint_auth_signing_alg: Some(crate::jose::ClientAlg::ES256),
         default_max_age: Some(0),
         require_auth_time: true,
         default_acr_values: vec![String::new()],

@@ -65,6 +65,16 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         Reason::AdminConflict { detail } => Reason::AdminConflict { detail: cut(detail) },
         Reason::PreconditionFailed { expected, present } => Reason::PreconditionFailed { expected: cut(expected), present },
 
+        Reason::ClientAssertionMalformed { client_id, detail } => {
+            Reason::ClientAssertionMalformed { client_id: client_id.map(|id| hint(&id, keyed)), detail: cut(detail) }
+        }
+        Reason::ClientAssertionOfAnotherClient { client_id, issuer, subject } => {
+            Reason::ClientAssertionOfAnotherClient { client_id, issuer: cut(issuer), subject: cut(subject) }
+        }
+        Reason::ClientAssertionAudience { client_id, accepted, received } => {
+            Reason::ClientAssertionAudience { client_id, accepted, received: cut(received) }
+        }
+
         // Lists of registered values that may be long.
         Reason::RedirectUriMissing { client_id, registered } => {
             Reason::RedirectUriMissing { client_id, registered: shorten(registered) }
@@ -98,6 +108,11 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::ClientAuthenticationMissing { .. }
         | Reason::WrongClientAuthenticationMethod { .. }
         | Reason::WrongClientSecret { .. }
+        | Reason::ClientAssertionAlgorithm { .. }
+        | Reason::ClientAssertionTime { .. }
+        | Reason::ClientAssertionReplayed { .. }
+        | Reason::ClientSignatureWrong { .. }
+        | Reason::ClientKeysUnavailable { .. }
         | Reason::ClientIdMismatch { .. }
         | Reason::ClientMayNotAuthorize { .. }
         | Reason::PkceMissing { .. }

@@ -290,8 +290,10 @@ impl Reader<'_> {
             }
         });
         let document = document?;
-        if secrets.is_some() && document.metadata.token_endpoint_auth_method == client::AuthMethod::None {
-            let message = "are for clients that authenticate; this one has token_endpoint_auth_method \"none\"";
+        let method = document.metadata.token_endpoint_auth_method;
+        if secrets.is_some() && !method.has_secret() {
+            let message =
+                format!("are for clients that authenticate by one; this one has token_endpoint_auth_method {:?}", method.as_str());
             self.errors.push(at.error(&DocumentError::member("secrets", message)));
         }
         (self.errors.len() == before).then(|| WantedClient { client_id, document, secrets, at: at.clone() })
@@ -408,7 +410,7 @@ mod tests {
     }
 
     fn read_in(folder: &Path, text: &str) -> Result<SetupFile, String> {
-        let policy = Policy { redirect_schemes: Vec::new(), operator: true };
+        let policy = Policy { operator: true, ..Policy::default() };
         SetupFile::parse(text.as_bytes(), "apps.toml", folder, &policy).map_err(|errors| errors.to_string())
     }
 

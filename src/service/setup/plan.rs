@@ -192,7 +192,7 @@ impl Decider<'_> {
                 created_at: now,
                 updated_at: now,
             };
-            if !client.is_public() && wanted.secrets.is_none() {
+            if client.metadata.token_endpoint_auth_method.has_secret() && wanted.secrets.is_none() {
                 self.plan.notes.push(format!(
                     "the client {0:?} has no secret yet; `chancery client rotate-secret {0}` makes one",
                     wanted.client_id

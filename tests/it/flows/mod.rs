@@ -34,11 +34,12 @@
 //! | R-26 | `client_auth::the_basic_header_is_read_strictly` |
 //! | R-27 | `client_auth::unknown_client_and_wrong_secret_look_the_same` |
 //! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
-//! | R-29 | client assertions are not offered; `client_auth::one_method_per_request` sees one refused |
+//! | R-29, R-12 | `private_key_jwt::*`, the claims in `src/oauth/client_auth/private_key_jwt.rs`, the table in `storage::sweep` |
 //! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
 //! | R-31 | `registration::an_update_is_checked_as_a_whole`, `dynamic_registration::an_update_resets_what_it_leaves_out_and_keeps_ours`, `sealed::encryption_without_a_key_to_encrypt_to_is_refused`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines` |
 //! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out`, `setup::secrets_are_rotated_by_the_file_and_told_by_nothing` |
 //! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `sealed::an_algorithm_that_is_not_offered_is_refused` |
+//! | R-33 to R-38, what clients sign | `private_key_jwt::forgeries_prove_nothing`, `src/jose/theirs.rs`, `src/jose/jwk_set.rs` |
 //! | R-34 to R-37 | `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `attacks_tokens::a_signature_of_ours_is_not_enough`, the unit tests of `src/jose` |
 //! | R-38 | `code::one_artefact_in_anothers_place_consumes_nothing`, `prompt::a_hint_names_the_person`, `logout::anything_less_ends_on_a_page`, `attacks_tokens::a_signature_of_ours_is_not_enough`, `sealed::userinfo_is_signed_for_those_who_registered_it`, `sealed::an_encrypted_hint_is_refused_and_says_what_to_send` |
 //! | R-39 | `discovery::the_jwks_holds_public_members_only`, `keys::a_compromised_signing_key_is_believed_nowhere`, the life of keys in `src/jose/life.rs` and `src/service/keys.rs` |
@@ -61,6 +62,7 @@
 //! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped`, `passkeys::failures_count_with_all_others`, `passkeys::an_answer_counts_once` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
+//! | R-58 to R-60 | `private_key_jwt::nobody_is_sent_into_our_network`, `private_key_jwt::keys_that_cannot_be_fetched_look_like_a_wrong_signature`, the fetcher's own tests in `src/service/outbound` |
 //! | R-61 | `dynamic_registration::every_address_passes_the_validator`, `registration::an_update_is_checked_as_a_whole` |
 //! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::the_limits_of_a_token_hold`, `dynamic_registration::only_what_the_registry_names_can_be_set`, `dynamic_registration::the_management_token_dies_with_its_client`, `dynamic_registration::fifty_registrations_with_a_token_for_three_give_three` |
 //! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
@@ -123,6 +125,7 @@ mod pairwise;
 mod parameters;
 mod passkeys;
 mod passwords;
+mod private_key_jwt;
 mod process;
 mod prompt;
 mod races;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod collector;
 mod jwe;
 pub mod keyed;
+pub mod keyring;
 pub mod machine;
 pub mod person;
 pub mod postgres;

@@ -7,7 +7,9 @@ use chancery::oauth::registration::{InitialAccessToken, Limits};
 use chancery::storage::decisions::{self, Count, Record};
 use chancery::storage::interactions::{self, Interaction};
 use chancery::storage::sweep::{self, Retention};
-use chancery::storage::{Db, clients, codes, device_codes, families, grants, initial_access_tokens, revoked_tokens, sessions};
+use chancery::storage::{
+    Db, clients, codes, device_codes, families, grants, initial_access_tokens, revoked_tokens, sessions, spent_assertions,
+};
 
 use super::fixtures::{NOW, World, at, device_code, digest, event, id, secret};
 
@@ -45,6 +47,7 @@ on_both! {
         };
         interactions::insert(db, &digest(), &interaction).await.unwrap();
         revoked_tokens::insert(db, &digest(), at(600), &event("token.revoke")).await.unwrap();
+        assert!(spent_assertions::spend(db, &digest(), at(700)).await.unwrap());
         device_codes::insert(db, &digest(), (1, [9; 32]), &device_code()).await.unwrap();
         chancery::storage::failures::add(db, &[[1; 32]], NOW, Duration::from_secs(900), Vec::new()).await.unwrap();
         clients::add_secret(db, "app", &secret(at(1)), at(1), &event("secret")).await.unwrap();
@@ -63,6 +66,7 @@ on_both! {
         assert_eq!(swept(db, 600).await, []);
         assert_eq!(swept(db, 2000).await, [("failures", 1)]);
         assert_eq!(swept(db, 600 + 3601).await, [("device_codes", 1), ("revoked_tokens", 1)]);
+        assert_eq!(swept(db, 700 + 3601).await, [("spent_assertions", 1)]);
         assert_eq!(swept(db, 1800 + 3601).await, [("interactions", 1)]);
         assert_eq!(swept(db, 61 + DAY).await, [("codes", 2)]);
         assert!(codes::find(db, &code.digest).await.unwrap().is_none());
