@@ -66,5 +66,5 @@ pub async fn authenticate(app: &App, token: &str, address: &Prefix, now: Timesta
     let catalogue = app.registry.catalogue().await.map_err(|error| refused(error.into()))?;
     let right = admin::right(&claims, &client, standing.as_ref(), catalogue.resources())
         .ok_or_else(|| refused(Reason::AdminForbidden { needed: Right::Read.scope().to_owned() }))?;
-    Ok(Caller { client_id: claims.client_id, user_id: standing.map(|standing| standing.user.id), right })
+    Ok(Caller { client_id: claims.client_id.clone(), user_id: standing.map(|standing| standing.user.id), right })
 }

@@ -5,6 +5,7 @@
 
 mod change;
 mod snapshot;
+mod verified;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::verified::VerifiedTokens;
 use super::{FRESH, KeyError};
 use crate::clock::Timestamp;
 use crate::jose::{Alg, KeyEntry, KeySet, KeyState, KeyTimes, SigningKey};
@@ -14,6 +15,7 @@ use crate::storage::keys::{self as store, SigningKeyRecord};
 pub struct Snapshot {
     pub set: Arc<KeySet>,
     pub data: Arc<DataKeys>,
+    pub verified: VerifiedTokens,
     loaded_at: Timestamp,
     times: Vec<(Alg, KeyTimes)>,
 }
@@ -46,7 +48,13 @@ pub(super) async fn load(db: &Db, master: &MasterKey, before: Option<&Snapshot>,
     for record in signing {
         entries.push(entry(record, &data, before.map(|before| &*before.set))?);
     }
-    Ok(Snapshot { set: Arc::new(KeySet::new(entries)), data: Arc::new(data), loaded_at: now, times })
+    Ok(Snapshot {
+        set: Arc::new(KeySet::new(entries)),
+        data: Arc::new(data),
+        verified: VerifiedTokens::default(),
+        loaded_at: now,
+        times,
+    })
 }
 
 fn entry(record: SigningKeyRecord, data: &DataKeys, before: Option<&KeySet>) -> Result<KeyEntry, KeyError> {

@@ -36,10 +36,12 @@ async fn rows(db: &Db) -> Vec<i64> {
     rows.iter().map(|row| row.get("id").unwrap()).collect()
 }
 
-/// Write transactions that the file has seen: `iChange` of the index of its write-ahead log (SQLite, "WAL-mode File Format").
+/// Write transactions that the file has seen: `iChange` of the index of its write-ahead log (SQLite, "WAL-mode File Format"). Read by
+/// another process: closing the file in this one would end the locks that SQLite holds on it.
 fn commits(db: &Db) -> u32 {
     let index = format!("{}-shm", db.file().unwrap().display());
-    u32::from_ne_bytes(std::fs::read(index).unwrap()[8..12].try_into().unwrap())
+    let printed = std::process::Command::new("od").args(["-An", "-tu4", "-j8", "-N4", &index]).output().unwrap().stdout;
+    String::from_utf8(printed).unwrap().trim().parse().unwrap()
 }
 
 on_both! {
