@@ -160,12 +160,19 @@ async fn encryption_without_a_key_to_encrypt_to_is_refused(server: Server) {
 /// OpenID Connect Core §3.1.2.1: who gets encrypted ID tokens sends what is inside. We have no key to open them with.
 async fn an_encrypted_hint_is_refused_and_says_what_to_send(server: Server) {
     let alice = server.person("alice").await;
-    let client = server.client(json!({ "jwks": Recipient::new().jwks(), "id_token_encrypted_response_alg": "ECDH-ES" })).await;
+    let client = server.client(json!({ "jwks": Recipient::new().jwks(), "id_token_encrypted_response_alg": "ECDH-ES", "post_logout_redirect_uris": ["https://app.test/bye"] })).await;
     let hint = alice.tokens(&client, "openid").await.str("id_token");
     let refused = alice.arrive(&Request::of(&client).with("id_token_hint", &hint)).await;
     refused.refused("invalid_request");
     let description = &refused.params["error_description"];
     assert!(description.contains("send the signed one that is inside"), "{description}");
+    // At /logout a hint that cannot be read is a page, never a redirect (openid.md 94).
+    let fields = [("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", "https://app.test/bye")];
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let page = alice.browser.get(format!("/logout?{query}")).await;
+    assert_eq!((page.status, page.location()), (400, None));
+    let story = server.explain(&page.trace_id()).await;
+    assert!(story.happened.contains("it is encrypted"), "{story:?}");
 }
 
 async fn offered(server: &Server, member: &str) -> Vec<String> {
