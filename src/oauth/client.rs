@@ -80,13 +80,13 @@ pub struct ClientMetadata {
     /// `None`: userinfo answers as plain JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub userinfo_signed_response_alg: Option<Alg>,
-    /// `None`: ID tokens are not encrypted. Needs a key in `jwks`.
+    /// `None`: ID tokens are not encrypted. Needs a key in `jwks` or at `jwks_uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_token_encrypted_response_alg: Option<KeyManagement>,
     /// `A128CBC-HS256` where the `alg` stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_token_encrypted_response_enc: Option<ContentEncryption>,
-    /// `None`: userinfo is not encrypted. Needs a key in `jwks`.
+    /// `None`: userinfo is not encrypted. Needs a key in `jwks` or at `jwks_uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub userinfo_encrypted_response_alg: Option<KeyManagement>,
     /// `A128CBC-HS256` where the `alg` stands alone.

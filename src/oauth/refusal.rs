@@ -158,7 +158,7 @@ pub enum Reason {
     /// The id_token_hint is not one of ours, or its key was compromised.
     IdTokenHintInvalid { detail: String },
     /// The client wants its tokens encrypted and has no key for that.
-    EncryptionKeyMissing { client_id: String, alg: String },
+    EncryptionKeyMissing { client_id: String, alg: String, detail: String },
     /// The interaction behind a page is unknown, over, or belongs to another browser.
     InteractionUnknown,
     /// The interaction took longer than allowed.

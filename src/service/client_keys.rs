@@ -53,11 +53,23 @@ impl ClientKeys {
         Self { outbound, places: Cache::builder().max_capacity(CAPACITY).time_to_idle(STALE).build() }
     }
 
-    /// The client's keys, for instance to encrypt to it.
+    /// The client's keys, by now with one to encrypt to by `alg` (RFC 7518 §4.1) if there is any.
     ///
     /// # Errors
     /// `ClientKeysUnavailable`: it has none, or they cannot be fetched.
-    pub async fn of(&self, client: &Client, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
+    pub async fn to_encrypt(&self, client: &Client, alg: &str, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
+        let keys = self.of(client, now).await?;
+        if client.metadata.jwks_uri.is_none() || keys.to_encrypt(alg).is_some() {
+            return Ok(keys);
+        }
+        self.look(client, Some(&keys), now).await
+    }
+
+    /// The client's keys.
+    ///
+    /// # Errors
+    /// `ClientKeysUnavailable`: it has none, or they cannot be fetched.
+    async fn of(&self, client: &Client, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
         self.look(client, None, now).await
     }
 

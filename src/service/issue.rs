@@ -80,7 +80,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
             let signed = sign(app, keys, alg, Typ::IdToken, &claims, now).await?;
             Some(match client.metadata.id_token_encryption() {
                 None => signed.into(),
-                Some(how) => encrypt::to_client(app, client, how, Content::Nested, &signed)?.into(),
+                Some(how) => encrypt::to_client(app, client, how, Content::Nested, &signed, now).await?.into(),
             })
         }
         Some(_) | None => None,

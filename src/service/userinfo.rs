@@ -42,7 +42,7 @@ pub async fn answer(app: &App, token: &str, now: Timestamp) -> Result<Answer, Re
     };
     Ok(Answer::Jwt(match encryption {
         None => text,
-        Some(how) => encrypt::to_client(app, &client, how, content, &text)?,
+        Some(how) => encrypt::to_client(app, &client, how, content, &text, now).await?,
     }))
 }
 

@@ -310,7 +310,7 @@ fn authentication(metadata: &ClientMetadata) -> Result<(), MetadataError> {
 
 /// OpenID Connect Registration §2: an `enc` needs its `alg`, and has a default; and there must be a key to encrypt to.
 fn encryption(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
-    let jwks = metadata.jwks.as_ref();
+    let (jwks, elsewhere) = (metadata.jwks.as_ref(), metadata.jwks_uri.is_some());
     let pairs = [
         (
             ("id_token_encrypted_response_alg", "id_token_encrypted_response_enc"),
@@ -331,14 +331,17 @@ fn encryption(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
             continue;
         };
         enc.get_or_insert_default();
-        if jwks.and_then(|jwks| jwks.to_encrypt(alg.as_str())).is_none() {
+        // What is at a jwks_uri can change at any time: it is looked at when it is needed.
+        if !elsewhere && jwks.and_then(|jwks| jwks.to_encrypt(alg.as_str())).is_none() {
             let kind = match alg {
                 KeyManagement::RsaOaep256 => "an RSA key",
                 KeyManagement::EcdhEs => "an EC key on P-256",
             };
             return refuse(
                 alg_field,
-                format!("is {alg}, which needs {kind} in jwks whose use, alg and key_ops, where it has them, allow encryption"),
+                format!(
+                    "is {alg}, which needs {kind} in jwks or at jwks_uri whose use, alg and key_ops, where it has them, allow encryption"
+                ),
             );
         }
     }
@@ -599,6 +602,7 @@ mod tests {
             assert_eq!(validate(good.clone(), &operator()).unwrap(), good);
             assert!(with(json!({ "jwks": jwks, &alg: "ECDH-ES", &enc: "A256GCM" })).is_ok());
             assert_eq!(fault(json!({ &alg: "ECDH-ES" })), alg);
+            assert!(with(json!({ &alg: "ECDH-ES", "jwks_uri": "https://client.example/jwks" })).is_ok());
             assert_eq!(fault(json!({ "jwks": jwks, &alg: "RSA-OAEP-256" })), alg);
             assert_eq!(fault(json!({ "jwks": { "keys": [signs] }, &alg: "ECDH-ES" })), alg);
             assert_eq!(fault(json!({ "jwks": jwks, &enc: "A256GCM" })), enc);

@@ -378,11 +378,12 @@ impl Reason {
             )
             .expected("an ID token of this issuer for this client")
             .difference(detail.clone()),
-            Self::EncryptionKeyMissing { client_id, alg } => Story::new(
-                format!("The client {client_id} is registered for encrypted tokens or userinfo, and has no key that {alg} can be used with."),
-                format!("Add one to the client's `jwks` (`chancery client update {client_id}`), or take the …_encrypted_response_alg off. A key with \"use\": \"sig\", with another \"alg\", or of another kind is not used."),
+            Self::EncryptionKeyMissing { client_id, alg, detail } => Story::new(
+                format!("The client {client_id} is registered for encrypted tokens or userinfo, and there is no key that {alg} can be used with: {detail}."),
+                format!("Publish one at the client's `jwks_uri`, or add it to its `jwks` (`chancery client update {client_id}`), or take the …_encrypted_response_alg off. A key with \"use\": \"sig\", with another \"alg\", or of another kind is not used."),
             )
-            .expected(format!("a public key for {alg}")),
+            .expected(format!("a public key for {alg}"))
+            .received(detail.clone()),
             Self::InteractionUnknown => Story::new(
                 "Somebody came back to a sign-in that is over, never was, or was begun in another browser.",
                 "The person begins again at the application. Often a bookmarked or re-opened login page, the back button after signing in, or blocked cookies.",

@@ -65,7 +65,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::InteractionRequired { detail: k() },
         Reason::AccessDenied,
         Reason::IdTokenHintInvalid { detail: k() },
-        Reason::EncryptionKeyMissing { client_id: k(), alg: k() },
+        Reason::EncryptionKeyMissing { client_id: k(), alg: k(), detail: k() },
         Reason::InteractionUnknown,
         Reason::InteractionExpired { expired_at: THEN, now: NOW },
         Reason::CsrfMismatch,

@@ -1,8 +1,12 @@
 //! In which form clients are told about people: the algorithms that sign ID tokens and userinfo, and encrypt them.
 
+use std::time::Duration;
+
+use chancery::config::Allowed;
 use serde_json::json;
 
-use crate::harness::{Recipient, Request, Server, jwt, on_both};
+use crate::harness::keyring::Host;
+use crate::harness::{Backend, Recipient, Request, Server, Setup, jwt, on_both};
 
 on_both![
     userinfo_is_signed_for_those_who_registered_it,
@@ -155,6 +159,46 @@ async fn encryption_without_a_key_to_encrypt_to_is_refused(server: Server) {
             assert!(server.try_update_client(&client, patch.clone()).await.is_err(), "{patch}");
         }
     }
+}
+
+/// OpenID Connect Core §10.2.1: keys at a jwks_uri, replaced while the client goes on; without any, nothing is told in clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_at_a_jwks_uri_are_encrypted_to() {
+    let home = Allowed::Network("127.0.0.0/8".parse().unwrap());
+    let server = Setup::on(Backend::Sqlite).config(move |config| config.outbound.allow = vec![home]).start().await;
+    let alice = server.person("alice").await;
+    let (first, second) = (Recipient::new(), Recipient::new());
+    let host = Host::start(&first.jwks()).await;
+    let registered = json!({ "jwks_uri": host.url(), "id_token_encrypted_response_alg": "ECDH-ES", "userinfo_encrypted_response_alg": "RSA-OAEP-256" });
+    let client = server.client(registered).await;
+    let tokens = alice.tokens(&client, "openid").await;
+    server.verify_signature(&first.open(&tokens.str("id_token")).1).await;
+    assert!(first.open(&server.userinfo(&tokens.str("access_token")).await.ok().text).1.contains(&alice.sub));
+    assert_eq!(host.visits(), 1);
+
+    host.publish(&second.jwks());
+    server.wait(Duration::from_secs(6 * 60));
+    let tokens = client.refresh(&tokens.str("refresh_token")).await.ok();
+    server.verify_signature(&second.open(&tokens.str("id_token")).1).await;
+
+    // Keys that only sign: looked for once more, and then refused without using the code up.
+    let signing = json!({ "keys": [first.jwks()["keys"][0]] });
+    host.publish(&signing);
+    server.wait(Duration::from_secs(6 * 60));
+    let back = alice.visit(&client, "openid").await;
+    let refused = client.redeem(back.code(), &back.verifier).await.refused(400, "invalid_request");
+    let story = server.explain(&refused.trace_id()).await;
+    assert!(story.happened.contains("none of its keys"), "{story:?}");
+    host.publish(&first.jwks());
+    server.wait(Duration::from_secs(31));
+    let issued = client.redeem(back.code(), &back.verifier).await.ok();
+    first.open(&issued.str("id_token"));
+    // The server with the keys is away, longer than what was known is believed.
+    host.answer("503 Service Unavailable", "", Duration::ZERO);
+    server.wait(Duration::from_secs(2 * 60 * 60));
+    let refused = client.refresh(&issued.str("refresh_token")).await.refused(400, "invalid_request");
+    assert!(!refused.text.contains("503") && !refused.text.contains("127.0.0.1"), "R-58: {}", refused.text);
+    assert!(server.explain(&refused.trace_id()).await.happened.contains("503"));
 }
 
 /// OpenID Connect Core §3.1.2.1: who gets encrypted ID tokens sends what is inside. We have no key to open them with.
