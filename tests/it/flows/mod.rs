@@ -117,6 +117,7 @@ mod edge;
 mod factors;
 mod groups;
 mod health;
+mod honesty;
 mod introspect_revoke;
 mod keys;
 mod login;

@@ -2,6 +2,7 @@
 
 mod flow_pages;
 mod readme;
+mod specifications;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
