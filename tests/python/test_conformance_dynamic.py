@@ -2,11 +2,15 @@
 
 import json
 import secrets
+import threading
+import time
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from conftest import Server
 from test_conformance import ALICE, CALLBACK, Flow, Forms, Provider, padless, unpadded
@@ -128,6 +132,43 @@ def test_oidcc_registration_uri_is_shown(registered, member):
         assert "<img" in page.text
     else:
         assert f'href="{address}"' in page.text
+
+
+def test_oidcc_registration_jwks_uri(registered, provider):
+    key = ECKey.generate_key("P-256", {"kid": "suite", "use": "sig", "alg": "ES256"})
+
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"keys": [key.as_dict(private=False)]}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        flow = registered(token_endpoint_auth_method="private_key_jwt", token_endpoint_auth_signing_alg="ES256", jwks_uri=f"http://127.0.0.1:{http.server_port}/jwks")
+        code = flow.code(flow.authorize())
+        flow.call_token_endpoint = lambda form, client=None: assertion(flow, key, form)
+        flow.id_token(flow.redeem(code))
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def assertion(flow, key, form):
+    now = int(time.time())
+    claims = {"iss": flow.client["client_id"], "sub": flow.client["client_id"], "aud": flow.provider.issuer, "iat": now, "exp": now + 60, "jti": secrets.token_hex(16)}
+    told = {
+        "client_id": flow.client["client_id"], "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": jwt.encode({"alg": "ES256", "kid": key.kid}, claims, key),
+    }
+    return requests.post(flow.provider.metadata["token_endpoint"], data=form | told, timeout=10)
 
 
 def test_oidcc_3rd_party_init_login(registered):

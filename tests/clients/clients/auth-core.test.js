@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { Auth } from '@auth/core'
+import * as jose from 'jose'
 
 import { Person } from '../support/person.js'
 import { serveRelyingParty } from '../support/relying-party.js'
@@ -13,8 +14,17 @@ let server, app, alice, heard
 before(async () => {
   server = await Server.start()
   alice = server.addUser()
-  app = await serveRelyingParty((home) => {
-    const client = server.addClient({ client_name: 'Auth.js', redirect_uris: [`${home}/auth/callback/chancery`] })
+  app = await start()
+})
+after(async () => {
+  await app?.stop()
+  await server?.stop()
+})
+
+/** `provider` and `metadata` are more of the app's configuration and of its client. */
+function start({ provider = {}, metadata = {} } = {}) {
+  return serveRelyingParty((home) => {
+    const client = server.addClient({ client_name: 'Auth.js', redirect_uris: [`${home}/auth/callback/chancery`], ...metadata })
     return listener(home, {
       basePath: '/auth',
       secret: 'a secret of the test, which seals its cookies',
@@ -32,6 +42,7 @@ before(async () => {
           checks: ['pkce', 'state', 'nonce'],
           // Personal claims are at userinfo.
           idToken: false,
+          ...provider,
         },
       ],
       callbacks: {
@@ -40,11 +51,7 @@ before(async () => {
       },
     })
   })
-})
-after(async () => {
-  await app?.stop()
-  await server?.stop()
-})
+}
 
 /** Auth.js takes and gives what fetch() does. */
 const listener = (home, config) => async (request, response) => {
@@ -58,10 +65,10 @@ const listener = (home, config) => async (request, response) => {
 }
 
 /** Auth.js begins a sign-in by the form of its own page. */
-async function begin(person, options) {
+async function begin(person, options, { home } = app) {
   heard = []
-  const { html } = await person.open(`${app.home}/auth/signin`, {})
-  return person.post(`${app.home}/auth/signin/chancery`, { csrfToken: /name="csrfToken" value="([^"]+)"/.exec(html)[1], callbackUrl: `${app.home}/auth/session` }, options)
+  const { html } = await person.open(`${home}/auth/signin`, {})
+  return person.post(`${home}/auth/signin/chancery`, { csrfToken: /name="csrfToken" value="([^"]+)"/.exec(html)[1], callbackUrl: `${home}/auth/session` }, options)
 }
 
 test('saying no ends on its page of errors', async () => {
@@ -93,4 +100,19 @@ test('an answer of another issuer ends on its error page', async () => {
   const mixed = await person.open(callback, {})
   assert.match(mixed.url, /\/auth\/error/)
   assert.match(String(heard[0].cause.err), /iss/)
+})
+
+test('it proves itself by a key of its own', async () => {
+  const { publicKey, privateKey } = await jose.generateKeyPair('ES256', { extractable: true })
+  const keyed = await start({
+    provider: { clientSecret: undefined, client: { token_endpoint_auth_method: 'private_key_jwt' }, token: { clientPrivateKey: privateKey } },
+    metadata: { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [await jose.exportJWK(publicKey)] } },
+  })
+  try {
+    const page = await begin(new Person(ALICE), {}, keyed)
+    assert.deepEqual(heard, [])
+    assert.equal(JSON.parse(page.html).account.providerAccountId, alice.sub)
+  } finally {
+    await keyed.stop()
+  }
 })

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import express from 'express'
 import openid from 'express-openid-connect'
+import * as jose from 'jose'
 
 import { Person } from '../support/person.js'
 import { serveRelyingParty } from '../support/relying-party.js'
@@ -123,4 +124,19 @@ test('saying no and a wrong secret are errors of the app', async () => {
   assert.equal(wrong.status, 400)
   // What openid-client makes of a 401 with a challenge.
   assert.equal(wrong.json.error, 'OAUTH_WWW_AUTHENTICATE_CHALLENGE')
+})
+
+test('it proves itself by a key of its own', async () => {
+  const { publicKey, privateKey } = await jose.generateKeyPair('ES256', { extractable: true })
+  const app = await start({
+    config: { clientSecret: undefined, clientAuthMethod: 'private_key_jwt', clientAssertionSigningKey: privateKey, idTokenSigningAlg: 'ES256' },
+    metadata: {
+      token_endpoint_auth_method: 'private_key_jwt',
+      id_token_signed_response_alg: 'ES256',
+      jwks: { keys: [await jose.exportJWK(publicKey)] },
+    },
+  })
+  const person = new Person(ALICE)
+  assert.equal((await read(person, `${app.home}/profile`)).json.email, ALICE.email)
+  assert.equal((await read(person, `${app.home}/refresh`)).json.changed, true)
 })
