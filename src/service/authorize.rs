@@ -18,9 +18,9 @@ use crate::oidc::authentication::Acr;
 use crate::oidc::id_token::Hint;
 use crate::oidc::pairwise;
 use crate::secret::Secret;
-use crate::service::browser::{Browser, session};
+use crate::service::browser::Browser;
 use crate::service::{factors, logout};
-use crate::storage::{consents, interactions, sessions};
+use crate::storage::{interactions, sessions};
 
 use code::Authorized;
 use interaction::{Open, State};
@@ -150,7 +150,13 @@ async fn next_step(
     browser: &Browser,
     now: Timestamp,
 ) -> Result<Step, Reason> {
-    let found = session(app, browser).await?;
+    let (found, remembered) = match &browser.session {
+        Some(cookie) => match sessions::find_for_client(&app.db, &cookie.digest(), &client.client_id).await? {
+            Some((session, user, consent)) => (Some((session, user)), consent),
+            None => (None, None),
+        },
+        None => (None, None),
+    };
     let session_id = found.as_ref().map(|(session, _)| session.id);
     if state.session_id != session_id {
         // Somebody else signed in meanwhile: what was answered before was another person's answer.
@@ -161,10 +167,6 @@ async fn next_step(
             Ok(sub) => Some(sub),
             Err(reason) => return Ok(Step::Refuse(reason)),
         },
-        None => None,
-    };
-    let remembered = match &found {
-        Some((_, user)) => consents::find(&app.db, user.id, &client.client_id).await?,
         None => None,
     };
     let facts = found.as_ref().map(|(session, user)| {

@@ -40,9 +40,20 @@ statements! {
         sqlite: "SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
         postgres: "SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 FOR SHARE",
     };
-    // All of it in one round trip and one commit, where no page was shown: what most sign-ins of a person with a session are.
+    // All of it in one round trip and one commit, where no page was shown: what most sign-ins of a person with a session are. On SQLite
+    // several statements of one text, within a unit of work; each after the first rests on what the first has done.
     COMPLETE = Split {
-        sqlite: "SELECT 1 AS one",
+        sqlite: "INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce, offline,
+                                     created_at, expires_at, claims)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+                 WHERE EXISTS (SELECT 1 FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1 WHERE u.id = $3 AND u.enabled = 1)
+                   AND EXISTS (SELECT 1 FROM sessions WHERE id = $10 AND user_id = $3 AND ended_at IS NULL AND expires_at > $17);
+                 INSERT INTO codes (grant_id, digest, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
+                 SELECT id, $18, $2, $19, $20, $21, $22, $23 FROM grants WHERE id = $1;
+                 INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                 SELECT unhex(e.value ->> 0), e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
+                        e.value ->> 7 FROM grants, json_each($24) e WHERE grants.id = $1;
+                 SELECT id FROM grants WHERE id = $1",
         postgres: concat!("WITH person AS (SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
                                  WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u),
                  session AS (SELECT s.id FROM person JOIN sessions s ON s.user_id = person.id
@@ -67,8 +78,7 @@ statements! {
 /// over, the person or the client was disabled, or the session has ended.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
     let Complete { interaction, consent, grant, digest, code, events, now } = &complete;
-    if db.kind() == Kind::Postgres && interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty()
-    {
+    if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() {
         let mut values = grants::values(grant)?;
         values.extend(args![
             *now,
@@ -80,7 +90,11 @@ pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
             code.expires_at
         ]);
         values.extend(audit::lists(db.kind(), events));
-        return Ok(db.returning(COMPLETE, values).await?.is_some());
+        let done = match db.kind() {
+            Kind::Postgres => db.returning(COMPLETE, values).await?,
+            Kind::Sqlite => db.transaction("authorize.complete", move |tx| Box::pin(tx.returning(COMPLETE, values))).await?,
+        };
+        return Ok(done.is_some());
     }
     all_or_nothing(db, "authorize.complete", move |tx| Box::pin(async move { write(tx, &complete).await })).await
 }

@@ -1,12 +1,15 @@
 //! Authorization codes, by digest. Redeeming one is a single conditional UPDATE: of any number of redemptions at once, one succeeds.
 
+use futures_util::future::BoxFuture;
+
 use crate::args;
 use crate::clock::Timestamp;
 use crate::oauth::family::Family;
 use crate::oauth::grant::{AuthorizationCode, CodeFacts};
 use crate::secret::Digest;
-use crate::storage::db::{Db, Kind, Tx};
+use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::together::{self, Answers};
 use crate::storage::{facts, families};
 
 /// What [`redeem`] needs.
@@ -20,6 +23,23 @@ pub struct Redeem {
     pub now: Timestamp,
 }
 
+/// Codes by the digests of `a`, each with all that it stands on.
+macro_rules! found {
+    ($asked:expr) => {
+        concat!(
+            "SELECT a.n, k.client_id, k.redirect_uri, k.code_challenge, k.nonce, k.created_at, k.expires_at, k.consumed_at, ",
+            standing_columns!(),
+            ", ",
+            family_columns!(),
+            " FROM ",
+            $asked,
+            " JOIN codes k ON k.digest = a.digest JOIN grants g ON g.id = k.grant_id",
+            standing_joins!(),
+            "LEFT JOIN families f ON f.grant_id = g.id"
+        )
+    };
+}
+
 macro_rules! redeem {
     () => {
         // RFC 6749 §4.1.2: short-lived, used once, bound to the client; and everything that the decision rested on, once more.
@@ -31,15 +51,19 @@ macro_rules! redeem {
 }
 
 statements! {
-    FIND = Both(concat!("SELECT k.client_id, k.redirect_uri, k.code_challenge, k.nonce, k.created_at, k.expires_at, k.consumed_at, ",
-                 standing_columns!(), ", ", family_columns!(), " FROM codes k JOIN grants g ON g.id = k.grant_id", standing_joins!(),
-                 "LEFT JOIN families f ON f.grant_id = g.id WHERE k.digest = $1"));
+    FIND = Split {
+        sqlite: found!("(SELECT key + 1 AS n, unhex(value ->> 0) AS digest FROM json_each($1)) AS a"),
+        postgres: found!(concat!("unnest(", list!("$1", "BYTEA"), ") WITH ORDINALITY AS a(digest, n)")),
+    };
     INSERT = Both("INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     REDEEM = Both(redeem!());
-    // On Postgres the family appears in the same statement: one round trip, one commit.
+    // The family appears in one round trip and one commit: on SQLite by a second statement of the same text, within a unit of work.
     REDEEM_WITH_FAMILY = Split {
-        sqlite: redeem!(),
+        sqlite: concat!(redeem!(), ";
+                 INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
+                                       burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
+                 SELECT $4, grant_id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 FROM codes WHERE digest = $1 AND changes() > 0"),
         postgres: with_family!(redeem!()),
     };
 }
@@ -47,8 +71,19 @@ statements! {
 /// The code, the grant behind it with everybody on whom it depends, and the family that its redemption made. Consumed and expired codes
 /// too.
 pub async fn find(db: &Db, digest: &Digest) -> Result<Option<CodeFacts>, StoreError> {
-    let Some(row) = db.optional(FIND, args![digest]).await? else { return Ok(None) };
-    let standing = facts::standing(&row)?;
+    db.seen(FIND, db.shared().codes.ask(db, *digest)).await
+}
+
+/// [`find`] for many.
+pub(super) fn find_together(db: Db, reader: Tx, digests: Vec<Digest>) -> BoxFuture<'static, Answers<Option<CodeFacts>>> {
+    Box::pin(async move {
+        let asked = together::rows(db.kind(), digests.iter().map(|digest| args![digest]).collect());
+        together::found(&db.read_over(reader, FIND, asked).await?, digests.len(), code_facts)
+    })
+}
+
+fn code_facts(row: &Row) -> Result<CodeFacts, StoreError> {
+    let standing = facts::standing(row)?;
     let code = AuthorizationCode {
         grant_id: standing.grant.id,
         client_id: row.get("client_id")?,
@@ -59,7 +94,7 @@ pub async fn find(db: &Db, digest: &Digest) -> Result<Option<CodeFacts>, StoreEr
         expires_at: row.get("expires_at")?,
         consumed_at: row.get("consumed_at")?,
     };
-    Ok(Some(CodeFacts { code, standing, family: facts::family(&row)? }))
+    Ok(CodeFacts { code, standing, family: facts::family(row)? })
 }
 
 /// Adds a code as part of a unit of work.
@@ -82,23 +117,13 @@ pub async fn insert_tx(tx: &mut Tx, digest: &Digest, code: &AuthorizationCode) -
 pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
     let spend = args![&redeem.digest, &redeem.client_id, redeem.now];
     let Some(family) = redeem.family else { return Ok(db.execute(REDEEM, spend).await? > 0) };
+    let mut values = spend;
+    values.extend(families::values(&family));
     match db.kind() {
-        Kind::Postgres => {
-            let mut values = spend;
-            values.extend(families::values(&family));
-            Ok(db.execute(REDEEM_WITH_FAMILY, values).await? > 0)
-        }
+        Kind::Postgres => Ok(db.execute(REDEEM_WITH_FAMILY, values).await? > 0),
         Kind::Sqlite => {
-            db.transaction("code.redeem", move |tx| {
-                Box::pin(async move {
-                    let spent = tx.execute(REDEEM_WITH_FAMILY, spend).await? > 0;
-                    if spent {
-                        families::insert_tx(tx, &family).await?;
-                    }
-                    Ok(spent)
-                })
-            })
-            .await
+            let spent = db.transaction("code.redeem", move |tx| Box::pin(tx.execute(REDEEM_WITH_FAMILY, values))).await;
+            spent.map(|rows: u64| rows > 0)
         }
     }
 }

@@ -27,17 +27,14 @@ pub struct Consent {
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT user_id, client_id, scopes, resources, claims, metadata_version, created_at, updated_at FROM consents ",
-            $rest
-        )
+        concat!("SELECT ", consent_columns!(), " FROM consents k ", $rest)
     };
 }
 
 statements! {
-    FIND = Both(select!("WHERE user_id = $1 AND client_id = $2"));
-    LIST_FOR_USER = Both(select!("WHERE user_id = $1 ORDER BY client_id"));
-    PAGE_FOR_USER = Both(select!("WHERE user_id = $1 AND client_id > $2 ORDER BY client_id LIMIT $3"));
+    FIND = Both(select!("WHERE k.user_id = $1 AND k.client_id = $2"));
+    LIST_FOR_USER = Both(select!("WHERE k.user_id = $1 ORDER BY k.client_id"));
+    PAGE_FOR_USER = Both(select!("WHERE k.user_id = $1 AND k.client_id > $2 ORDER BY k.client_id LIMIT $3"));
     UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at, claims)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                    ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources, claims = excluded.claims,
@@ -109,15 +106,16 @@ pub async fn withdraw(db: &Db, user_id: Uuid, client_id: &str, now: Timestamp, e
     .await
 }
 
-fn read(row: &Row) -> Result<Consent, StoreError> {
+/// Reads `consent_columns!`.
+pub(super) fn read(row: &Row) -> Result<Consent, StoreError> {
     Ok(Consent {
-        user_id: row.get("user_id")?,
-        client_id: row.get("client_id")?,
-        scopes: split(&row.get::<String>("scopes")?),
-        resources: from_json(&row.get::<String>("resources")?)?,
-        claims: from_json(&row.get::<String>("claims")?)?,
-        metadata_version: row.get("metadata_version")?,
-        created_at: row.get("created_at")?,
-        updated_at: row.get("updated_at")?,
+        user_id: row.get("k_user_id")?,
+        client_id: row.get("k_client_id")?,
+        scopes: split(&row.get::<String>("k_scopes")?),
+        resources: from_json(&row.get::<String>("k_resources")?)?,
+        claims: from_json(&row.get::<String>("k_claims")?)?,
+        metadata_version: row.get("k_metadata_version")?,
+        created_at: row.get("k_created_at")?,
+        updated_at: row.get("k_updated_at")?,
     })
 }

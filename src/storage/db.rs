@@ -95,6 +95,13 @@ impl Sql {
     }
 }
 
+impl Sql {
+    /// The single statements of the text: on SQLite a unit of work may send several at once.
+    pub fn statements(self, kind: Kind) -> impl Iterator<Item = &'static str> {
+        self.text(kind).split(';').map(str::trim)
+    }
+}
+
 impl From<&'static str> for Sql {
     fn from(text: &'static str) -> Self {
         Self::Both(text)
@@ -326,8 +333,7 @@ impl Db {
     }
 
     /// Parses and plans a statement without running it, for the test that does so with every one on both databases.
-    pub async fn prepare(&self, sql: Sql) -> Result<(), StoreError> {
-        let text = sql.text(self.kind());
+    pub async fn prepare(&self, text: &'static str) -> Result<(), StoreError> {
         match &self.0.pools {
             Pools::Sqlite { writer, .. } => {
                 writer.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)

@@ -48,6 +48,14 @@ macro_rules! family_columns {
     };
 }
 
+/// A consent, from `consents k`.
+macro_rules! consent_columns {
+    () => {
+        "k.user_id AS k_user_id, k.client_id AS k_client_id, k.scopes AS k_scopes, k.resources AS k_resources, k.claims AS k_claims,
+         k.metadata_version AS k_metadata_version, k.created_at AS k_created_at, k.updated_at AS k_updated_at"
+    };
+}
+
 /// The condition that the grant `$id` stands at `$now`, for the WHERE of every redeem: the same as `Standing::check`, idleness apart,
 /// which only ever moves the other way.
 macro_rules! grant_stands {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::args;
@@ -12,10 +13,12 @@ use crate::secret::Digest;
 use crate::storage::Args;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
+use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
 use crate::storage::text::{from_json, to_json};
+use crate::storage::together::{self, Answers};
 
 /// Last use is written at most so often, whatever a browser does.
 pub const TOUCH_AT_MOST_EVERY: Duration = Duration::from_secs(60);
@@ -27,6 +30,26 @@ macro_rules! columns {
          s.confirmed_at AS s_confirmed_at, s.device AS s_device, s.address AS s_address"
     };
 }
+
+macro_rules! for_client {
+    ($asked:expr) => {
+        concat!(
+            "SELECT a.n, ",
+            columns!(),
+            ", ",
+            user_columns!(),
+            ", ",
+            consent_columns!(),
+            " FROM ",
+            $asked,
+            " JOIN sessions s ON s.cookie = a.cookie JOIN users u ON u.id = s.user_id
+              LEFT JOIN consents k ON k.user_id = s.user_id AND k.client_id = a.client_id"
+        )
+    };
+}
+
+/// A session, its person, and what they agreed to for a client.
+pub type FoundForClient = (Session, User, Option<Consent>);
 
 /// One session of a person takes the place of another, see [`users::change_password`](super::users::change_password).
 #[derive(Debug, Clone)]
@@ -58,6 +81,11 @@ statements! {
                       device = excluded.device, address = excluded.address
                   WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id AND sessions.expires_at > excluded.last_used_at");
     FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
+    // With what the person agreed to for one client.
+    FIND_FOR_CLIENT = Split {
+        sqlite: for_client!("(SELECT key + 1 AS n, unhex(value ->> 0) AS cookie, value ->> 1 AS client_id FROM json_each($1)) AS a"),
+        postgres: for_client!(concat!("unnest(", list!("$1", "BYTEA"), ", CAST($2 AS TEXT[])) WITH ORDINALITY AS a(cookie, client_id, n)")),
+    };
     // The cookie from before the confirmation is worth nothing any more (security.md R-50).
     CONFIRM = Both("UPDATE sessions SET cookie = $4, confirmed_at = $3, last_used_at = $3, device = $5, address = $6
                     WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3");
@@ -162,6 +190,27 @@ fn values(session: &Session, cookie: &Digest) -> Result<Args, StoreError> {
 pub async fn find(db: &Db, cookie: &Digest) -> Result<Option<(Session, User)>, StoreError> {
     let row = db.optional(FIND, args![cookie]).await?;
     row.map(|row| Ok((read(&row)?, user(&row)?))).transpose()
+}
+
+/// The same, and what the person agreed to for this client.
+pub async fn find_for_client(db: &Db, cookie: &Digest, client_id: &str) -> Result<Option<FoundForClient>, StoreError> {
+    db.seen(FIND_FOR_CLIENT, db.shared().sessions.ask(db, (*cookie, client_id.to_owned()))).await
+}
+
+/// [`find_for_client`] for many.
+pub(super) fn find_together(
+    db: Db,
+    reader: Tx,
+    asked: Vec<(Digest, String)>,
+) -> BoxFuture<'static, Answers<Option<FoundForClient>>> {
+    Box::pin(async move {
+        let rows = together::rows(db.kind(), asked.iter().map(|(cookie, client_id)| args![cookie, client_id]).collect());
+        let found = |row: &Row| {
+            let consent = row.get::<Option<String>>("k_client_id")?.map(|_| consents::read(row)).transpose()?;
+            Ok((read(row)?, user(row)?, consent))
+        };
+        together::found(&db.read_over(reader, FIND_FOR_CLIENT, rows).await?, asked.len(), found)
+    })
 }
 
 /// The person has proved with the password of this hash that it is them: the session goes on under a new cookie. `false` if it has ended,

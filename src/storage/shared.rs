@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
-use crate::oauth::grant::{ClientTokenFacts, FamilyFacts, TokenFacts};
+use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::{self, Kind};
 use crate::storage::families::{self, Rotation};
-use crate::storage::revoked_tokens;
+use crate::storage::sessions::{self, FoundForClient};
 use crate::storage::together::{Purpose, Together};
+use crate::storage::{codes, revoked_tokens};
 
 /// Groups of readers under way at the same time: while one is on the wire, the next can be.
 const READING: usize = 2;
@@ -19,6 +20,8 @@ pub struct Shared {
     pub rotations: Together<Rotation, Option<bool>>,
     pub tokens: Together<(Uuid, Digest), TokenFacts>,
     pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
+    pub codes: Together<Digest, Option<CodeFacts>>,
+    pub sessions: Together<(Digest, String), Option<FoundForClient>>,
 }
 
 impl Shared {
@@ -36,6 +39,8 @@ impl Shared {
             rotations: Together::new(Purpose::Writes, writing, families::rotate_together),
             tokens: Together::new(Purpose::Reads, READING, revoked_tokens::tokens_together),
             client_tokens: Together::new(Purpose::Reads, READING, revoked_tokens::client_tokens_together),
+            codes: Together::new(Purpose::Reads, READING, codes::find_together),
+            sessions: Together::new(Purpose::Reads, READING, sessions::find_together),
         }
     }
 }

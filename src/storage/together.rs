@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::storage::db::{Db, Kind, Tx};
+use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::value::{Args, Value};
 
@@ -124,6 +124,21 @@ impl<I, O> Drop for Lead<I, O> {
             line.waiting.clear();
         }
     }
+}
+
+/// The answers of a statement that gives at most one row, numbered `n` from 1, for each of `asked` questions.
+pub fn found<T>(
+    rows: &[Row],
+    asked: usize,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+) -> Result<Vec<Result<Option<T>, StoreError>>, StoreError> {
+    let mut answers: Vec<Result<Option<T>, StoreError>> = (0..asked).map(|_| Ok(None)).collect();
+    for row in rows {
+        let place = row.get::<u64>("n")?.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+        let unasked = || StoreError::Corrupt("a statement answered what it was not asked".to_owned());
+        *place.and_then(|place| answers.get_mut(place)).ok_or_else(unasked)? = read(row).map(Some);
+    }
+    Ok(answers)
 }
 
 /// Rows of values as one statement takes them: on Postgres a list for each column, for `unnest`; on SQLite one JSON array of rows, for

@@ -28,8 +28,10 @@ on_both! {
         migrate::run(&store.db, NOW).await.unwrap();
         let mut refused = Vec::new();
         for (name, sql) in chancery::storage::statements() {
-            if let Err(error) = store.db.prepare(sql).await {
-                refused.push(format!("{name}: {error}"));
+            for statement in sql.statements(kind) {
+                if let Err(error) = store.db.prepare(statement).await {
+                    refused.push(format!("{name}: {error}"));
+                }
             }
         }
         assert!(refused.is_empty(), "{}", refused.join("\n"));
