@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::app::App;
 use crate::http::error::PageError;
+use crate::http::extract::PathClientId;
 use crate::oauth::refusal::Reason;
 
 /// Opened by itself it is a picture and nothing else.
@@ -26,7 +27,7 @@ const NOTHING: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn get(State(app): State<Arc<App>>, Path(client_id): Path<String>) -> Result<Response, PageError> {
+pub async fn get(State(app): State<Arc<App>>, PathClientId(client_id): PathClientId) -> Result<Response, PageError> {
     let client = app.registry.client(&client_id).await.map_err(Reason::from)?.filter(|client| client.enabled);
     let url = client.as_ref().and_then(|client| client.metadata.logo_uri.as_deref());
     let logo = match url {

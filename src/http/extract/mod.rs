@@ -2,6 +2,7 @@
 //! Every refusal here is an OAuth error or a page, never the framework's plain text (security.md S-22).
 
 pub mod authorization;
+pub mod client_id;
 pub mod form;
 pub mod json;
 pub mod query;
@@ -9,6 +10,7 @@ pub mod remote_addr;
 pub mod user_agent;
 
 pub use authorization::RawAuthorization;
+pub use client_id::PathClientId;
 pub use form::{Form, OptionalForm, PageForm};
 pub use json::JsonText;
 pub use query::{PageQuery, Query};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{private_json, private_json_with, refused};
 use crate::app::App;
 use crate::http::error::OAuthError;
-use crate::http::extract::{JsonText, Query, RawAuthorization, RemoteAddr};
+use crate::http::extract::{JsonText, PathClientId, Query, RawAuthorization, RemoteAddr};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::refusal::Reason;
 use crate::oauth::registration::shown;
@@ -37,7 +37,7 @@ pub async fn post(
 /// RFC 7592 §2.1: 401 for everything that is wrong.
 pub async fn get(
     State(app): State<Arc<App>>,
-    Path(client_id): Path<String>,
+    PathClientId(client_id): PathClientId,
     authorization: RawAuthorization,
     Query(query): Query,
 ) -> Result<Response, OAuthError> {
@@ -51,7 +51,7 @@ pub async fn get(
 /// As [`get`], and RFC 7591 §3.2.2.
 pub async fn put(
     State(app): State<Arc<App>>,
-    Path(client_id): Path<String>,
+    PathClientId(client_id): PathClientId,
     authorization: RawAuthorization,
     Query(query): Query,
     JsonText(body): JsonText,
@@ -67,7 +67,7 @@ pub async fn put(
 /// As [`get`].
 pub async fn delete(
     State(app): State<Arc<App>>,
-    Path(client_id): Path<String>,
+    PathClientId(client_id): PathClientId,
     authorization: RawAuthorization,
     Query(query): Query,
 ) -> Result<Response, OAuthError> {

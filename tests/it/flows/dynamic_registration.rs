@@ -19,6 +19,7 @@ use crate::harness::{Answer, Backend, Client, Request, Server, Setup, Site, on_b
 on_both![
     where_it_is_off_there_is_nothing,
     who_has_a_token_registers_and_signs_people_in,
+    an_editor_registers_openly_and_comes_back_on_any_port,
     without_a_good_token_nobody_registers,
     the_limits_of_a_token_hold,
     what_cannot_be_registered_is_refused_by_its_own_error,
@@ -193,6 +194,26 @@ async fn who_has_a_token_registers_and_signs_people_in(server: Server) {
     let public = Registered::new(&server, Some(&initial), web_with(json!({ "token_endpoint_auth_method": "none" }))).await;
     assert_eq!((public.answer.get("client_secret"), public.answer.get("client_secret_expires_at")), (None, None));
     alice.tokens(&public.client(), "openid").await;
+}
+
+/// As an editor that speaks MCP registers itself: natively, without a secret, with every grant that discovery names and it knows.
+async fn an_editor_registers_openly_and_comes_back_on_any_port(server: Server) {
+    let server = open(&server).await;
+    let editor = Registered::new(&server, None, json!({
+        "client_name": "Editor", "client_uri": "https://editor.test", "application_type": "native",
+        "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+        "response_types": ["code"], "token_endpoint_auth_method": "none",
+        "redirect_uris": ["https://editor.test/redirect", "http://127.0.0.1/", "http://127.0.0.1:33418/", "cursor://anysphere.test/callback"],
+    }))
+    .await;
+    assert_eq!(editor.answer.get("client_secret"), None);
+    let alice = server.person("alice").await;
+    let mut client = editor.client();
+    for uri in ["http://127.0.0.1:4711/", "https://editor.test/redirect", "cursor://anysphere.test/callback"] {
+        client.redirect_uri = uri.to_owned();
+        let back = alice.answer(&Request::of(&client)).await.unwrap();
+        client.redeem(back.code(), &back.verifier).await.ok();
+    }
 }
 
 async fn without_a_good_token_nobody_registers(server: Server) {
@@ -567,6 +588,10 @@ async fn a_client_looks_after_itself_and_nobody_else(server: Server) {
         let bare = is_no_token(send(&server.site(), method, &uri, None, body.as_ref()).await);
         assert!(!bare.header("www-authenticate").contains("error="));
     }
+    for id in ["%ff", "%00", "a%2fb", &"x".repeat(3000), "%F0%9F%98%80"] {
+        let refused = is_no_token(send(&server.site(), "GET", &format!("/register/{id}"), Some(&fresh), None).await);
+        answers.insert(refused.text);
+    }
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(send(&server.site(), "POST", &uri, Some(&fresh), Some(&web())).await.status, 405);
     // No longer a client: neither it nor anything that it was given.
@@ -879,7 +904,7 @@ async fn the_consent_page_shows_what_a_client_says_of_itself_as_its_own_word(ser
     // The picture comes from here, and where none can be fetched there is none: this host does not exist.
     let picture = pages[0].split("<img src=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(picture.starts_with("/") && picture.contains(&format!("/logo/{}?v=", open.str("client_id"))), "{picture}");
-    for path in [picture, "/logo/nobody", &format!("/logo/{}", server.client(json!({})).await.client_id)] {
+    for path in [picture, "/logo/nobody", "/logo/%ff", &format!("/logo/{}", server.client(json!({})).await.client_id)] {
         assert_eq!(server.get(&format!("{}{path}", server.site().origin())).await.status, 404, "{path}");
     }
 }
