@@ -60,7 +60,9 @@ async fn registered(db: &Db, config: &Config, now: Timestamp) -> Result<Vec<Find
         let page = clients::list(db, PAGE, after.as_deref()).await?;
         for client in page.iter().filter(|client| client.enabled) {
             findings.extend(redirects(client, config));
-            if client.secrets.iter().any(|secret| secret.is_live(now)) {
+            // What registered itself and is never used goes by itself.
+            let goes = client.registered.as_ref().is_some_and(|registered| registered.unused_until.is_some());
+            if !goes && client.secrets.iter().any(|secret| secret.is_live(now)) {
                 let uses = secret_uses::of_client(db, &client.client_id).await?.into_iter().collect();
                 findings.extend(secrets(client, &uses, counted_since, now));
             }
