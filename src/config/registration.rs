@@ -17,6 +17,8 @@ pub struct Registration {
     pub scopes: Vec<String>,
     /// How long a client that registered itself is kept if nobody uses it.
     pub unused_lifetime: Duration,
+    /// The same of one that registered without a token.
+    pub open_unused_lifetime: Duration,
     /// Clients that one address may register in an hour without a token.
     pub open_per_address: u32,
     /// Without a token nobody registers while so many clients wait for their first use.
@@ -63,6 +65,7 @@ impl Registration {
             grant_types: section.list("grant_types", &GRANT_TYPES, grant_type),
             scopes: section.list("scopes", &scope::OPENID_CONNECT, scope_name),
             unused_lifetime: section.duration("unused_lifetime", DAY * 30, HOUR, DAY * 3650),
+            open_unused_lifetime: section.duration("open_unused_lifetime", DAY, HOUR, DAY * 3650),
             open_per_address: section.number32("open_per_address", 20, 1, 1_000_000),
             open_unused: section.number32("open_unused", 1000, 1, 1_000_000),
             redirect_schemes: section.list("redirect_schemes", &["cursor", "vscode"], scheme),

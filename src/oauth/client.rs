@@ -15,7 +15,7 @@ use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
 
-pub use validate::{MetadataCode, MetadataError, Policy, validate};
+pub use validate::{MetadataCode, MetadataError, Policy, WHOLE, validate};
 
 /// A registered client with all that a decision about it needs.
 #[derive(Debug, Clone)]

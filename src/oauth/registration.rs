@@ -11,6 +11,9 @@ use super::refusal::Reason;
 use super::{resource, scope};
 use crate::clock::Timestamp;
 
+/// Bytes of a scope's name.
+const LONGEST_SCOPE: usize = 255;
+
 /// How a client came to be that registered itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -125,8 +128,9 @@ impl Limits {
             return Err(("scopes", format!("has more than {} entries", scope::MAX_SCOPES)));
         }
         for name in scopes {
-            if !scope::is_token(name) {
-                return Err(("scopes", format!("has {name:?}, which is no scope name (RFC 6749 section 3.3)")));
+            if !scope::is_token(name) || name.len() > LONGEST_SCOPE {
+                let shown: String = name.chars().take(100).collect();
+                return Err(("scopes", format!("has {shown:?}, which is no scope name (RFC 6749 section 3.3), or too long")));
             }
             if resource::is_admin(name) {
                 return Err(("scopes", format!("has {name}, which no client can register for")));

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::config::RegistrationMode;
 use crate::entropy;
 use crate::oauth::bearer;
-use crate::oauth::client::{Client, ClientMetadata, MetadataCode, MetadataError, Policy, validate};
+use crate::oauth::client::{Client, ClientMetadata, MetadataCode, MetadataError, Policy, WHOLE, validate};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oauth::registration::{self as rules, AccessFault, InitialAccessToken, Limits, Registered, TokenFault};
@@ -63,12 +63,14 @@ pub async fn register(
     let actor = initial.as_ref().map_or_else(|| NOBODY.to_owned(), |token| format!("initial_access_token:{}", token.id));
     let operator = operator(app, actor, now);
     let WithSecret { client, secret } = clients::made(&operator, clients::new_id(&operator), metadata);
+    let config = &app.config.registration;
+    let lifetime = if initial.is_some() { config.unused_lifetime } else { config.open_unused_lifetime };
     let registered = Registered {
         initial_access_token: initial.as_ref().map(|token| token.id),
         address: address.to_string(),
         at: now,
         limits,
-        unused_until: Some(now.plus(app.config.registration.unused_lifetime)),
+        unused_until: Some(now.plus(lifetime)),
     };
     let client = Client { registered: Some(registered), ..client };
     let registration_access_token = entropy::token(app.entropy.as_ref());
@@ -162,7 +164,7 @@ async fn update_from(
     let asked = acceptable(document, &limits, app.config.registration.allowed(), &policy(app))?;
     // security.md R-31: the merged result, by the same validator. What an operator gave is no ladder for who holds the token.
     let merged = validate(rules::replaced(&before.metadata, &asked)?, &policy(app)).map_err(|error| {
-        if rules::is_registered_member(error.field) {
+        if rules::is_registered_member(error.field) || error.field == WHOLE {
             return of_metadata(error);
         }
         rules::refused(error.field, "was set by an operator: from then on operators alone change this client")

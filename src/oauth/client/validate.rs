@@ -49,9 +49,14 @@ impl MetadataCode {
     }
 }
 
+/// What is at fault where no single member is.
+pub const WHOLE: &str = "metadata";
+
 const MAX_REDIRECT_URIS: usize = 100;
 const MAX_TEXT: usize = 255;
 const MAX_URL: usize = 2048;
+/// Bytes of the whole as JSON: what a row of the store holds.
+const MAX_DOCUMENT: usize = 60_000;
 /// A day, in seconds.
 const MAX_RECOVERY: u64 = 86_400;
 
@@ -80,6 +85,10 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     refresh(&metadata)?;
     metadata.claims.check().or_else(|message| refuse("claims", message))?;
     privileges(&metadata, policy)?;
+    let size = serde_json::to_vec(&metadata).map_or(usize::MAX, |text| text.len());
+    if size > MAX_DOCUMENT {
+        return refuse(WHOLE, format!("has {size} bytes altogether, and may have {MAX_DOCUMENT}"));
+    }
     Ok(metadata)
 }
 

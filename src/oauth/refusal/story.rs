@@ -763,7 +763,7 @@ impl Reason {
                     "address" => "This address has registered so many clients that the next one has to wait.",
                     _ => "So many clients registered themselves and were never used that the next one has to wait.",
                 },
-                "If this is a flood, it ends by itself, and what was never used goes after unused_lifetime in [registration]. If it is everyday traffic, raise open_per_address or open_unused there, \
+                "If this is a flood, it ends by itself, and what was never used goes after open_unused_lifetime in [registration]. If it is everyday traffic, raise open_per_address or open_unused there, \
                  or give out initial access tokens: they are not counted.",
             )
             .expected(format!("at most {limit}; the next in {}", words(Duration::from_secs(*retry_after)))),
@@ -907,7 +907,7 @@ fn registration_access(client_id: &str, because: AccessFault) -> Story {
     let (happened, mend) = match because {
         AccessFault::NoSuchClient => (
             "There is no client of this id: it removed itself, was removed by an operator, or was never used and went by itself.",
-            "Let it register once more. How long clients live that were never used is unused_lifetime in [registration]."
+            "Let it register once more. How long clients live that were never used is unused_lifetime, and open_unused_lifetime, in [registration]."
                 .to_owned(),
         ),
         AccessFault::NotDynamic => (

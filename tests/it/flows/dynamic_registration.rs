@@ -344,6 +344,9 @@ async fn what_cannot_be_registered_is_refused_by_its_own_error(server: Server) {
     for body in ["", "[]", "null", "{", r#"{"client_name":"a","client_name":"b"}"#, deep.as_str()] {
         raw("application/json", body.to_owned()).await.refused(400, "invalid_client_metadata");
     }
+    // Each member within its limits, and together more than a row holds.
+    let many: Vec<String> = (0..95).map(|number| format!("https://app.test/{number}/{}", "x".repeat(640))).collect();
+    register(&server, None, json!({ "redirect_uris": many })).await.refused(400, "invalid_client_metadata");
     raw("application/x-www-form-urlencoded", "redirect_uris=x".to_owned()).await.refused(415, "invalid_request");
     raw("application/json", format!("{{\"a\":\"{}\"}}", "x".repeat(70_000))).await.refused(413, "invalid_request");
     assert_eq!(send(&server.site(), "GET", "/register", None, None).await.status, 405);
@@ -747,9 +750,11 @@ async fn what_operators_keep_is_theirs(server: Server) {
 
 async fn clients_that_nobody_uses_go(server: Server) {
     let server = open(&server).await;
+    let initial = token(&server, json!({ "registrations": 2 })).await;
+    let passing = Registered::new(&server, None, web()).await;
     let (unused, by_person, by_itself) = (
-        Registered::new(&server, None, web()).await,
-        Registered::new(&server, None, web()).await,
+        Registered::new(&server, Some(&initial), web()).await,
+        Registered::new(&server, Some(&initial), web()).await,
         Registered::new(
             &server,
             Some(&token(&server, json!({ "grant_types": ["client_credentials"] })).await),
@@ -773,7 +778,14 @@ async fn clients_that_nobody_uses_go(server: Server) {
     alice.answer(&Request::of(&by_person.client())).await.unwrap().code();
     by_itself.client().token(&[("grant_type", "client_credentials")]).await.ok();
     assert!(left(&unused).await && !left(&by_person).await && !left(&by_itself).await);
-    server.wait(DAY * 29);
+    // Without a token it goes the next day.
+    server.wait(Duration::from_secs(86_399));
+    registration::forget_unused(&server.app, server.operator().now).await.unwrap();
+    passing.own("GET", None).await.ok();
+    server.wait(Duration::from_secs(2));
+    registration::forget_unused(&server.app, server.operator().now).await.unwrap();
+    is_no_token(passing.own("GET", None).await);
+    server.wait(DAY * 28);
     registration::forget_unused(&server.app, server.operator().now).await.unwrap();
     unused.own("GET", None).await.ok();
     server.wait(DAY * 2);
