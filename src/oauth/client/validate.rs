@@ -77,6 +77,10 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
         let by_http = field == "jwks_uri" && policy.loopback_http && redirect_uri::is_http_loopback(url);
         let checked = if by_http { address(url, "http") } else { address(url, "https") };
         checked.or_else(|message| refuse(field, message))?;
+        // RFC 9110 §4.2.5: a fragment is for the one who follows a link, and never sent to a server.
+        if url.contains('#') && !FOR_BROWSERS.contains(&field) {
+            return refuse(field, "has a fragment; remove it with its #");
+        }
     }
     keys(&metadata)?;
     scopes(&mut metadata, policy)?;
@@ -207,6 +211,9 @@ fn is_acr_value(value: &str) -> bool {
 fn is_deceptive(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
+
+/// The addresses that people follow.
+const FOR_BROWSERS: [&str; 5] = ["client_uri", "logo_uri", "policy_uri", "tos_uri", "initiate_login_uri"];
 
 /// Every member that is a web address (security.md R-61). A test finds the members by name and fails if one is missing here.
 fn urls(metadata: &ClientMetadata) -> impl Iterator<Item = (&'static str, &String)> {
@@ -507,7 +514,8 @@ mod tests {
             ] {
                 assert_eq!(fault(json!({ name: bad })), name, "{bad}");
             }
-            assert!(with(json!({ name: "https://client.example/x?y#z" })).is_ok());
+            assert!(with(json!({ name: "https://client.example/x?y" })).is_ok());
+            assert_eq!(with(json!({ name: "https://client.example/x?y#z" })).is_ok(), FOR_BROWSERS.contains(&name), "{name}");
         }
     }
 

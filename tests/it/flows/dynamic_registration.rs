@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery::config::{Config, RegistrationMode};
-use chancery::oauth::client::ClientMetadata;
+use chancery::config::{Allowed, Config, RegistrationMode};
+use chancery::jose::Alg;
+use chancery::oauth::client::{ClientMetadata, GrantType};
 use chancery::oauth::registration::is_registered_member;
 use chancery::service::registration;
 use chancery::storage::owners::{self, Object, Owned};
@@ -14,6 +15,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::harness::keyring::{ASSERTION_TYPE, AppKey, Host, assertion_claims, jwks};
 use crate::harness::{Answer, Backend, Client, Request, Server, Setup, Site, on_both};
 
 on_both![
@@ -26,6 +28,7 @@ on_both![
     every_address_passes_the_validator,
     only_what_the_registry_names_can_be_set,
     every_member_that_a_client_may_set_is_kept_and_told,
+    a_client_registers_with_a_key_of_its_own,
     fifty_registrations_with_a_token_for_three_give_three,
     what_is_open_to_everybody_has_bounds,
     a_client_looks_after_itself_and_nobody_else,
@@ -494,6 +497,46 @@ async fn every_member_that_a_client_may_set_is_kept_and_told(server: Server) {
     }
     let again = made.put(body).await.ok().json();
     assert_eq!((&again["software_id"], &again["jwks"]), (&shown["software_id"], &shown["jwks"]));
+}
+
+/// openid.md 91: private_key_jwt, with keys by value and by address.
+async fn a_client_registers_with_a_key_of_its_own(server: Server) {
+    let server = with(&server, |config| {
+        config.registration.mode = RegistrationMode::Open;
+        config.registration.grant_types = vec![GrantType::ClientCredentials];
+        config.outbound.allow = vec![Allowed::Network("127.0.0.0/8".parse().unwrap())];
+    });
+    let server = server.await;
+    let [first, second] = [Alg::ES256, Alg::EdDSA].map(AppKey::new);
+    let host = Host::start(&jwks(&[&second])).await;
+    let machine = |keys: Value| {
+        let mut body = json!({ "grant_types": ["client_credentials"], "token_endpoint_auth_method": "private_key_jwt" });
+        body.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        body
+    };
+    register(&server, None, machine(json!({}))).await.refused(400, "invalid_client_metadata");
+    let mut made = Registered::new(&server, None, machine(json!({ "jwks": jwks(&[&first]) }))).await;
+    assert_eq!((made.answer.get("client_secret"), made.answer.get("client_secret_expires_at")), (None, None));
+    let proves = async |client_id: &str, key: &AppKey| {
+        let claims = assertion_claims(client_id, &server.issuer, server.clock_seconds());
+        let assertion = key.sign(&key.header(), &claims);
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.as_str()),
+        ];
+        server.post("/token", &fields, &[]).await.status == 200
+    };
+    let client_id = made.str("client_id");
+    assert!(proves(&client_id, &first).await && !proves(&client_id, &second).await);
+    // It moves its keys to an address of its own.
+    made.answer = made.put(machine(json!({ "jwks_uri": host.url() }))).await.ok().json();
+    assert_eq!((made.answer.get("jwks"), &made.answer["jwks_uri"]), (None, &json!(host.url())));
+    assert!(proves(&client_id, &second).await && !proves(&client_id, &first).await);
+    // To a secret and back.
+    let by_secret = made.put(json!({ "grant_types": ["client_credentials"] })).await.ok().json();
+    assert_eq!(by_secret["client_secret"].as_str().unwrap().len(), 43);
+    assert!(!proves(&client_id, &second).await);
 }
 
 async fn fifty_registrations_with_a_token_for_three_give_three(server: Server) {
