@@ -177,6 +177,8 @@ async fn update_from(
     let digests = (presented.digest(), fresh.digest());
     keys::want(&app.db, after.metadata.signing_algs(), now).await?;
     let done = store::update(&app.db, &after, before.updated_at, stored, digests, &event).await.map_err(kept_by_operators)?;
+    // Here at once; other replicas hear of it as of every change.
+    app.registry.clear();
     Ok(done.then(|| Told { client: after, secret: secret.map(|(secret, _)| secret), registration_access_token: fresh }))
 }
 
@@ -212,6 +214,7 @@ pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Param
     let event = operator.event("client.remove", client_id, Some(clients::show(&before)), None);
     let removed = client_store::remove(&app.db, client_id, now, &event).await;
     let removed = removed.map_err(|error| of_client(client_id, kept_by_operators(error)))?;
+    app.registry.clear();
     if removed {
         return Ok(());
     }
