@@ -27,6 +27,8 @@ const CAPACITY: u64 = 4 * 1024 * 1024;
 const ENTRY: u32 = 512;
 /// Logos fetched at once: few, so that keys of clients always find a place.
 const PLACES: usize = 4;
+/// Requests that wait for one: a host that never answers must not hold up all that this server works on.
+const WAITING: usize = 32;
 
 /// A picture that may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct Logo {
 pub struct Logos {
     kept: Cache<String, Option<Arc<Logo>>>,
     places: Semaphore,
+    waiting: Semaphore,
 }
 
 impl Default for Logos {
@@ -48,13 +51,17 @@ impl Default for Logos {
             u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY)
         };
         let kept = Cache::builder().max_capacity(CAPACITY).weigher(weigh).time_to_live(KEPT).build();
-        Self { kept, places: Semaphore::new(PLACES) }
+        Self { kept, places: Semaphore::new(PLACES), waiting: Semaphore::new(WAITING) }
     }
 }
 
 impl Logos {
     /// The logo at `url`; `None` if there is none that may be shown, or too many are being fetched. Many who ask at once share one request.
     pub async fn of(&self, outbound: &Outbound, url: &str) -> Option<Arc<Logo>> {
+        if let Some(known) = self.kept.get(url).await {
+            return known;
+        }
+        let _waits = self.waiting.try_acquire().ok()?;
         let fetched = self.kept.try_get_with_by_ref(url, async {
             let _place = self.places.try_acquire().map_err(|_| "busy")?;
             let bytes = match outbound.image(url, MOST_BYTES).await {
@@ -113,6 +120,23 @@ mod tests {
             assert!(all.iter().all(|logo| logo.is_some() == shown));
             assert_eq!(visits.load(Ordering::SeqCst), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_never_answers_holds_few_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/logo", listener.local_addr().unwrap());
+        let (logos, outbound) = (Arc::new(Logos::default()), Arc::new(outbound()));
+        let ask = || {
+            let (logos, outbound, url) = (Arc::clone(&logos), Arc::clone(&outbound), url.clone());
+            tokio::spawn(async move { logos.of(&outbound, &url).await })
+        };
+        let held: Vec<_> = (0..WAITING).map(|_| ask()).collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = std::time::Instant::now();
+        assert_eq!(ask().await.unwrap(), None);
+        assert!(begun.elapsed() < Duration::from_millis(500));
+        held.into_iter().for_each(|task| task.abort());
     }
 
     #[tokio::test]

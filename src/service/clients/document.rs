@@ -302,7 +302,7 @@ mod tests {
         for (member, value) in [
             ("redirect_uris", r#""https://shop.example/cb""#),
             ("grant_types", r#"["password"]"#),
-            ("token_endpoint_auth_method", r#""private_key_jwt""#),
+            ("token_endpoint_auth_method", r#""client_secret_jwt""#),
             ("enabled", "1"),
             ("client_id", r#""mine""#),
             ("client_secret", r#""mine""#),
