@@ -24,12 +24,12 @@
 //! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike`, `attacks_pages::an_apps_own_scheme_gets_its_error_in_the_query` |
 //! | R-18 | `authorize::state_and_nonce_come_back_exactly_or_not_at_all`; every error passes `Answer::refused` or `Callback::refused` |
 //! | R-19 | `authorize::every_parameter_may_come_once`, `code::every_request_at_the_token_endpoint_is_read_strictly`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
-//! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits` |
-//! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes`, `attacks_pages::prompts_by_the_letter`, `attacks_pages::a_hint_of_somebody_else_asks_for_that_person` |
+//! | R-20 | `authorize::parameters_are_decoded_strictly_and_have_limits`, `claims::a_broken_claims_parameter_is_refused` |
+//! | R-21 | `prompt::*`, among them `prompt::max_age_is_measured_when_the_login_completes`, `attacks_pages::prompts_by_the_letter`, `attacks_pages::a_hint_of_somebody_else_asks_for_that_person`, `parameters::*`, `claims::the_person_asked_for_by_value_is_the_one_or_nobody`, `claims::an_essential_level_is_reached_or_there_is_no_answer` |
 //! | Core 8.1 | `pairwise::two_sectors_never_see_one_subject`, `pairwise::a_hint_speaks_of_the_clients_own_subject`, `pairwise::several_hosts_are_refused` |
 //! | R-22 | `authorize::an_interaction_belongs_to_its_browser`, `consent::the_page_says_who_asks_for_what_and_where_it_leads`, `attacks_pages::no_page_can_be_skipped`, `attacks_pages::one_answer_to_a_page_counts_however_many_are_sent_at_once` |
 //! | R-23 | `authorize::post_works_as_get_does`, `login::pages_carry_the_headers_of_a_page`, `edge::what_must_not_be_cached_is_not` |
-//! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time`, `attacks_pages::consent_covers_what_the_page_named_and_nothing_else` |
+//! | R-24 | `consent::consent_is_remembered_and_asked_again_when_scopes_grow`, `consent::native_clients_are_asked_every_time`, `attacks_pages::consent_covers_what_the_page_named_and_nothing_else`, `claims::what_the_page_did_not_name_is_not_agreed_to`, `claims::a_claim_is_no_way_around_its_scope` |
 //! | R-25 | `client_auth::each_client_uses_the_method_it_registered`, `client_auth::one_method_per_request` |
 //! | R-26 | `client_auth::the_basic_header_is_read_strictly` |
 //! | R-27 | `client_auth::unknown_client_and_wrong_secret_look_the_same` |
