@@ -1,6 +1,6 @@
 //! `chancery serve`: the server, from its configuration to its last request.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::ServeArgs;
@@ -8,7 +8,7 @@ use super::error::CliError;
 use crate::app::App;
 use crate::config::{Config, Sources};
 use crate::entropy::SystemEntropy;
-use crate::http::server::{Listeners, Serving, Shutdown, on_signal};
+use crate::http::server::{Certificates, Listeners, Serving, Shutdown, on_hangup, on_signal};
 use crate::{http, log, measure, spans};
 
 pub async fn run(file: Option<PathBuf>, args: ServeArgs) -> Result<(), CliError> {
@@ -27,6 +27,18 @@ pub fn configure(file: Option<PathBuf>, args: &ServeArgs) -> Result<Config, CliE
     Ok(config)
 }
 
+/// The certificate of `[tls]`, read anew at every SIGHUP.
+fn certificates(certificate: &Path, key: &Path) -> Result<Certificates, CliError> {
+    let certificates = Certificates::load(certificate, key).map_err(|error| CliError::new(format!("[tls] {error}")))?;
+    let renewed = certificates.clone();
+    let work = move || match renewed.reload() {
+        Ok(()) => tracing::info!("SIGHUP: the TLS certificate was read again"),
+        Err(error) => tracing::error!(error, "SIGHUP: the TLS certificate stays as it was"),
+    };
+    on_hangup(work).map_err(|error| CliError::new(format!("signals: {error}")))?;
+    Ok(certificates)
+}
+
 /// A server that answers.
 pub struct Running {
     app: Arc<App>,
@@ -43,6 +55,10 @@ impl Running {
         let listeners = Listeners::bind(listen, Some(management)).await.map_err(|error| {
             CliError::new(format!("cannot listen on {listen} and {management}: {error} ([server] listen, management_listen)"))
         })?;
+        let listeners = match app.config.tls.files() {
+            Some((certificate, key)) => listeners.with_tls(certificates(certificate, key)?),
+            None => listeners,
+        };
         let serving = http::serve(&app, listeners, shutdown)
             .await
             .map_err(|error| CliError::new(format!("the server does not start: {error}")))?;

@@ -150,8 +150,11 @@ impl Config {
     /// What must hold before the server may start, beyond what each key says by itself.
     pub fn check_serving(&self) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
-        if let Some(message) = self.tls.unserved() {
-            errors.push(ConfigError::new("[tls]", message));
+        if self.tls.files().is_some() && !self.issuer.is_https() {
+            errors.push(
+                ConfigError::new("[tls]", format!("the server speaks TLS, and its issuer is {}", self.issuer.as_str()))
+                    .hint("give it an https issuer, or remove the section"),
+            );
         }
         if self.keys.master_key.is_none() && !self.database.is_sqlite() {
             errors.push(

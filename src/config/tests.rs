@@ -263,11 +263,17 @@ fn a_configuration_file_with_a_secret_in_it_must_not_be_readable_by_everybody() 
 }
 
 #[test]
-fn postgres_without_a_master_key_and_tls_do_not_start() {
+fn postgres_without_a_master_key_and_half_of_tls_do_not_start() {
     let config = from_env(&[("CHANCERY_DATABASE_URL", "postgres://localhost/chancery")]).unwrap();
     assert!(config.check_serving().unwrap_err().to_string().contains("CHANCERY_MASTER_KEY"));
-    let config = from_env(&[("CHANCERY_TLS__CERTIFICATE_FILE", "/x.pem")]).unwrap();
-    assert!(config.check_serving().unwrap_err().to_string().contains("TLS"));
+    for alone in ["CHANCERY_TLS__CERTIFICATE_FILE", "CHANCERY_TLS__PRIVATE_KEY_FILE"] {
+        assert!(complaint(from_env(&[(alone, "/x.pem")])).contains("stands without"));
+    }
+    let tls = [("CHANCERY_TLS__CERTIFICATE_FILE", "/x.pem"), ("CHANCERY_TLS__PRIVATE_KEY_FILE", "/x.key")];
+    let config = from_env(&tls).unwrap();
+    assert!(config.check_serving().unwrap_err().to_string().contains("speaks TLS"), "the issuer is http");
+    let config = from_env(&[&tls[..], &[("CHANCERY_ISSUER", "https://id.example.com")]].concat()).unwrap();
+    config.check_serving().unwrap();
 }
 
 #[test]
@@ -360,9 +366,8 @@ fn the_reference_names_every_short_variable() {
     }
 }
 
-/// Keys that deployments may set by name already, and that nothing reads yet: [`Config::check_serving`] refuses those of `[tls]`. What
-/// `[outbound] allow` says is asked through `allows`.
-const NOT_READ_YET: [&str; 3] = ["outbound.allow", "tls.certificate_file", "tls.private_key_file"];
+/// What `[outbound] allow` says is asked through `allows`, and `[tls]` through `files`.
+const ASKED_THROUGH_METHODS: [&str; 3] = ["outbound.allow", "tls.certificate_file", "tls.private_key_file"];
 
 #[test]
 fn no_key_is_offered_that_nothing_reads() {
@@ -391,5 +396,5 @@ fn no_key_is_offered_that_nothing_reads() {
         .filter(|known| !is_read(if known.section == "security_txt" { "security_txt" } else { &known.key }))
         .map(|known| format!("{}.{}", known.section, known.key))
         .collect();
-    assert_eq!(unread, NOT_READ_YET);
+    assert_eq!(unread, ASKED_THROUGH_METHODS);
 }

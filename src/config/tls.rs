@@ -1,6 +1,6 @@
 //! `[tls]`: the server's own certificate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::reader::Section;
 
@@ -15,15 +15,22 @@ pub struct Tls {
 
 impl Tls {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self {
-            certificate_file: section.optional("certificate_file").map(PathBuf::from),
-            private_key_file: section.optional("private_key_file").map(PathBuf::from),
+        let certificate_file = section.optional("certificate_file").map(PathBuf::from);
+        let private_key_file = section.optional("private_key_file").map(PathBuf::from);
+        match (&certificate_file, &private_key_file) {
+            (Some(_), None) => {
+                section.contradiction("certificate_file", "certificate_file stands without private_key_file".to_owned())
+            }
+            (None, Some(_)) => {
+                section.contradiction("private_key_file", "private_key_file stands without certificate_file".to_owned())
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
+        Self { certificate_file, private_key_file }
     }
 
-    /// Why a server with this configuration must not start: silently serving http to somebody who asked for https would be worse.
-    pub fn unserved(&self) -> Option<&'static str> {
-        (self.certificate_file.is_some() || self.private_key_file.is_some())
-            .then_some("this build does not serve TLS itself; remove the section and let a reverse proxy terminate TLS")
+    /// Certificate and key, if the server is to speak TLS itself.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.certificate_file.as_deref().zip(self.private_key_file.as_deref())
     }
 }

@@ -10,6 +10,7 @@ mod body;
 mod caps;
 mod shutdown;
 mod timed_io;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt as _;
@@ -35,7 +37,8 @@ use crate::config::Config;
 
 pub use body::{BodyTimedOut, FinishedBody, TimedBody};
 pub use caps::{Caps, Refused};
-pub use shutdown::{Shutdown, on_signal};
+pub use shutdown::{Shutdown, on_hangup, on_signal};
+pub use tls::Certificates;
 
 use timed_io::{Activity, TimedIo};
 
@@ -125,6 +128,8 @@ pub struct Listeners {
     pub public: TcpListener,
     /// Health and metrics.
     pub management: Option<TcpListener>,
+    /// What the public one shows; without it, it speaks plain HTTP.
+    pub tls: Option<Certificates>,
 }
 
 impl Listeners {
@@ -138,7 +143,13 @@ impl Listeners {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
         };
-        Ok(Self { public, management })
+        Ok(Self { public, management, tls: None })
+    }
+
+    /// The public one speaks TLS.
+    #[must_use]
+    pub fn with_tls(self, certificates: Certificates) -> Self {
+        Self { tls: Some(certificates), ..self }
     }
 }
 
@@ -211,8 +222,14 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
     let management = listeners.management.map(|listener| {
         let caps = Caps::new(MANAGEMENT_CONNECTIONS, MANAGEMENT_CONNECTIONS, Arc::from([]));
         let gate = Shutdown::new();
-        let front =
-            Front { router: routers.management, caps, limits: limits.clone(), shutdown: shutdown.clone(), gate: gate.clone() };
+        let front = Front {
+            router: routers.management,
+            tls: None,
+            caps,
+            limits: limits.clone(),
+            shutdown: shutdown.clone(),
+            gate: gate.clone(),
+        };
         (gate, tokio::spawn(front.accept(listener, Duration::from_secs(1))))
     });
 
@@ -220,7 +237,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
     let caps = Caps::new(limits.connections, limits.connections_per_address, Arc::clone(&limits.trusted_proxies));
     let delay = limits.drain_delay.min(DRAIN_LONGEST);
     let deadline = limits.drain_deadline.min(DRAIN_LONGEST.saturating_sub(delay));
-    let front = Front { router: routers.public, caps, limits, shutdown: shutdown.clone(), gate: gate.clone() };
+    let front = Front { router: routers.public, tls: listeners.tls, caps, limits, shutdown: shutdown.clone(), gate: gate.clone() };
     let public = tokio::spawn(front.accept(listeners.public, deadline));
 
     shutdown.begun().await;
@@ -240,6 +257,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
 #[derive(Clone)]
 struct Front {
     router: Router,
+    tls: Option<Certificates>,
     caps: Caps,
     limits: Limits,
     /// The whole server is going down: answers ask for the connection to be closed.
@@ -288,7 +306,10 @@ impl Front {
             }
             Err(refused) => {
                 metrics::counter!("chancery_connections_refused_total", "because" => refused.as_str()).increment(1);
-                if let Some(lingering) = self.caps.linger() {
+                // In the clear there is nothing to say to somebody who speaks TLS.
+                if self.tls.is_none()
+                    && let Some(lingering) = self.caps.linger()
+                {
                     connections.spawn(async move {
                         caps::refuse(stream).await;
                         drop(lingering);
@@ -300,6 +321,27 @@ impl Front {
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         drop(stream.set_nodelay(true));
+        let Some(certificates) = &self.tls else { return self.speak(stream, peer).await };
+        // A handshake has as long as a head; nobody whom a drain finds in it has asked for anything yet.
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(self.limits.header_read_timeout, certificates.acceptor().accept(stream)) => shaken,
+            () = self.gate.begun() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.speak(stream, peer).await,
+            Ok(Err(error)) => {
+                metrics::counter!("chancery_tls_handshakes_failed_total").increment(1);
+                tracing::debug!(peer = %peer.ip(), %error, "no TLS handshake");
+            }
+            Err(_) => {
+                metrics::counter!("chancery_tls_handshakes_failed_total").increment(1);
+                tracing::debug!(peer = %peer.ip(), "no TLS handshake in time");
+            }
+        }
+    }
+
+    /// HTTP/1.1 over what was accepted.
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
         let activity = Activity::new();
         let io = TimedIo::new(stream, activity.clone(), &self.limits);
         let service = service_fn(|request| self.request(request, peer, activity.clone()));

@@ -291,9 +291,6 @@ pub async fn examine(config: &Result<Config, ConfigErrors>, clock: &Arc<dyn Cloc
             return report;
         }
     };
-    if let Some(what) = config.tls.unserved() {
-        report.found(Finding::error(Check::Configuration, what).about("[tls]"));
-    }
     let now = clock.now();
     report.join(secrets::examine(config));
     let (name, stored, management) = tokio::join!(

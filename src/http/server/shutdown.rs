@@ -65,3 +65,17 @@ pub fn on_signal(shutdown: Shutdown) -> io::Result<()> {
     });
     Ok(())
 }
+
+/// Runs `work` at every SIGHUP, until the process ends.
+///
+/// # Errors
+/// The handler cannot be installed.
+pub fn on_hangup(work: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            work();
+        }
+    });
+    Ok(())
+}

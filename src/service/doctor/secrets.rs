@@ -18,7 +18,7 @@ pub fn examine(config: &Config) -> Report {
 }
 
 fn files(config: &Config) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = config.tls.files().map(|(_, key)| key.to_owned()).into_iter().collect();
     if config.database.is_sqlite() {
         if config.keys.master_key.is_none() {
             files.push(config.server.data_dir.join(master_key::FILE_NAME));

@@ -376,7 +376,7 @@ async fn config_check_finds_what_the_server_would_refuse() {
     let file = shell.file("chancery.toml", "[server]\nissuer = \"http://id.example.com\"\n");
     assert!(shell.fails(&["config", "check", "--config", &file]).contains("https"));
     let file = shell.file("chancery.toml", "[tls]\ncertificate_file = \"/x.pem\"\n");
-    assert!(shell.fails(&["config", "check", "--config", &file]).contains("TLS"));
+    assert!(shell.fails(&["config", "check", "--config", &file]).contains("private_key_file"));
     assert!(shell.fails(&["config", "check", "--issuer", "https://id.example.com/#x"]).contains("fragment"));
     shell.env.push(("CHANCERY_DATABASE_URL".into(), "postgres://nobody:hunter2@127.0.0.1:1/x".into()));
     let error = shell.fails(&["config", "check"]);

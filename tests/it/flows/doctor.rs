@@ -448,7 +448,7 @@ async fn the_configuration_is_refused() {
     assert_eq!(result(&report, "issuer-unreachable"), "not examined");
     let mut machine = Machine::sqlite();
     machine.set("CHANCERY_TLS__CERTIFICATE_FILE", "server.pem");
-    assert!(the(&examine(&machine), "configuration").1.contains("TLS"));
+    assert!(the(&examine(&machine), "configuration").1.contains("private_key_file"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
