@@ -73,6 +73,11 @@ pub const TARGETS: &[Target] = &[
     target("redirect_uri", "a registered redirect URI, and a received one; two lines", oauth::redirect_uri),
     target("refresh_token", "a refresh token", oauth::refresh_token),
     target("registration", "what a client registers for itself, and another such document; two lines", documents::registration),
+    target(
+        "request_object",
+        "a request object: header and claims that its client's key then signs; two lines",
+        oauth::request_object,
+    ),
     target("resource", "resource indicators; lines", oauth::resource),
     target("scope", "a scope, a PKCE challenge, a PKCE verifier, each from the same text", oauth::scope),
     target("sealed", "an opaque access token, a jti, a cursor", jose::sealed),

@@ -18,6 +18,7 @@ use crate::oauth::client::AuthMethod;
 use crate::oauth::client_auth::{self, Credentials, client_secret_basic};
 use crate::oauth::family::{self, Presented};
 use crate::oauth::grant::{TokenRequest, samples};
+use crate::oauth::jar::RequestObject;
 use crate::oauth::params::{MAX_BODY, MAX_QUERY, Params, is_secret};
 use crate::oauth::pkce;
 use crate::oauth::redirect_uri::{
@@ -138,6 +139,36 @@ pub fn client_assertion(data: &[u8]) {
         crate::jose::ClientJwt::read(&jwt).expect("it was read before").verify(client.metadata.jwks.as_ref().expect("keys"));
     let kid = crate::jose::object(header.as_bytes()).expect("a header that was read").get("kid").cloned();
     assert_eq!(verified.is_ok(), kid.is_none_or(|kid| kid == cast::signing_key().kid), "{verified:?}");
+}
+
+/// What is inside a request object is the client's own, for us, and read as parameters are; it is never unsigned and never nested.
+pub fn request_object(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let [header, claims] = lines(text);
+    let jwt = cast::signed(&format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims)));
+    for text in [text, &jwt] {
+        let object = match RequestObject::read(text) {
+            Ok(object) => object,
+            Err(refused) => {
+                check_refusal(&refused);
+                continue;
+            }
+        };
+        let client = cast::signing_client();
+        match object.params(client, ISSUER, Duration::from_secs(60), NOW) {
+            Err(refused) => check_refusal(&refused),
+            Ok(params) => {
+                assert_eq!(params.get("client_id"), Some("signing"));
+                assert!(params.names().all(|name| !matches!(name, "iss" | "aud" | "exp" | "request" | "request_uri")));
+                let members = object.jwt().claims().expect("claims that were read");
+                assert!(
+                    members["iss"] == "signing"
+                        && members["aud"].to_string().contains(ISSUER)
+                        && members.get("sub") != members.get("iss")
+                );
+            }
+        }
+    }
 }
 
 /// An access token is a b64token of the header, comes in one way at a time, and is read again from the header that it makes.

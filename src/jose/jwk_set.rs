@@ -158,9 +158,9 @@ impl JwkSet {
         &self.keys
     }
 
-    /// The key to encrypt with by `alg` (RFC 7518 §4.1), the first that says nothing against it.
+    /// The key to encrypt with by `alg` (RFC 7518 §4.1): the first that says it is for encryption, else the first that says nothing against it.
     pub fn to_encrypt(&self, alg: &str) -> Option<&Jwk> {
-        self.keys.iter().find(|key| key.may_encrypt(alg))
+        self.keys.iter().filter(|key| key.may_encrypt(alg)).min_by_key(|key| key.usage != Some(Usage::Enc))
     }
 
     /// The keys that may have made a signature by `alg` under this `kid`. A token without one, or a set without any, leaves the choice

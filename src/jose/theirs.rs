@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::header::{self, Compact};
-use super::{ClientAlg, JwkSet, strict_json};
+use super::{ClientAlg, JwkSet, base64url, strict_json};
 
 /// A client's JWT, its form read and its signature not yet verified.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl<'a> ClientJwt<'a> {
             return Err(format!("\"alg\" is {shown:?}; accepted are {known}"));
         };
         Ok(Self { token, alg })
+    }
+
+    /// Does this say of itself that nobody has signed it (RFC 7515 §4.1.1, RFC 7518 §3.6)?
+    pub fn is_unsigned(jwt: &str) -> bool {
+        let header = jwt.split('.').next().filter(|header| header.len() <= header::MAX_JWT);
+        let header = header.and_then(base64url::decode).and_then(|header| strict_json::object(&header).ok());
+        let alg = header.as_ref().and_then(|header| header.get("alg")).and_then(Value::as_str);
+        alg.is_some_and(|alg| alg.eq_ignore_ascii_case("none"))
     }
 
     /// What the header says the algorithm is. It counts for nothing until a key of that kind has verified the signature.

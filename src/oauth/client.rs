@@ -98,6 +98,12 @@ pub struct ClientMetadata {
     /// The one algorithm of its assertions; `None`: any that its key can have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_signing_alg: Option<ClientAlg>,
+    /// The one algorithm of its request objects; `None`: any that its key can have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_object_signing_alg: Option<ClientAlg>,
+    /// RFC 9101 §10.5: an authorization request that it has not signed is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_signed_request_object: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     /// ID tokens always have `auth_time`.
@@ -406,6 +412,8 @@ impl Default for ClientMetadata {
             userinfo_encrypted_response_enc: None,
             jwks_uri: None,
             token_endpoint_auth_signing_alg: None,
+            request_object_signing_alg: None,
+            require_signed_request_object: false,
             default_max_age: None,
             require_auth_time: false,
             default_acr_values: Vec::new(),

@@ -97,8 +97,7 @@ impl<'a> RequestObject<'a> {
 
     fn check_alg(&self, client: &Client) -> Result<(), Reason> {
         let registered = client.metadata.request_object_signing_alg;
-        let allowed =
-            |alg: ClientAlg| (!client.is_fapi2() || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
+        let allowed = |alg: ClientAlg| (!client.is_fapi2() || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
         if allowed(self.jwt.alg()) {
             return Ok(());
         }

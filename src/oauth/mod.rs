@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod family;
 pub mod grant;
 pub mod introspection;
+pub mod jar;
 pub mod params;
 pub mod pkce;
 pub mod redirect_uri;

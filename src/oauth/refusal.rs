@@ -139,8 +139,14 @@ pub enum Reason {
     ClaimsTooLarge { audience: Vec<String>, claims: Vec<String>, bytes: usize },
     /// prompt holds an unknown value, or none together with another.
     PromptInvalid { received: String },
-    /// The request parameter (RFC 9101) is not supported.
+    /// The request object (RFC 9101) is not signed.
     RequestObjectUnsupported,
+    /// The request object cannot be accepted: its form, its algorithm, its claims.
+    RequestObjectInvalid { detail: String },
+    /// Its signature is not the client's, or the client's keys cannot be had.
+    RequestObjectUnverified { client_id: String, detail: String },
+    /// Plain parameters of a client that signs its requests.
+    RequestObjectMissing { client_id: String },
     /// A request_uri that did not come from the pushed authorization request endpoint.
     RequestUriUnsupported,
     /// The registration parameter of OpenID Connect Core §7 is not supported.

@@ -68,7 +68,8 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("ui_locales_supported", json!(offered.ui_locales)),
         ("authorization_response_iss_parameter_supported", json!(true)),
         ("claims_parameter_supported", json!(true)),
-        ("request_parameter_supported", json!(false)),
+        ("request_parameter_supported", json!(true)),
+        ("request_object_signing_alg_values_supported", json!(ClientAlg::ALL)),
         // Its default is true (Discovery §3).
         ("request_uri_parameter_supported", json!(false)),
     ];
@@ -126,9 +127,10 @@ mod tests {
             "ui_locales_supported": ["en", "de"],
             "authorization_response_iss_parameter_supported": true,
             "claims_parameter_supported": true,
-            "request_parameter_supported": false,
+            "request_parameter_supported": true,
             "request_uri_parameter_supported": false,
         });
+        expected["request_object_signing_alg_values_supported"] = json!(ALGS);
         let (secrets, key) = (["client_secret_basic", "client_secret_post"], ["private_key_jwt"]);
         for (endpoint, more) in [("token", &["none"][..]), ("revocation", &["none"]), ("introspection", &[])] {
             let methods = [&secrets[..], &key, more].concat();

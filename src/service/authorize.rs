@@ -10,8 +10,9 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::oauth::authorize::decision::{Asked, Consent, Known, Next, Progress, SessionFacts, SessionState, decide};
 use crate::oauth::authorize::response::{self, Delivery};
-use crate::oauth::authorize::{ProvedRedirect, ValidatedAuthorize, check, prove};
+use crate::oauth::authorize::{ProvedRedirect, ValidatedAuthorize, check, check_signed, prove};
 use crate::oauth::client::Client;
+use crate::oauth::jar::RequestObject;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::authentication::Acr;
@@ -19,7 +20,7 @@ use crate::oidc::id_token::Hint;
 use crate::oidc::pairwise;
 use crate::secret::Secret;
 use crate::service::browser::Browser;
-use crate::service::{factors, logout};
+use crate::service::{factors, logout, token};
 use crate::storage::{interactions, sessions};
 
 use code::Authorized;
@@ -76,11 +77,24 @@ pub async fn begin(app: &App, params: &Params, browser: &Browser, now: Timestamp
         None => None,
     };
     let local = |reason| LocalRefusal { reason, client_id: params.get("client_id").map(str::to_owned) };
-    let redirect = prove(params, client.as_deref()).map_err(local)?;
+    let inside = match opened(app, params, client.as_deref(), now).await {
+        Ok(inside) => inside,
+        // What is inside is not believed. The client is told so only where the parameters beside it name one of its redirect URIs.
+        Err(reason) => {
+            let redirect = params.get("redirect_uri").and_then(|_| prove(params, client.as_deref()).ok());
+            return match (redirect, client) {
+                (Some(redirect), Some(client)) => Ok(refuse(app, &client, &redirect, reason)),
+                (_, _) => Err(local(reason)),
+            };
+        }
+    };
+    let counts = inside.as_ref().unwrap_or(params);
+    let redirect = prove(counts, client.as_deref()).map_err(local)?;
     let Some(client) = client else { return Err(local(Reason::UnknownClient { client_id: redirect.client_id.clone() })) };
 
     let catalogue = app.registry.catalogue().await?;
-    let request = match check(params, &client, &redirect, &catalogue) {
+    let check = if inside.is_some() { check_signed } else { check };
+    let request = match check(counts, &client, &redirect, &catalogue) {
         Ok(request) => request,
         Err(reason) => return Ok(refuse(app, &client, &redirect, reason)),
     };
@@ -91,11 +105,28 @@ pub async fn begin(app: &App, params: &Params, browser: &Browser, now: Timestamp
 ///
 /// # Errors
 /// When the database is away.
-pub async fn is_sound(app: &App, params: &Params) -> Result<bool, Reason> {
+pub async fn is_sound(app: &App, params: &Params, now: Timestamp) -> Result<bool, Reason> {
     let Some(client_id) = params.get("client_id") else { return Ok(false) };
     let Some(client) = app.registry.client(client_id).await? else { return Ok(false) };
-    let Ok(redirect) = prove(params, Some(&client)) else { return Ok(false) };
-    Ok(check(params, &client, &redirect, app.registry.catalogue().await?.as_ref()).is_ok())
+    let Ok(inside) = opened(app, params, Some(&client), now).await else { return Ok(false) };
+    let counts = inside.as_ref().unwrap_or(params);
+    let Ok(redirect) = prove(counts, Some(&client)) else { return Ok(false) };
+    let check = if inside.is_some() { check_signed } else { check };
+    Ok(check(counts, &client, &redirect, app.registry.catalogue().await?.as_ref()).is_ok())
+}
+
+/// The parameters inside the request object, if there is one and a client that could have signed it: they alone count (RFC 9101 §6.3).
+async fn opened(app: &App, params: &Params, client: Option<&Client>, now: Timestamp) -> Result<Option<Params>, Reason> {
+    let (Some(object), Some(client)) = (params.get("request"), client.filter(|client| client.enabled)) else { return Ok(None) };
+    let object = RequestObject::read(object)?;
+    let inside = object.params(client, app.config.issuer.as_str(), token::TOLERANCE, now)?;
+    app.client_keys.verify(client, object.jwt(), now).await.map_err(|reason| match reason {
+        Reason::ClientSignatureWrong { client_id, detail, .. } | Reason::ClientKeysUnavailable { client_id, detail } => {
+            Reason::RequestObjectUnverified { client_id, detail }
+        }
+        other => other,
+    })?;
+    Ok(Some(inside))
 }
 
 /// The next step of an interaction, after a page changed its state or the session.

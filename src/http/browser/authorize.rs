@@ -34,7 +34,7 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
     if cx.browser.session.is_none()
         && let Some(query) = cx.as_query(&params)
     {
-        match authorize::is_sound(&cx.app, &params).await {
+        match authorize::is_sound(&cx.app, &params, cx.now).await {
             Ok(true) => return cx.see_other(&format!("{}?{query}", cx.path(Endpoint::Authorize.path()))),
             Ok(false) => {}
             Err(reason) => return cx.refuse(reason, None),

@@ -43,7 +43,10 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
         Reason::ResourcesDisagree { .. } => at(|t| t.app_request, "resource"),
         Reason::ResourceNotAllowed { resource, .. } => with(|t| t.app_request, "resource", resource),
         Reason::PromptInvalid { received } => with(|t| t.malformed_parameter, "prompt", received),
-        Reason::RequestObjectUnsupported => at(|t| t.app_request, "request"),
+        Reason::RequestObjectUnsupported
+        | Reason::RequestObjectInvalid { .. }
+        | Reason::RequestObjectUnverified { .. }
+        | Reason::RequestObjectMissing { .. } => at(|t| t.app_request, "request"),
         Reason::RequestUriUnsupported => at(|t| t.app_request, "request_uri"),
         Reason::RegistrationParameterUnsupported => at(|t| t.app_request, "registration"),
         Reason::IdTokenHintInvalid { .. } => at(|t| t.malformed_parameter, "id_token_hint"),

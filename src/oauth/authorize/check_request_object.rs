@@ -1,5 +1,6 @@
-//! Requests are plain parameters: no request objects, no fetched requests, no registration in passing. Refused with the error that
-//! OpenID Connect Core §3.1.2.6 has for each, never ignored, since the real request would be inside.
+//! What has come through here is plain parameters: those of a request object were taken out of it, and its client has signed them (see
+//! [`crate::oauth::jar`]). No fetched requests, no registration in passing: refused with the error that OpenID Connect Core §3.1.2.6 has for each,
+//! never ignored, since the real request would be inside.
 
 use super::ValidatedAuthorize;
 use super::checks::Request;
@@ -15,6 +16,9 @@ pub(super) fn check(request: &Request<'_>, _out: &mut ValidatedAuthorize) -> Res
     }
     if sent("registration") {
         return Err(Reason::RegistrationParameterUnsupported);
+    }
+    if request.client.metadata.require_signed_request_object && !request.signed {
+        return Err(Reason::RequestObjectMissing { client_id: request.client.client_id.clone() });
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ use crate::oauth::resource::Catalogue;
 pub struct Request<'a> {
     pub params: &'a Params,
     pub client: &'a Client,
+    /// They were inside a request object that the client has signed.
+    pub signed: bool,
     pub catalogue: &'a Catalogue,
     /// The scopes that the client may ask for.
     pub allowed: Vec<String>,
@@ -59,7 +61,7 @@ pub const TABLE: [Row; 12] = [
 /// # Errors
 /// The first refusal.
 pub fn device(params: &Params, client: &Client, catalogue: &Catalogue) -> Result<(Vec<String>, Vec<String>), Reason> {
-    let request = Request { params, client, catalogue, allowed: client.allowed_scopes(catalogue.resources()) };
+    let request = Request { params, client, signed: false, catalogue, allowed: client.allowed_scopes(catalogue.resources()) };
     let mut out = ValidatedAuthorize::blank();
     for row in TABLE.iter().filter(|row| row.device) {
         (row.check)(&request, &mut out)?;

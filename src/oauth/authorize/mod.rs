@@ -146,7 +146,30 @@ pub fn check(
     redirect: &ProvedRedirect,
     catalogue: &Catalogue,
 ) -> Result<ValidatedAuthorize, Reason> {
-    let request = checks::Request { params, client, catalogue, allowed: client.allowed_scopes(catalogue.resources()) };
+    run(params, client, redirect, catalogue, false)
+}
+
+/// The same for parameters that were inside a request object which the client has signed.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_signed(
+    params: &Params,
+    client: &Client,
+    redirect: &ProvedRedirect,
+    catalogue: &Catalogue,
+) -> Result<ValidatedAuthorize, Reason> {
+    run(params, client, redirect, catalogue, true)
+}
+
+fn run(
+    params: &Params,
+    client: &Client,
+    redirect: &ProvedRedirect,
+    catalogue: &Catalogue,
+    signed: bool,
+) -> Result<ValidatedAuthorize, Reason> {
+    let request = checks::Request { params, client, signed, catalogue, allowed: client.allowed_scopes(catalogue.resources()) };
     let mut out = ValidatedAuthorize {
         client_id: redirect.client_id.clone(),
         redirect_uri: redirect.redirect_uri.clone(),

@@ -255,11 +255,15 @@ fn keys(metadata: &ClientMetadata) -> Result<(), MetadataError> {
     }
     let fapi2 = metadata.profile == Some(Profile::Fapi2);
     let registered = metadata.token_endpoint_auth_signing_alg;
-    if let Some(alg) = registered.filter(|alg| fapi2 && !alg.is_for_fapi2()) {
-        return refuse(
-            "token_endpoint_auth_signing_alg",
-            format!("may not be {alg} with the profile fapi2; use PS256, ES256 or EdDSA"),
-        );
+    for (field, alg) in
+        [("token_endpoint_auth_signing_alg", registered), ("request_object_signing_alg", metadata.request_object_signing_alg)]
+    {
+        if let Some(alg) = alg.filter(|alg| fapi2 && !alg.is_for_fapi2()) {
+            return refuse(field, format!("may not be {alg} with the profile fapi2; use PS256, ES256 or EdDSA"));
+        }
+    }
+    if metadata.require_signed_request_object && metadata.jwks.is_none() && metadata.jwks_uri.is_none() {
+        return refuse("require_signed_request_object", "needs jwks or jwks_uri, to verify the requests with");
     }
     if metadata.token_endpoint_auth_method != AuthMethod::PrivateKeyJwt || metadata.jwks_uri.is_some() {
         return Ok(());
@@ -546,6 +550,8 @@ mod tests {
         assert_eq!(signs(json!({ "jwks": { "keys": [only] } })).unwrap_err(), "jwks");
         assert_eq!(signs(json!({ "jwks": { "keys": [ed] }, "token_endpoint_auth_signing_alg": "RS256" })).unwrap_err(), "jwks");
         assert!(signs(json!({ "jwks": { "keys": [ed] }, "token_endpoint_auth_signing_alg": "Ed25519" })).is_ok());
+        assert_eq!(fault(json!({ "require_signed_request_object": true })), "require_signed_request_object");
+        assert!(with(json!({ "require_signed_request_object": true, "jwks": { "keys": [ed] } })).is_ok());
         // On a developer's machine keys may be fetched over http, and nothing else is.
         let at_home = Policy { operator: true, loopback_http: true, ..Policy::default() };
         let homely = |members: Value| {

@@ -151,9 +151,24 @@ impl Reason {
             Self::PromptInvalid { .. } => {
                 rule("prompt-invalid", "prompt has known values, and none stands alone", "OpenID Connect Core section 3.1.2.1")
             }
-            Self::RequestObjectUnsupported => {
-                rule("request-object-unsupported", "requests are plain parameters", "OpenID Connect Core section 6, RFC 9101")
+            Self::RequestObjectUnsupported => rule(
+                "request-object-unsupported",
+                "request objects are signed",
+                "OpenID Connect Core section 6.1, RFC 9101 section 10.1",
+            ),
+            Self::RequestObjectInvalid { .. } => rule(
+                "request-object-invalid",
+                "a request object is the client's own request to this server",
+                "RFC 9101 sections 4 and 6, OpenID Connect Core section 6.1",
+            ),
+            Self::RequestObjectUnverified { .. } => {
+                rule("request-object-unverified", "the client's key has signed the request object", "RFC 9101 section 6.2")
             }
+            Self::RequestObjectMissing { .. } => rule(
+                "request-object-missing",
+                "a client that signs its requests signs all of them",
+                "RFC 9101 section 10.5, require_signed_request_object",
+            ),
             Self::RequestUriUnsupported => rule(
                 "request-uri-unsupported",
                 "the server fetches no request from elsewhere",

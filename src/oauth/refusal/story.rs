@@ -340,9 +340,30 @@ impl Reason {
                     .expected("none, or some of login, consent, select_account")
                     .received(received.clone())
             }
-            Self::RequestObjectUnsupported => {
-                Story::new("The client sent its request as a JWT.", "Switch request objects (JAR) off in the client: plain parameters.").expected("no request parameter")
-            }
+            Self::RequestObjectUnsupported => Story::new(
+                "The authorization request came as a request object that nobody has signed.",
+                "Let the client sign its request objects with a key of its jwks or jwks_uri, or send plain parameters.",
+            )
+            .expected("a signed request object, or none")
+            .received("one with alg none"),
+            Self::RequestObjectInvalid { detail } => Story::new(
+                format!("The request object cannot be accepted: {detail}."),
+                "Let the client's library make it: iss and client_id are the client_id, aud is the issuer, exp lies a few minutes ahead, and all parameters of the request are inside.",
+            )
+            .expected("a signed JWT with the whole request")
+            .difference(detail.clone()),
+            Self::RequestObjectUnverified { client_id, detail } => Story::new(
+                format!("The request object of {client_id} does not verify."),
+                "Compare the key that signs with the public keys that are registered (jwks) or published (jwks_uri), by kid and kind, and see that the jwks_uri can be fetched from this machine.",
+            )
+            .expected("a signature by one of the client's keys")
+            .received(detail.clone()),
+            Self::RequestObjectMissing { client_id } => Story::new(
+                format!("The client {client_id} has to sign its authorization requests, and this one is plain."),
+                format!("Let the client send its requests in the parameter request, or turn require_signed_request_object off: `chancery client update {client_id}`."),
+            )
+            .expected("the parameter request")
+            .received("plain parameters"),
             Self::RequestUriUnsupported => Story::new(
                 "The client sent a request_uri that did not come from this server.",
                 "Switch request_uri off in the client. This server fetches no requests from other addresses.",

@@ -191,8 +191,15 @@ impl Reason {
                 format!("The prompt must be none alone, or some of login, consent, select_account. Received: {}", shown(received)),
             ),
             Self::RequestObjectUnsupported => {
-                bad("request_not_supported", "The request parameter is not supported; send plain parameters.".to_owned())
+                bad("request_not_supported", "Unsigned request objects are not supported; sign it, or send plain parameters.".to_owned())
             }
+            Self::RequestObjectInvalid { detail } => {
+                bad("invalid_request_object", format!("The request object cannot be accepted: {}.", sanitise(detail, 160)))
+            }
+            Self::RequestObjectUnverified { .. } => {
+                bad("invalid_request_object", "The request object is not signed with a key of this client.".to_owned())
+            }
+            Self::RequestObjectMissing { .. } => bad("invalid_request", "This client has to send its requests as signed request objects.".to_owned()),
             Self::RequestUriUnsupported => {
                 bad("request_uri_not_supported", "The request_uri parameter is not supported; send plain parameters.".to_owned())
             }

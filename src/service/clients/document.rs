@@ -246,6 +246,8 @@ pub(crate) fn members() -> Vec<String> {
         userinfo_encrypted_response_enc: Some(crate::jose::ContentEncryption::A128Gcm),
         jwks_uri: text(""),
         token_endpoint_auth_signing_alg: Some(crate::jose::ClientAlg::ES256),
+        request_object_signing_alg: Some(crate::jose::ClientAlg::ES256),
+        require_signed_request_object: true,
         default_max_age: Some(0),
         require_auth_time: true,
         default_acr_values: vec![String::new()],

@@ -75,6 +75,8 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
             Reason::ClientAssertionAudience { client_id, accepted, received: cut(received) }
         }
 
+        Reason::RequestObjectInvalid { detail } => Reason::RequestObjectInvalid { detail: cut(detail) },
+
         // Lists of registered values that may be long.
         Reason::RedirectUriMissing { client_id, registered } => {
             Reason::RedirectUriMissing { client_id, registered: shorten(registered) }
@@ -117,6 +119,8 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::ClientMayNotAuthorize { .. }
         | Reason::PkceMissing { .. }
         | Reason::RequestObjectUnsupported
+        | Reason::RequestObjectUnverified { .. }
+        | Reason::RequestObjectMissing { .. }
         | Reason::RequestUriUnsupported
         | Reason::RegistrationParameterUnsupported
         | Reason::LoginRequired { .. }

@@ -60,7 +60,10 @@ async fn both_documents_say_the_same(server: Server) {
     }
     // Discovery 1.0 §3: request_uri_parameter_supported is true unless it is said to be false.
     assert_eq!(document["request_uri_parameter_supported"], false);
-    assert_ne!(document["request_parameter_supported"], true);
+    // openid.md 11.
+    assert_eq!(document["request_parameter_supported"], true);
+    let signed = list("request_object_signing_alg_values_supported");
+    assert!(signed.iter().any(|alg| alg == "RS256") && !signed.iter().any(|alg| alg == "none"));
 }
 
 async fn the_jwks_holds_public_members_only(server: Server) {

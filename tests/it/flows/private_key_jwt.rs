@@ -317,6 +317,24 @@ async fn keys_are_replaced_at_their_jwks_uri() {
     token(&server, &client, &second).await.refused(401, "invalid_client");
 }
 
+/// What is for the client alone is encrypted to a key of the same set.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_at_an_address_are_encrypted_to() {
+    let server = at_home("127.0.0.0/8").await;
+    let (signs, opens) = (AppKey::new(Alg::ES256), AppKey::new(Alg::ES256));
+    let mut enc = opens.public();
+    enc["use"] = json!("enc");
+    let host = Host::start(&json!({ "keys": [signs.public(), enc] })).await;
+    let client = server.client(json!({ "jwks_uri": host.url(), "id_token_encrypted_response_alg": "ECDH-ES" })).await;
+    let alice = server.person("alice").await;
+    let back = alice.visit(&client, "openid").await;
+    let tokens = client.redeem(back.code(), &back.verifier).await.ok();
+    let jwe = tokens.str("id_token");
+    assert_eq!(jwe.split('.').count(), 5);
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwe.split('.').next().unwrap()).unwrap()).unwrap();
+    assert_eq!((&header["alg"], &header["kid"]), (&json!("ECDH-ES"), &json!(opens.kid)), "the one that is for it");
+}
+
 /// an address of our own network is reached by no spelling, by no name and by no redirect, and the answer tells nothing of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_sent_into_our_network() {
