@@ -126,12 +126,20 @@ test('saying no and a wrong secret are errors of the app', async () => {
   assert.equal(wrong.json.error, 'OAUTH_WWW_AUTHENTICATE_CHALLENGE')
 })
 
-test('it proves itself by a key of its own', async () => {
+test('it proves itself by a key of its own, and signs its requests with it', async () => {
   const { publicKey, privateKey } = await jose.generateKeyPair('ES256', { extractable: true })
   const app = await start({
-    config: { clientSecret: undefined, clientAuthMethod: 'private_key_jwt', clientAssertionSigningKey: privateKey, idTokenSigningAlg: 'ES256' },
+    config: {
+      clientSecret: undefined,
+      clientAuthMethod: 'private_key_jwt',
+      clientAssertionSigningKey: privateKey,
+      requestObjectSigningKey: privateKey,
+      requestObjectSigningAlg: 'ES256',
+      idTokenSigningAlg: 'ES256',
+    },
     metadata: {
       token_endpoint_auth_method: 'private_key_jwt',
+      require_signed_request_object: true,
       id_token_signed_response_alg: 'ES256',
       jwks: { keys: [await jose.exportJWK(publicKey)] },
     },

@@ -2,9 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import * as jose from 'jose'
 import * as client from 'openid-client'
 
-import { callback, home, insecure, signIn } from '../support/openid-client.js'
+import { Person } from '../support/person.js'
+import { callback, confidential, home, insecure, newKey, signIn, signed } from '../support/openid-client.js'
 import { ALICE, Server } from '../support/server.js'
 
 let server
@@ -48,4 +50,33 @@ test('an app registers itself, signs people in, looks after its registration and
   const second = await client.dynamicClientRegistration(new URL(server.issuer), wanted, client.ClientSecretBasic(), { ...insecure, initialAccessToken: token })
   assert.notEqual(second.clientMetadata().client_id, registered.client_id)
   await assert.rejects(client.dynamicClientRegistration(new URL(server.issuer), wanted, client.ClientSecretBasic(), { ...insecure, initialAccessToken: token }), 'twice, as the token says')
+})
+
+test('all of it at once: registered by itself, private_key_jwt, a signed request, sealed answers, revocation and sign-out', async () => {
+  const [own, sealing] = [await newKey('ES256'), await newKey('ECDH-ES', 'enc')]
+  const wanted = {
+    ...confidential({ jwks: { keys: [own.jwk, sealing.jwk] } }),
+    require_signed_request_object: true,
+    id_token_signed_response_alg: 'PS256',
+    id_token_encrypted_response_alg: 'ECDH-ES',
+    userinfo_signed_response_alg: 'Ed25519',
+    userinfo_encrypted_response_alg: 'ECDH-ES',
+    userinfo_encrypted_response_enc: 'A256GCM',
+  }
+  const config = await client.dynamicClientRegistration(new URL(server.issuer), wanted, client.PrivateKeyJwt(own), { ...insecure, initialAccessToken: initialAccessToken() })
+  client.enableDecryptingResponses(config, ['A128CBC-HS256', 'A256GCM'], { key: sealing.key, kid: sealing.kid })
+  client.enableNonRepudiationChecks(config)
+  const person = new Person(ALICE)
+  const tokens = await signIn(config, { person, url: signed(own) })
+  assert.equal(tokens.id_token.split('.').length, 5, 'sealed')
+  const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub)
+  assert.equal(info.email, ALICE.email)
+  assert.equal((await client.tokenIntrospection(config, tokens.access_token)).active, true)
+
+  // The hint is what was inside.
+  const { plaintext } = await jose.compactDecrypt(tokens.id_token, sealing.key)
+  const url = client.buildEndSessionUrl(config, { id_token_hint: new TextDecoder().decode(plaintext), post_logout_redirect_uri: home, state: 'bye' })
+  assert.equal((await person.open(url, { destination: home })).href, `${home}?state=bye`)
+  await client.tokenRevocation(config, tokens.refresh_token)
+  assert.deepEqual(await client.tokenIntrospection(config, tokens.access_token), { active: false })
 })

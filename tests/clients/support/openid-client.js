@@ -10,8 +10,6 @@ import { ALICE } from './server.js'
 
 export const callback = 'https://app.example.com/callback'
 export const home = 'https://app.example.com/'
-/** EdDSA, the older name of Ed25519, is not what this library writes into a header. */
-export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'Ed25519']
 export const insecure = { execute: [client.allowInsecureRequests] }
 
 export async function newKey(alg, use = 'sig') {
@@ -19,8 +17,6 @@ export async function newKey(alg, use = 'sig') {
   const kid = randomUUID()
   return { key: privateKey, kid, jwk: { ...(await jose.exportJWK(publicKey)), kid, use, alg } }
 }
-
-export const newKeys = async () => Object.fromEntries(await Promise.all(ALGORITHMS.map(async (alg) => [alg, await newKey(alg)])))
 
 /** The metadata of a client that proves itself by its keys. */
 export const confidential = (more) => ({
@@ -32,8 +28,6 @@ export const confidential = (more) => ({
   scope: 'openid profile email offline_access',
   ...more,
 })
-
-export const configure = (server, registered, authentication) => client.discovery(new URL(server.issuer), registered.client_id, registered, authentication, insecure)
 
 /** A whole sign-in; `url` makes the authorization request out of its parameters. */
 export async function signIn(config, { url = client.buildAuthorizationUrl, person = new Person(ALICE), ...extra } = {}) {
@@ -54,5 +48,5 @@ export async function signIn(config, { url = client.buildAuthorizationUrl, perso
   return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
 }
 
-/** Makes of a request's parameters one signed request object, for `url` above; `change` may tamper with it before it is signed. */
-export const signed = (key, change) => (config, parameters) => client.buildAuthorizationUrlWithJAR(config, parameters, key, { [client.modifyAssertion]: change ?? (() => {}) })
+/** Makes of a request's parameters one signed request object, for `url` above. */
+export const signed = (key) => (config, parameters) => client.buildAuthorizationUrlWithJAR(config, parameters, key)
