@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, RegistrationMode};
@@ -55,6 +56,8 @@ pub struct App {
     /// The one way out of this server.
     pub outbound: Arc<Outbound>,
     pub client_keys: ClientKeys,
+    /// Somebody was just signed out here, and clients wait to hear of it.
+    pub sign_outs: Notify,
     pub decisions: Decisions,
     /// The discovery document, ready to send.
     pub metadata: Prepared,
@@ -156,6 +159,7 @@ impl Builder {
         Ok(Arc::new(App {
             client_keys: ClientKeys::new(Arc::clone(&outbound)),
             outbound,
+            sign_outs: Notify::new(),
             registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
             throttle: Throttle::new(config.throttle, keyed.clone()).audited(Arc::clone(&entropy)),

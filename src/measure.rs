@@ -60,6 +60,14 @@ fn describe() {
     describe_counter!("chancery_refusals_total", "Refusals by rule and endpoint; chancery explain tells of each");
     describe_counter!("chancery_panics_total", "Handlers that panicked: each one is a fault to report");
     describe_counter!("chancery_request_timeouts_total", "Requests that took longer than [limits] request_timeout");
+    describe_counter!(
+        "chancery_logout_deliveries_total",
+        "Attempts to tell a client's server that a session has ended, by outcome"
+    );
+    describe_counter!(
+        "chancery_logout_deliveries_given_up_total",
+        "Clients that were not told; the audit log has logout.undelivered for each"
+    );
     describe_counter!("chancery_connections_refused_total", "Connections beyond the caps");
     describe_counter!(
         "chancery_accept_errors_total",

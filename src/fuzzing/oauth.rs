@@ -435,7 +435,7 @@ pub fn logout(data: &[u8]) {
         for session in [None, Some(("sub-of-alice", "sid-of-alice")), Some(("sub-of-bob", "sid-of-bob"))] {
             let known =
                 logout::Known { hint: hinted.then_some(Ok(&hint)), client: hinted.then_some(&client), session, confirmed: false };
-            let redirect = match logout::decide(&request, &known) {
+            let redirect = match logout::decide(&request, &known).map(|verdict| verdict.decision) {
                 Err(refused) => {
                     check_refusal(&refused);
                     continue;

@@ -3,6 +3,7 @@
 
 pub mod changes;
 pub mod key_rotation;
+pub mod logout;
 pub mod observations;
 pub mod sweep;
 
@@ -54,6 +55,9 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
     let told = Arc::clone(app);
     let shutdown = jobs.shutdown.clone();
     jobs.every("changes", changes::PAUSE, move || changes::follow(Arc::clone(&told), shutdown.clone()));
+    let owing = Arc::clone(app);
+    let shutdown = jobs.shutdown.clone();
+    jobs.every("logout", logout::PAUSE, move || logout::deliver(Arc::clone(&owing), shutdown.clone()));
     let app = Arc::clone(app);
     jobs.every("key rotation", key_rotation::EVERY, move || {
         let app = Arc::clone(&app);

@@ -122,6 +122,18 @@ pub struct ClientMetadata {
     pub tos_uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiate_login_uri: Option<String>,
+    /// OpenID Connect Back-Channel Logout §2.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// Every logout token of ours has a `sid`; this is told and kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backchannel_logout_session_required: bool,
+    /// OpenID Connect Front-Channel Logout §2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_uri: Option<String>,
+    /// `iss` and `sid` are always added; this is told and kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frontchannel_logout_session_required: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contacts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,6 +272,11 @@ impl Client {
     /// FAPI 2.0 Security Profile.
     pub fn is_fapi2(&self) -> bool {
         self.metadata.profile == Some(Profile::Fapi2)
+    }
+
+    /// Does it want to know when a session ends that its people signed in with?
+    pub fn hears_of_sign_outs(&self) -> bool {
+        self.metadata.backchannel_logout_uri.is_some() || self.metadata.frontchannel_logout_uri.is_some()
     }
 
     /// What happens to its refresh tokens when they are used; the `fapi2` profile forces `none` (design 4.2).
@@ -422,6 +439,10 @@ impl Default for ClientMetadata {
             policy_uri: None,
             tos_uri: None,
             initiate_login_uri: None,
+            backchannel_logout_uri: None,
+            backchannel_logout_session_required: false,
+            frontchannel_logout_uri: None,
+            frontchannel_logout_session_required: false,
             contacts: Vec::new(),
             software_id: None,
             software_version: None,

@@ -13,6 +13,8 @@ pub struct Request {
     pub client_id: Option<String>,
     pub post_logout_redirect_uri: Option<String>,
     pub state: Option<String>,
+    /// Taken and passed on, no more: the browser's own session says who wants to sign out.
+    pub logout_hint: Option<String>,
     pub ui_locales: Option<String>,
 }
 
@@ -25,6 +27,7 @@ impl Request {
             client_id: get("client_id"),
             post_logout_redirect_uri: get("post_logout_redirect_uri"),
             state: get("state"),
+            logout_hint: get("logout_hint"),
             ui_locales: get("ui_locales"),
         }
     }
@@ -36,6 +39,7 @@ impl Request {
             ("client_id", &self.client_id),
             ("post_logout_redirect_uri", &self.post_logout_redirect_uri),
             ("state", &self.state),
+            ("logout_hint", &self.logout_hint),
             ("ui_locales", &self.ui_locales),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
@@ -55,6 +59,14 @@ pub struct Known<'a> {
     pub confirmed: bool,
 }
 
+/// What to do, and what of the request was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// The person gets on without it, but whoever made the request should know.
+    pub doubt: Option<Reason>,
+}
+
 /// What to do. A redirect is there only with a valid hint and a registered URI (design 7, security.md R-57).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -70,8 +82,8 @@ pub enum Decision {
 ///
 /// # Errors
 /// Reasons that are shown on a page of ours, never by a redirect: `IdTokenHintInvalid`, `ClientIdMismatch`,
-/// `PostLogoutRedirectUriWithoutHint`, `PostLogoutRedirectUriMismatch`, `UnknownClient`.
-pub fn decide(request: &Request, known: &Known<'_>) -> Result<Decision, Reason> {
+/// `PostLogoutRedirectUriMismatch`, `UnknownClient`.
+pub fn decide(request: &Request, known: &Known<'_>) -> Result<Verdict, Reason> {
     let hint = known.hint.clone().transpose()?;
     // §2: the client_id, if sent, has to be the one that the hint was issued to.
     if let (Some(hint), Some(client_id)) = (hint, request.client_id.as_deref())
@@ -79,22 +91,28 @@ pub fn decide(request: &Request, known: &Known<'_>) -> Result<Decision, Reason> 
     {
         return Err(Reason::ClientIdMismatch { authenticated: hint.client_id.clone(), received: client_id.to_owned() });
     }
-    let redirect = redirect(request, hint, known.client)?;
-    let Some((sub, sid)) = known.session else {
-        return Ok(Decision::NobodySignedIn { redirect });
+    // R-57: without a hint nothing proves whose address this is. The person is asked, and stays here afterwards.
+    let unproved = hint.is_none() && request.post_logout_redirect_uri.is_some();
+    let doubt = unproved.then_some(Reason::PostLogoutRedirectUriWithoutHint);
+    let redirect = match hint {
+        Some(hint) => redirect(request, hint, known.client)?,
+        None => None,
     };
     // §2: ask, unless the hint shows that the request comes from where this very session signed in.
-    let same_session = hint.is_some_and(|hint| hint.sub == sub && hint.sid.as_deref() == Some(sid));
-    if same_session || known.confirmed { Ok(Decision::SignOut { redirect }) } else { Ok(Decision::Confirm) }
+    let decision = match known.session {
+        None => Decision::NobodySignedIn { redirect },
+        Some((sub, sid)) => {
+            let same_session = hint.is_some_and(|hint| hint.sub == sub && hint.sid.as_deref() == Some(sid));
+            if same_session || known.confirmed { Decision::SignOut { redirect } } else { Decision::Confirm }
+        }
+    };
+    Ok(Verdict { decision, doubt })
 }
 
 /// §3: only a URI that the client registered, byte for byte, and with the state as it was sent.
-fn redirect(request: &Request, hint: Option<&Hint>, client: Option<&Client>) -> Result<Option<String>, Reason> {
+fn redirect(request: &Request, hint: &Hint, client: Option<&Client>) -> Result<Option<String>, Reason> {
     let Some(uri) = request.post_logout_redirect_uri.as_deref() else {
         return Ok(None);
-    };
-    let Some(hint) = hint else {
-        return Err(Reason::PostLogoutRedirectUriWithoutHint);
     };
     let Some(client) = client.filter(|client| client.client_id == hint.client_id) else {
         return Err(Reason::UnknownClient { client_id: hint.client_id.clone() });
@@ -133,34 +151,36 @@ mod tests {
         Request { post_logout_redirect_uri: uri.map(str::to_owned), state: state.map(str::to_owned), ..Request::default() }
     }
 
-    fn decide_for(
-        request: &Request,
-        hint: Option<&Hint>,
-        session: Option<(&str, &str)>,
-        confirmed: bool,
-    ) -> Result<Decision, Reason> {
+    fn decide_for(request: &Request, hint: Option<&Hint>, sub: Option<&str>, confirmed: bool) -> Result<Decision, Reason> {
         let client = client();
+        let session = sub.map(|sub| (sub, "s1"));
         decide(request, &Known { hint: hint.map(Ok), client: hint.map(|_| &client), session, confirmed })
+            .map(|verdict| verdict.decision)
     }
 
     #[test]
     fn the_sessions_own_hint_signs_out_without_asking_and_redirects_with_the_state() {
-        let signed_out =
-            decide_for(&request(Some(URI), Some("a b&c=d+%é\"")), Some(&hint()), Some(("alice", "s1")), false).unwrap();
+        let signed_out = decide_for(&request(Some(URI), Some("a b&c=d+%é\"")), Some(&hint()), Some("alice"), false).unwrap();
         let expected = format!("{URI}?state=a%20b%26c%3Dd%2B%25%C3%A9%22");
         assert_eq!(signed_out, Decision::SignOut { redirect: Some(expected) });
         let kept = decide_for(&request(Some("https://app.test/out?from=id"), Some("x")), Some(&hint()), None, false).unwrap();
         assert_eq!(kept, Decision::NobodySignedIn { redirect: Some("https://app.test/out?from=id&state=x".to_owned()) });
-        let stateless = decide_for(&request(Some(URI), None), Some(&hint()), Some(("alice", "s1")), false).unwrap();
+        let stateless = decide_for(&request(Some(URI), None), Some(&hint()), Some("alice"), false).unwrap();
         assert_eq!(stateless, Decision::SignOut { redirect: Some(URI.to_owned()) });
     }
 
     #[test]
     fn without_a_hint_or_with_another_sessions_the_person_is_asked() {
-        for hint in [None, Some(Hint { sub: "bob".to_owned(), ..hint() }), Some(Hint { sid: None, ..hint() })] {
-            let ask = decide_for(&request(None, None), hint.as_ref(), Some(("alice", "s1")), false).unwrap();
+        let others = [
+            None,
+            Some(Hint { sub: "bob".to_owned(), ..hint() }),
+            Some(Hint { sid: None, ..hint() }),
+            Some(Hint { sid: Some("s2".to_owned()), ..hint() }),
+        ];
+        for hint in others {
+            let ask = decide_for(&request(None, None), hint.as_ref(), Some("alice"), false).unwrap();
             assert_eq!(ask, Decision::Confirm);
-            let said_yes = decide_for(&request(None, None), hint.as_ref(), Some(("alice", "s1")), true).unwrap();
+            let said_yes = decide_for(&request(None, None), hint.as_ref(), Some("alice"), true).unwrap();
             assert_eq!(said_yes, Decision::SignOut { redirect: None });
         }
     }
@@ -174,7 +194,15 @@ mod tests {
 
     #[test]
     fn without_a_valid_hint_there_is_no_redirect() {
-        assert_eq!(decide_for(&request(Some(URI), None), None, None, true).unwrap_err(), Reason::PostLogoutRedirectUriWithoutHint);
+        for signed_in in [None, Some("alice")] {
+            let known = Known { hint: None, client: None, session: signed_in.map(|sub| (sub, "s1")), confirmed: true };
+            let verdict = decide(&request(Some(URI), Some("s")), &known).unwrap();
+            let decision = match signed_in {
+                None => Decision::NobodySignedIn { redirect: None },
+                Some(_) => Decision::SignOut { redirect: None },
+            };
+            assert_eq!(verdict, Verdict { decision, doubt: Some(Reason::PostLogoutRedirectUriWithoutHint) });
+        }
         let forged = Reason::IdTokenHintInvalid { detail: "signature".to_owned() };
         let known = Known { hint: Some(Err(forged.clone())), client: None, session: None, confirmed: true };
         assert_eq!(decide(&request(Some(URI), None), &known).unwrap_err(), forged);
@@ -185,7 +213,7 @@ mod tests {
         for wrong in
             ["https://app.test/signed-out/", "https://app.test/signed-out?a=b", "https://APP.test/signed-out", "https://evil.test/"]
         {
-            let refused = decide_for(&request(Some(wrong), None), Some(&hint()), Some(("alice", "s1")), true);
+            let refused = decide_for(&request(Some(wrong), None), Some(&hint()), Some("alice"), true);
             assert!(matches!(refused, Err(Reason::PostLogoutRedirectUriMismatch { .. })), "{wrong}");
         }
     }
@@ -214,7 +242,7 @@ mod tests {
             signed_in in any::<bool>(),
         ) {
             let (request, hint) = (request(Some(&uri), state.as_deref()), hint());
-            let decision = decide_for(&request, with_hint.then_some(&hint), signed_in.then_some(("alice", "s1")), confirmed);
+            let decision = decide_for(&request, with_hint.then_some(&hint), signed_in.then_some("alice"), confirmed);
             let (Ok(Decision::SignOut { redirect: Some(to) }) | Ok(Decision::NobodySignedIn { redirect: Some(to) })) = decision else {
                 return Ok(());
             };

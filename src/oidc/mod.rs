@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod groups;
 pub mod id_token;
 pub mod logout;
+pub mod logout_token;
 pub mod pairwise;
 pub mod session;
 pub mod third_party_login;

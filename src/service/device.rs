@@ -227,7 +227,7 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
     };
     let allowed = event(app, viewer.user, "device.allow", &seen.code, &grant.scopes, now);
     let events = iter::once(allowed).chain(audit::authorized(app, Some(&consent), &grant, now)).collect();
-    let approve = device_codes::Approve { digest: seen.digest, grant, consent, events, now };
+    let approve = device_codes::Approve { digest: seen.digest, grant, consent, events, joins: client.hears_of_sign_outs(), now };
     if device_codes::approve(&app.db, approve).await? { Ok(()) } else { Err(Reason::UserCodeSpent) }
 }
 

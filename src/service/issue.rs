@@ -112,7 +112,18 @@ pub fn add(claims: &mut ClaimMap, mapped: ClaimMap) {
     }
 }
 
-async fn sign(app: &App, keys: &Snapshot, alg: Alg, typ: Typ, claims: &ClaimMap, now: Timestamp) -> Result<String, Reason> {
+/// A token of this kind, signed with this algorithm.
+///
+/// # Errors
+/// When there is no key and none can be made.
+pub(super) async fn sign(
+    app: &App,
+    keys: &Snapshot,
+    alg: Alg,
+    typ: Typ,
+    claims: &ClaimMap,
+    now: Timestamp,
+) -> Result<String, Reason> {
     let made = match keys.set.active(alg) {
         Some(key) => key.sign_jwt(typ.as_str(), claims),
         None => app.keys.signer(keys, alg, now).await?.sign_jwt(typ.as_str(), claims),

@@ -265,9 +265,14 @@ pub(super) async fn begin_session(
             Outcome::Spent => return Ok(Begun::Spent),
         }
         if let Some((before, owner)) = before.filter(|(before, _)| before.id != session.id && before.ended_at.is_none()) {
-            let because = if owner.id == user.id { "signed in anew after it expired" } else { "another person signed in" };
-            let event = audit::session_end(app, now, &audit::Actor::Server, &before, because);
-            sessions::end(&app.db, before.id, now, because, Some(&event)).await?;
+            let event = |because| audit::session_end(app, now, &audit::Actor::Server, &before, because);
+            if owner.id == user.id {
+                let because = "signed in anew after it expired";
+                sessions::replace(&app.db, before.id, now, because, &event(because)).await?;
+            } else {
+                let because = "another person signed in";
+                sessions::end(&app.db, before.id, now, because, Some(&event(because))).await?;
+            }
         }
         metrics::counter!("chancery_sign_ins_total").increment(1);
         return Ok(Begun::Yes(Box::new(SignedIn { cookie, session, user, raised: false })));

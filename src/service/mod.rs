@@ -7,6 +7,7 @@ pub mod address;
 pub mod admin;
 pub mod audit;
 pub mod authorize;
+pub mod backchannel;
 pub mod bearer;
 pub mod browser;
 pub mod client_keys;

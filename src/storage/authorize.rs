@@ -10,7 +10,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::{audit, codes, grants};
+use crate::storage::{audit, codes, grants, logouts};
 
 /// What [`complete`] writes.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Complete {
     pub code: AuthorizationCode,
     /// What the audit log is told, if it is done.
     pub events: Vec<AuditEvent>,
+    /// The client wants to hear when the session ends: few do, and their sign-ins take a few more statements.
+    pub joins: bool,
     pub now: Timestamp,
 }
 
@@ -77,8 +79,8 @@ statements! {
 /// Consumes the interaction, remembers the consent, adds the grant and its code. `false`, and nothing is written, if the interaction is
 /// over, the person or the client was disabled, or the session has ended.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
-    let Complete { interaction, consent, grant, digest, code, events, now } = &complete;
-    if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() {
+    let Complete { interaction, consent, grant, digest, code, events, joins, now } = &complete;
+    if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() && !joins {
         let mut values = grants::values(grant)?;
         values.extend(args![
             *now,
@@ -136,7 +138,7 @@ pub(super) async fn stands(tx: &mut Tx, grant: &Grant, now: Timestamp) -> Result
 }
 
 async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
-    let Complete { interaction, consent, grant, digest, code, events, now } = complete;
+    let Complete { interaction, consent, grant, digest, code, events, joins, now } = complete;
     if !stands(tx, grant, *now).await? {
         return Err(Stopped::Changed);
     }
@@ -150,6 +152,9 @@ async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
     }
     grants::insert_tx(tx, grant).await?;
     codes::insert_tx(tx, digest, code).await?;
+    if *joins {
+        logouts::join_tx(tx, grant).await?;
+    }
     for event in events {
         audit::insert_tx(tx, event).await?;
     }

@@ -8,6 +8,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::logouts::{self, Ended};
 use crate::storage::text::{from_json, join, split, to_json};
 
 /// A remembered consent.
@@ -100,6 +101,7 @@ pub async fn withdraw(db: &Db, user_id: Uuid, client_id: &str, now: Timestamp, e
             tx.execute(WITHDRAW_DEVICE_CODES, args![user_id, &client_id, now]).await?;
             let ended = tx.execute(END_GRANTS, args![user_id, &client_id, now, BECAUSE]).await?;
             tx.execute(END_FAMILIES, args![user_id, &client_id, now, BECAUSE]).await?;
+            logouts::tell_tx(tx, Ended::Client { user: user_id, client_id: &client_id }, now).await?;
             Ok(forgotten + ended)
         })
     })

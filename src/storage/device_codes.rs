@@ -17,7 +17,7 @@ use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Kind, Row};
 use crate::storage::error::StoreError;
 use crate::storage::text::{from_json, join, split, to_json};
-use crate::storage::{audited, facts, families, grants};
+use crate::storage::{audited, facts, families, grants, logouts};
 
 /// The keyed hash of a user code.
 pub type UserCodeHash = [u8; 32];
@@ -30,6 +30,8 @@ pub struct Approve {
     pub consent: Consent,
     /// What the audit log is told, if it is done.
     pub events: Vec<AuditEvent>,
+    /// The client wants to hear when the session ends.
+    pub joins: bool,
     pub now: Timestamp,
 }
 
@@ -140,7 +142,7 @@ pub async fn claim(db: &Db, digest: &Digest, by: Uuid, now: Timestamp, event: &A
 pub async fn approve(db: &Db, approve: Approve) -> Result<bool, StoreError> {
     authorize::all_or_nothing(db, "device_code.approve", move |tx| {
         Box::pin(async move {
-            let Approve { digest, grant, consent, events, now } = &approve;
+            let Approve { digest, grant, consent, events, joins, now } = &approve;
             if !authorize::stands(tx, grant, *now).await? {
                 return Err(Stopped::Changed);
             }
@@ -149,6 +151,9 @@ pub async fn approve(db: &Db, approve: Approve) -> Result<bool, StoreError> {
             grants::insert_tx(tx, grant).await?;
             if tx.execute(APPROVE, args![digest, grant.user_id, grant.id, &grant.client_id, *now]).await? == 0 {
                 return Err(Stopped::Changed);
+            }
+            if *joins {
+                logouts::join_tx(tx, grant).await?;
             }
             for event in events {
                 audit::insert_tx(tx, event).await?;

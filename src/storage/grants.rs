@@ -9,6 +9,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts;
+use crate::storage::logouts::{self, Ended};
 use crate::storage::text::{join, split, to_json};
 use crate::storage::{Args, audited};
 
@@ -126,12 +127,21 @@ pub(super) fn values(grant: &Grant) -> Result<Args, StoreError> {
     ])
 }
 
-/// Ends a grant and everything issued from it. `false`, and no event, if it had ended before or is gone.
+/// Ends a grant and everything issued from it, and tells its client. `false`, and no event, if it had ended before or is gone.
 pub async fn end(db: &Db, id: Uuid, because: &'static str, now: Timestamp, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-    audited(db, "grant.end", event, move |tx| Box::pin(end_tx(tx, id, because, now))).await
+    audited(db, "grant.end", event, move |tx| {
+        Box::pin(async move {
+            let ended = end_tx(tx, id, because, now).await?;
+            if ended > 0 {
+                logouts::tell_tx(tx, Ended::Grant(id), now).await?;
+            }
+            Ok(ended)
+        })
+    })
+    .await
 }
 
-/// The same as part of a unit of work: how many grants ended, 0 or 1.
+/// The same as part of a unit of work, and its client is not told: how many grants ended, 0 or 1.
 pub async fn end_tx(tx: &mut Tx, id: Uuid, because: &'static str, now: Timestamp) -> Result<u64, StoreError> {
     let ended = tx.execute(END, args![id, now, because]).await?;
     tx.execute(END_FAMILY, args![id, now, because]).await?;

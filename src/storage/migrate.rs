@@ -60,6 +60,7 @@ migrations! {
     16 "0016_claims"
     17 "0017_registration"
     18 "0018_spent_assertions"
+    19 "0019_logout"
 }
 
 /// How long to wait for another process that is migrating.

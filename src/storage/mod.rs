@@ -7,7 +7,8 @@
 //!
 //! Rows that a unit of work locks on Postgres are taken in this order, so that two of them never wait for each other: users,
 //! initial access tokens, clients (and how they registered),
-//! factors and sign-ins, sessions, interactions, codes, device codes, grants (by id), families.
+//! factors and sign-ins, sessions, interactions, codes, device codes, grants (by id), families, the clients of
+//! sessions.
 
 /// Declares the statements of a file, each a constant [`Sql`](db::Sql), and lists them all in `STATEMENTS` for the test that prepares
 /// every one of them on both databases.
@@ -45,6 +46,7 @@ pub mod initial_access_tokens;
 pub mod interactions;
 pub mod keys;
 pub mod lock;
+pub mod logouts;
 mod losses;
 pub mod migrate;
 pub mod owners;
@@ -92,6 +94,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         initial_access_tokens::STATEMENTS,
         interactions::STATEMENTS,
         keys::STATEMENTS,
+        logouts::STATEMENTS,
         migrate::STATEMENTS,
         owners::STATEMENTS,
         registrations::STATEMENTS,

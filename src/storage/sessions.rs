@@ -11,12 +11,13 @@ use crate::oidc::session::Session;
 use crate::oidc::user::User;
 use crate::secret::Digest;
 use crate::storage::Args;
-use crate::storage::audit::AuditEvent;
+use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
 use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
+use crate::storage::logouts::{self, Ended, Participant};
 use crate::storage::text::{from_json, to_json};
 use crate::storage::together::{self, Answers};
 
@@ -272,22 +273,57 @@ pub async fn belongs_to(db: &Db, id: Uuid, user_id: Uuid) -> Result<bool, StoreE
     Ok(db.optional(OF_USER, args![id, user_id]).await?.is_some())
 }
 
-/// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. `false` if it had ended
-/// before. Open interactions go on: they belong to the browser, and whoever signs in next answers their pages anew.
+/// Ends a session, and with it the grants without `offline_access` that began in it, their families and codes. The clients that want to
+/// hear of it are told. `false` if it had ended before. Open interactions go on: they belong to the browser, and whoever signs in next
+/// answers their pages anew.
 pub async fn end(db: &Db, id: Uuid, now: Timestamp, because: &'static str, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-    audited(db, "session.end", event, move |tx| {
+    Ok(sign_out(db, id, now, because, event).await?.is_some())
+}
+
+/// As [`end`]: the clients that are told, `None` if it had ended before.
+pub async fn sign_out(
+    db: &Db,
+    id: Uuid,
+    now: Timestamp,
+    because: &'static str,
+    event: Option<&AuditEvent>,
+) -> Result<Option<Vec<Participant>>, StoreError> {
+    let event = event.cloned();
+    db.transaction("session.end", move |tx| {
         Box::pin(async move {
-            let ended = tx.execute(END, args![id, now, because]).await?;
-            if ended > 0 {
-                tx.execute(CONSUME_CODES, args![id, now]).await?;
-                tx.execute(WITHDRAW_DEVICE_CODES, args![id, now]).await?;
-                tx.execute(END_GRANTS, args![id, now, because]).await?;
-                tx.execute(END_FAMILIES, args![id, now, because]).await?;
+            if !end_tx(tx, id, now, because).await? {
+                return Ok(None);
             }
-            Ok(ended)
+            let clients = logouts::of_session_tx(tx, id).await?;
+            if !clients.is_empty() {
+                logouts::tell_tx(tx, Ended::Session(id), now).await?;
+            }
+            if let Some(event) = &event {
+                audit::insert_tx(tx, event).await?;
+            }
+            Ok(Some(clients))
         })
     })
     .await
+}
+
+/// As [`end`], of a session whose time was over and whose person has signed in anew: nobody is told, as nobody was when it expired.
+pub async fn replace(db: &Db, id: Uuid, now: Timestamp, because: &'static str, event: &AuditEvent) -> Result<bool, StoreError> {
+    audited(db, "session.replace", Some(event), move |tx| {
+        Box::pin(async move { Ok(u64::from(end_tx(tx, id, now, because).await?)) })
+    })
+    .await
+}
+
+async fn end_tx(tx: &mut Tx, id: Uuid, now: Timestamp, because: &'static str) -> Result<bool, StoreError> {
+    let ended = tx.execute(END, args![id, now, because]).await? > 0;
+    if ended {
+        tx.execute(CONSUME_CODES, args![id, now]).await?;
+        tx.execute(WITHDRAW_DEVICE_CODES, args![id, now]).await?;
+        tx.execute(END_GRANTS, args![id, now, because]).await?;
+        tx.execute(END_FAMILIES, args![id, now, because]).await?;
+    }
+    Ok(ended)
 }
 
 fn read(row: &Row) -> Result<Session, StoreError> {

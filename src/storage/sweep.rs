@@ -96,6 +96,11 @@ statements! {
         sqlite: sweep!("spent_assertions", "digest", "expires_at"),
         postgres: sweep!("spent_assertions", "digest", "expires_at", skip locked),
     };
+    // Every delivery is done with or given up long before; these are of a server that never delivered.
+    LOGOUT_DELIVERIES = Split {
+        sqlite: sweep!("logout_deliveries", "id", "created_at"),
+        postgres: sweep!("logout_deliveries", "id", "created_at", skip locked),
+    };
     FAILURES = Split { sqlite: sweep!("failures", "key", "expires_at"), postgres: sweep!("failures", "key", "expires_at", skip locked) };
     DECISIONS = Split { sqlite: sweep!("decisions", "trace_id", "at"), postgres: sweep!("decisions", "trace_id", "at", skip locked) };
     DECISION_COUNTS = Both("DELETE FROM decision_counts WHERE minute < $1");
@@ -113,7 +118,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         decisions_before = decisions_before.max(beyond.get::<Timestamp>("at")?.plus(Duration::from_micros(1)));
     }
     // What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
-    let tables: [(&'static str, Sql, Timestamp); 14] = [
+    let tables: [(&'static str, Sql, Timestamp); 15] = [
         ("interactions", INTERACTIONS, now.minus(HOUR)),
         ("codes", CODES, now.minus(DAY)),
         ("device_codes", DEVICE_CODES, now.minus(HOUR)),
@@ -126,6 +131,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         ("sign_ins", SIGN_INS, now.minus(HOUR)),
         ("spent_challenges", SPENT_CHALLENGES, now.minus(HOUR)),
         ("spent_assertions", SPENT_ASSERTIONS, now.minus(HOUR)),
+        ("logout_deliveries", LOGOUT_DELIVERIES, now.minus(DAY * 7)),
         ("failures", FAILURES, now),
         ("decisions", DECISIONS, decisions_before),
     ];

@@ -11,6 +11,7 @@ use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::factors;
 use crate::storage::facts::user;
+use crate::storage::logouts::{self, Ended};
 use crate::storage::sessions;
 use crate::storage::text::to_json;
 
@@ -301,6 +302,7 @@ pub async fn sign_out_elsewhere(db: &Db, id: Uuid, this: Uuid, now: Timestamp, e
             tx.execute(CONSUME_OTHER_CODES, args![id, this, now]).await?;
             tx.execute(END_OTHER_GRANTS, args![id, this, now, BECAUSE]).await?;
             tx.execute(END_OTHER_FAMILIES, args![id, this, now, BECAUSE]).await?;
+            logouts::tell_tx(tx, Ended::Elsewhere { user: id, this }, now).await?;
             Ok(1)
         })
     })
@@ -318,6 +320,7 @@ pub async fn end_sessions(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent)
             let codes = tx.execute(CONSUME_CODES_OF_SESSIONS, args![id, now]).await?;
             let grants = tx.execute(END_GRANTS_OF_SESSIONS, args![id, now, BECAUSE]).await?;
             let families = tx.execute(END_FAMILIES_OF_SESSIONS, args![id, now, BECAUSE]).await?;
+            logouts::tell_tx(tx, Ended::User(id), now).await?;
             Ok(sessions + open + codes + grants + families)
         })
     })
@@ -333,6 +336,7 @@ pub async fn end_grants(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -
             let codes = tx.execute(CONSUME_CODES, args![id, now]).await?;
             let grants = tx.execute(END_GRANTS, args![id, now, BECAUSE]).await?;
             let families = tx.execute(END_FAMILIES, args![id, now, BECAUSE]).await?;
+            logouts::tell_tx(tx, Ended::User(id), now).await?;
             Ok(codes + grants + families)
         })
     })
@@ -353,5 +357,5 @@ async fn end_everything(tx: &mut Tx, id: Uuid, now: Timestamp, because: &'static
     tx.execute(WITHDRAW_DEVICE_CODES, args![id, now]).await?;
     tx.execute(END_GRANTS, args![id, now, because]).await?;
     tx.execute(END_FAMILIES, args![id, now, because]).await?;
-    Ok(())
+    logouts::tell_tx(tx, Ended::User(id), now).await
 }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::logout::signed_out;
 use super::{Context, paths};
 use crate::http::extract::PageForm;
 use crate::http::pages::client_seen::shown_name;
-use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
 use crate::http::pages::view::account::{AccountView, AppRow, Done, ProfileRow, SessionRow};
-use crate::http::pages::view::{Form, Person, SignedOutView};
-use crate::http::pages::{self, csrf, scope_words};
+use crate::http::pages::view::{Form, Person};
+use crate::http::pages::{csrf, scope_words};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::session::Session;
@@ -205,34 +205,35 @@ async fn act(cx: &Context, params: &Params) -> Result<Response, Instead> {
         return Ok(done(cx, Done::Withdrawn));
     }
     if let Some(sid) = params.get("end_session") {
+        if sid == session.sid {
+            return Ok(signed_out(cx, &logout::end(app, &session, &user, now).await?, None));
+        }
         account::end_session(app, &user, sid, now).await?;
-        return Ok(if sid == session.sid { signed_out(cx) } else { done(cx, Done::SessionEnded) });
+        return Ok(done(cx, Done::SessionEnded));
     }
-    match params.get("sign_out") {
+    let frames = match params.get("sign_out") {
         Some("here") => logout::end(app, &session, &user, now).await?,
         Some("elsewhere") => {
             account::sign_out_elsewhere(app, &user, &session, now).await?;
             return Ok(done(cx, Done::SignedOutElsewhere));
         }
-        Some("everywhere") => account::sign_out_everywhere(app, &user, now).await?,
+        Some("everywhere") => {
+            let frames = logout::frames_of(app, &session).await?;
+            account::sign_out_everywhere(app, &user, now).await?;
+            frames
+        }
         Some(other) => {
             let (name, received) = ("sign_out".to_owned(), other.to_owned());
             return Err(Reason::MalformedParameter { name, received, detail: "here, elsewhere or everywhere".to_owned() }.into());
         }
         None => return Err(Reason::MissingParameter { name: "sign_out".to_owned() }.into()),
-    }
-    Ok(signed_out(cx))
+    };
+    Ok(signed_out(cx, &frames, None))
 }
 
 /// Back to the page, which says once what was done.
 fn done(cx: &Context, done: Done) -> Response {
     cx.see_other(&format!("{}?done={}", cx.path(paths::ACCOUNT), done.word()))
-}
-
-fn signed_out(cx: &Context) -> Response {
-    let mut response = pages::respond(StatusCode::OK, &SignedOutView { frame: cx.frame(), signed_out: true }, &Policy::strict());
-    cx.clear_cookie(&mut response, Name::Session);
-    response
 }
 
 async fn show(cx: &Context) -> Result<Response, Instead> {

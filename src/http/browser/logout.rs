@@ -4,13 +4,15 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::Context;
+use crate::http::error::refused;
 use crate::http::extract::PageForm;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::csp::Policy;
+use crate::http::pages::csrf;
 use crate::http::pages::view::{Form, LogoutView, Person, SignedOutView};
-use crate::http::pages::{self, csrf};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
+use crate::oauth::refusal::Reason;
 use crate::oidc::logout::Request;
 use crate::service::browser::session;
 use crate::service::logout::{self, Step};
@@ -47,13 +49,20 @@ pub async fn post(mut cx: Context, PageForm(params): PageForm) -> Response {
 async fn step(cx: &Context, params: &Params) -> Response {
     let request = Request::parse(params);
     match logout::request(&cx.app, &request, &cx.browser, false, cx.now).await {
-        Ok(Step::Redirect(target)) => {
+        Ok((step, doubt)) => with_doubt(shown(cx, &request, step), doubt),
+        Err(reason) => cx.refuse(reason, None),
+    }
+}
+
+fn shown(cx: &Context, request: &Request, step: Step) -> Response {
+    match step {
+        Step::SignedOut { redirect: Some(target), frames } if frames.is_empty() => {
             let mut response = cx.see_other(&target);
             cx.clear_cookie(&mut response, Name::Session);
             response
         }
-        Ok(Step::SignedOut) => signed_out(cx, true),
-        Ok(Step::Confirm { session, user, client_name }) => {
+        Step::SignedOut { redirect, frames } => signed_out(cx, &frames, redirect.as_deref()),
+        Step::Confirm { session, user, client_name } => {
             let (binding, fresh) = cx.binding();
             let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &session.id.to_string());
             let name = user.claims.name.as_deref().unwrap_or(&user.username);
@@ -64,15 +73,10 @@ async fn step(cx: &Context, params: &Params) -> Response {
                 client_name: client_name.as_deref(),
                 person: Some(Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }),
             };
-            // Nobody is asked before the URI was proved to be registered.
-            let policy = request.post_logout_redirect_uri.as_deref().map_or_else(Policy::strict, Policy::redirecting_to);
-            let mut response = pages::respond(StatusCode::OK, &view, &policy);
-            if let Some(fresh) = fresh {
-                cx.set_cookie(&mut response, Name::Browser, &fresh);
-            }
-            response
+            // With a hint nobody is asked before the URI was proved to be registered; without one nobody is sent there.
+            let proved = request.post_logout_redirect_uri.as_deref().filter(|_| request.id_token_hint.is_some());
+            cx.page(StatusCode::OK, &view, &proved.map_or_else(Policy::strict, Policy::redirecting_to), fresh.as_ref())
         }
-        Err(reason) => cx.refuse(reason, None),
     }
 }
 
@@ -81,7 +85,7 @@ async fn decided(cx: &Context, params: &Params) -> Response {
         return cx.refuse(reason, None);
     }
     if params.get("decision") != Some("allow") {
-        return signed_out(cx, false);
+        return cx.page(StatusCode::OK, &SignedOutView::stayed(cx.frame()), &Policy::strict(), None);
     }
     match session(&cx.app, &cx.browser).await {
         // Somebody else signed in since: ask them.
@@ -90,22 +94,30 @@ async fn decided(cx: &Context, params: &Params) -> Response {
         Err(reason) => return cx.refuse(reason, None),
     }
     // What the page carried is checked like any request: a hint and a registered URI lead back to the client (RP-Initiated Logout §3).
-    match logout::request(&cx.app, &Request::parse(params), &cx.browser, true, cx.now).await {
-        Ok(Step::Redirect(target)) => {
+    let request = Request::parse(params);
+    match logout::request(&cx.app, &request, &cx.browser, true, cx.now).await {
+        Ok((Step::SignedOut { redirect: Some(target), frames }, _)) if frames.is_empty() => {
             let mut response = cx.leave(&target, false);
             cx.clear_cookie(&mut response, Name::Session);
             response
         }
-        Ok(Step::SignedOut | Step::Confirm { .. }) => signed_out(cx, true),
+        Ok((step, doubt)) => with_doubt(shown(cx, &request, step), doubt),
         Err(reason) => cx.refuse(reason, None),
     }
 }
 
-fn signed_out(cx: &Context, signed_out: bool) -> Response {
-    let view = SignedOutView { frame: cx.frame(), signed_out };
-    let mut response = pages::respond(StatusCode::OK, &view, &Policy::strict());
-    if signed_out {
-        cx.clear_cookie(&mut response, Name::Session);
+/// The page is the person's; that something was wrong with the request is for those who made it, and on record.
+fn with_doubt(page: Response, doubt: Option<Reason>) -> Response {
+    match doubt {
+        Some(reason) => refused(page, reason, None),
+        None => page,
     }
+}
+
+/// The page after signing out, which shows the clients' own pages unseen and then goes on, if there is somewhere to go.
+pub(super) fn signed_out(cx: &Context, frames: &[String], onward: Option<&str>) -> Response {
+    let view = SignedOutView { frame: cx.frame(), signed_out: true, frames, onward };
+    let mut response = cx.page(StatusCode::OK, &view, &Policy::framing(frames), None);
+    cx.clear_cookie(&mut response, Name::Session);
     response
 }

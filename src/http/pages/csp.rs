@@ -18,6 +18,8 @@ pub struct Policy {
     /// Where the client may send the person on to after its own page took the form.
     form_hops: Option<&'static str>,
     script: Script,
+    /// Origins whose pages are shown in frames.
+    frames: Vec<String>,
     sandboxed: bool,
 }
 
@@ -63,6 +65,16 @@ impl Policy {
         Self { script: Script::Own, ..Self::default() }
     }
 
+    /// For the page after signing out, which shows these pages of clients in frames: their origins, which were proved to be registered, and
+    /// nothing else.
+    pub fn framing(pages: &[String]) -> Self {
+        let mut frames: Vec<String> =
+            pages.iter().filter_map(|page| source_of(page)).filter(|source| source.contains("://")).collect();
+        frames.sort();
+        frames.dedup();
+        Self { script: if frames.is_empty() { Script::None } else { Script::Own }, frames, ..Self::default() }
+    }
+
     /// The same, and our own script files.
     #[must_use]
     pub fn and_own_scripts(mut self) -> Self {
@@ -87,8 +99,9 @@ impl Policy {
         };
         let target = self.form_target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
         let hops = self.form_hops.unwrap_or_default();
+        let frames = if self.frames.is_empty() { String::new() } else { format!(" frame-src {};", self.frames.join(" ")) };
         let text = format!(
-            "default-src 'none'; style-src 'self'; img-src 'self';{script} form-action 'self'{target}{hops}; base-uri 'none'; \
+            "default-src 'none'; style-src 'self'; img-src 'self';{script}{frames} form-action 'self'{target}{hops}; base-uri 'none'; \
              frame-ancestors 'none'"
         );
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
@@ -145,6 +158,22 @@ mod tests {
         assert_eq!(form_action("http://127.0.0.1:4711/cb"), "form-action 'self' http://127.0.0.1:4711");
         assert_eq!(form_action("http://[::1]:4711/cb"), "form-action 'self' http:");
         assert_eq!(form_action("com.example.app:/cb"), "form-action 'self' com.example.app:");
+    }
+
+    #[test]
+    fn frames_show_the_origins_of_their_pages_and_nothing_else() {
+        let frames = |pages: &[&str]| {
+            let pages: Vec<String> = pages.iter().map(|page| (*page).to_owned()).collect();
+            let header = Policy::framing(&pages).header();
+            header.to_str().unwrap().split("; ").find(|part| part.starts_with("frame-src")).map(str::to_owned)
+        };
+        let two = ["https://b.test:8443/out?sid=1", "http://localhost:3000/out", "https://b.test:8443/other"];
+        assert_eq!(frames(&two).as_deref(), Some("frame-src http://localhost:3000 https://b.test:8443"));
+        assert_eq!(frames(&[]), None);
+        for bad in ["javascript:alert(1)", "data:text/html,x", "https://[::1]/out", "com.example:/out"] {
+            assert_eq!(frames(&[bad]), None, "{bad}");
+        }
+        assert_eq!(Policy::framing(&[]), Policy::strict());
     }
 
     #[test]

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_page_is_not_stored_not_framed_and_tells_nobody_where_it_was() {
         let frame = Frame { lang: Lang::De, base: "", name: "Chancery", support: None };
-        let response = respond(StatusCode::OK, &SignedOutView { frame, signed_out: true }, &csp::Policy::strict());
+        let response = respond(StatusCode::OK, &SignedOutView::stayed(frame), &csp::Policy::strict());
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(header("content-type"), "text/html; charset=utf-8");
         assert_eq!(header("cache-control"), "no-store");

@@ -305,6 +305,22 @@ pub struct SignedOutView<'a> {
     pub frame: Frame<'a>,
     /// False when the person chose to stay.
     pub signed_out: bool,
+    /// Pages of clients, shown unseen so that they end their sessions (Front-Channel Logout §2). Its policy is
+    /// [`super::csp::Policy::framing`] of these.
+    pub frames: &'a [String],
+    /// Where to go from here: the http or https URL, or one of an app on the device.
+    pub onward: Option<&'a str>,
+}
+
+impl<'a> SignedOutView<'a> {
+    /// For somebody who chose to stay.
+    pub fn stayed(frame: Frame<'a>) -> Self {
+        Self { frame, signed_out: false, frames: &[], onward: None }
+    }
+
+    fn destination(&self) -> String {
+        self.onward.map(|onward| Destination::of(onward).words(self.frame.lang)).unwrap_or_default()
+    }
 }
 
 /// The answer of response_mode=form_post (OAuth 2.0 Form Post Response Mode §2): sends itself, and has a button.

@@ -278,8 +278,19 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
             .render()
             .unwrap(),
         ),
-        ("signed-out", SignedOutView { frame, signed_out: true }.render().unwrap()),
-        ("stayed", SignedOutView { frame, signed_out: false }.render().unwrap()),
+        ("signed-out", SignedOutView { frame, signed_out: true, frames: &[], onward: None }.render().unwrap()),
+        (
+            "signed-out-onward",
+            SignedOutView {
+                frame,
+                signed_out: true,
+                frames: &[format!("https://ledger.example.com/out?{stranger}"), "https://b.example.com/out?sid=1".to_owned()],
+                onward: Some(&format!("https://ledger.example.com/bye?state={stranger}")),
+            }
+            .render()
+            .unwrap(),
+        ),
+        ("stayed", SignedOutView::stayed(frame).render().unwrap()),
         ("form-post", FormPostView { frame, action: "https://ledger.example.com/cb", fields: &fields }.render().unwrap()),
         (
             "leave",
@@ -343,7 +354,7 @@ fn what_strangers_write_is_escaped_everywhere() {
         for (name, html) in every_page(lang, EVIL) {
             assert!(!html.contains("<script>alert"), "{name}");
             let passkeys = name.starts_with("confirm") || name.starts_with("factors") || name == "enrol-passkey";
-            let scripts = usize::from(matches!(name, "form-post" | "demo") || passkeys);
+            let scripts = usize::from(matches!(name, "form-post" | "demo" | "signed-out-onward") || passkeys);
             assert_eq!(count(&Html::parse_document(&html), "script"), scripts, "{name}");
         }
     }
@@ -353,11 +364,10 @@ fn what_strangers_write_is_escaped_everywhere() {
 fn no_page_needs_what_the_policy_forbids() {
     for (name, html) in every_page(Lang::En, "") {
         let page = Html::parse_document(&html);
-        assert_eq!(
-            count(&page, r#"[style], style, base, iframe, object, img:not([src^="/auth/logo/"]), link[rel=preload]"#),
-            0,
-            "{name}"
-        );
+        assert_eq!(count(&page, r#"[style], style, base, object, img:not([src^="/auth/logo/"]), link[rel=preload]"#), 0, "{name}");
+        // The clients' own pages, which may run, and neither leave their frame nor open a window.
+        let frames = count(&page, "iframe[hidden][src^='https://'][sandbox='allow-scripts allow-same-origin allow-forms']");
+        assert_eq!((count(&page, "iframe"), frames), if name == "signed-out-onward" { (2, 2) } else { (0, 0) }, "{name}");
         assert!(!html.contains(" onclick=") && !html.contains("javascript:"), "{name}");
         for link in page.select(&Selector::parse("a[href]").unwrap()) {
             let to = link.attr("href").unwrap();

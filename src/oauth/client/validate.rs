@@ -74,7 +74,13 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     subjects(&metadata)?;
     texts(&metadata)?;
     for (field, url) in urls(&metadata) {
-        let by_http = field == "jwks_uri" && policy.loopback_http && redirect_uri::is_http_loopback(url);
+        // What this server fetches may be on a developer's machine, and what it shows in a frame, where the client lives there.
+        let local = match field {
+            "jwks_uri" | "backchannel_logout_uri" => policy.loopback_http,
+            "frontchannel_logout_uri" => policy.loopback_http || policy.operator,
+            _ => false,
+        };
+        let by_http = local && redirect_uri::is_http_loopback(url);
         let checked = if by_http { address(url, "http") } else { address(url, "https") };
         checked.or_else(|message| refuse(field, message))?;
         // RFC 9110 §4.2.5: a fragment is for the one who follows a link, and never sent to a server.
@@ -82,6 +88,7 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
             return refuse(field, "has a fragment; remove it with its #");
         }
     }
+    frontchannel(&metadata)?;
     keys(&metadata)?;
     scopes(&mut metadata, policy)?;
     authentication(&metadata)?;
@@ -224,9 +231,34 @@ fn urls(metadata: &ClientMetadata) -> impl Iterator<Item = (&'static str, &Strin
         ("policy_uri", &metadata.policy_uri),
         ("tos_uri", &metadata.tos_uri),
         ("initiate_login_uri", &metadata.initiate_login_uri),
+        ("backchannel_logout_uri", &metadata.backchannel_logout_uri),
+        ("frontchannel_logout_uri", &metadata.frontchannel_logout_uri),
     ]
     .into_iter()
     .filter_map(|(field, url)| url.as_ref().map(|url| (field, url)))
+}
+
+/// Front-Channel Logout §2, beyond what every address must be.
+fn frontchannel(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+    let Some(uri) = &metadata.frontchannel_logout_uri else { return Ok(()) };
+    let field = "frontchannel_logout_uri";
+    // The page that shows it names its origin in a Content-Security-Policy, and nothing wider.
+    if uri.contains("://[") {
+        return refuse(field, "has an IPv6 address for a host, which no Content-Security-Policy can name; use a host name");
+    }
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    if let Some((name, _)) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| ["iss", "sid"].contains(&name.as_ref()))
+    {
+        return refuse(field, format!("has the parameter {name}, which this server adds itself; remove it"));
+    }
+    let origin = redirect_uri::origin(uri);
+    if !metadata.redirect_uris.iter().any(|redirect| redirect_uri::origin(redirect) == origin) {
+        let message = format!(
+            "must have the scheme, host and port of one of the redirect_uris (OpenID Connect Front-Channel Logout section 2); none begins with {origin}"
+        );
+        return refuse(field, message);
+    }
+    Ok(())
 }
 
 /// A web address that may be shown to people, or asked: of this scheme, without user name, in the form that browsers read.
@@ -521,6 +553,40 @@ mod tests {
             assert!(with(json!({ name: "https://client.example/x?y" })).is_ok());
             assert_eq!(with(json!({ name: "https://client.example/x?y#z" })).is_ok(), FOR_BROWSERS.contains(&name), "{name}");
         }
+    }
+
+    #[test]
+    fn sign_outs_are_told_where_the_client_lives() {
+        let local = "http://localhost:3000";
+        let at = |members: Value| {
+            let mut all = json!({ "redirect_uris": [format!("{local}/cb"), "https://client.example/cb"] });
+            all.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            serde_json::from_value::<ClientMetadata>(all).unwrap()
+        };
+        for uri in ["https://client.example/out", "https://client.example/out?a=b", "http://localhost:3000/out"] {
+            assert!(validate(at(json!({ "frontchannel_logout_uri": uri })), &operator()).is_ok(), "{uri}");
+        }
+        for uri in [
+            "https://other.example/out",
+            "https://client.example:8443/out",
+            "https://client.example.evil.test/out",
+            "http://localhost:4000/out",
+            "http://127.0.0.1:3000/out",
+            "https://[::1]/out",
+            "https://client.example/out?sid=1",
+            "https://client.example/out?%69ss=1",
+        ] {
+            let refused = validate(at(json!({ "frontchannel_logout_uri": uri })), &operator()).unwrap_err();
+            assert_eq!(refused.field, "frontchannel_logout_uri", "{uri}");
+        }
+        // A server of the client's may be anywhere.
+        assert!(validate(at(json!({ "backchannel_logout_uri": "https://api.client.example/out?a=b" })), &operator()).is_ok());
+        // What the server itself asks is on its own machine where the deployment allows that; browsers reach theirs anyway.
+        let back = at(json!({ "backchannel_logout_uri": "http://localhost:4000/out" }));
+        assert_eq!(validate(back.clone(), &operator()).unwrap_err().field, "backchannel_logout_uri");
+        assert!(validate(back, &Policy { loopback_http: true, ..Policy::default() }).is_ok());
+        let front = at(json!({ "frontchannel_logout_uri": "http://localhost:3000/out" }));
+        assert_eq!(validate(front, &Policy::default()).unwrap_err().field, "frontchannel_logout_uri", "not by registration");
     }
 
     #[test]

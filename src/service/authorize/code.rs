@@ -98,6 +98,7 @@ pub(super) async fn issue(
         digest: code.digest(),
         code: stored,
         events,
+        joins: client.hears_of_sign_outs(),
         now,
     };
     if !completion::complete(&app.db, complete).await? {

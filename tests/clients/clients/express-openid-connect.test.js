@@ -4,18 +4,20 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import express from 'express'
 import openid from 'express-openid-connect'
+import session from 'express-session'
 import * as jose from 'jose'
 
 import { Person } from '../support/person.js'
 import { serveRelyingParty } from '../support/relying-party.js'
-import { ALICE, Server } from '../support/server.js'
+import { ALICE, Server, until } from '../support/server.js'
 
 const { auth, requiresAuth } = openid
 let server, alice
 const apps = []
 
 before(async () => {
-  server = await Server.start()
+  // The apps' servers are on this machine, too.
+  server = await Server.start({ config: '[outbound]\nallow = ["127.0.0.0/8", "::1/128"]\n' })
   alice = server.addUser()
 })
 after(async () => {
@@ -31,6 +33,7 @@ async function start({ config = {}, metadata = {} } = {}) {
       redirect_uris: [`${home}/callback`],
       post_logout_redirect_uris: [home],
       grant_types: ['authorization_code', 'refresh_token'],
+      ...(config.backchannelLogout && { backchannel_logout_uri: `${home}/backchannel-logout`, backchannel_logout_session_required: true }),
       ...metadata,
     })
     const handler = express()
@@ -147,4 +150,25 @@ test('it proves itself by a key of its own, and signs its requests with it', asy
   const person = new Person(ALICE)
   assert.equal((await read(person, `${app.home}/profile`)).json.email, ALICE.email)
   assert.equal((await read(person, `${app.home}/refresh`)).json.changed, true)
+})
+
+test('signing out of one app reaches the server of the other', async () => {
+  const hears = (alg) => ({
+    config: { backchannelLogout: { store: new session.MemoryStore() }, session: { name: alg }, transactionCookie: { name: `${alg}_verification` }, idTokenSigningAlg: alg },
+    metadata: { id_token_signed_response_alg: alg },
+  })
+  const [first, second] = [await start(hears('RS256')), await start(hears('ES256'))]
+  const person = new Person(ALICE)
+  for (const app of [first, second]) {
+    await read(person, `${app.home}/profile`)
+    assert.equal((await read(person, app.home)).json.signedIn, true)
+  }
+  await read(person, `${first.home}/logout`)
+  await until('the other app heard of it', async () => !(await read(person, second.home)).json.signedIn, 10)
+
+  // An operator, too: nobody's browser is asked.
+  await read(person, `${second.home}/profile`)
+  assert.equal((await read(person, second.home)).json.signedIn, true)
+  server.command('user', 'sign-out', ALICE.username)
+  await until('the app heard of the operator', async () => !(await read(person, second.home)).json.signedIn, 10)
 })

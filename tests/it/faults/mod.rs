@@ -5,6 +5,7 @@ mod chance;
 mod family;
 mod keys;
 mod kills;
+mod logout;
 mod migration;
 mod overload;
 mod stage;

@@ -52,6 +52,8 @@ const TABLE: &[(&str, By, &[&str])] = &[
     ("device.claim", Person, &[]),
     ("device.allow", Person, &[]),
     ("device.deny", Person, &[]),
+    // Long after the request.
+    ("logout.undelivered", Operator, &["sid", "attempts", "since", "because"]),
     ("throttle.reached", Rule, &["failures", "window"]),
     ("factor.add", Person, &["factor"]),
     ("factor.remove", Person, &["factor"]),
@@ -103,8 +105,8 @@ const ELSEWHERE: &str = "grant.ahead_of_database";
 
 /// Kinds of things that are acted on: `kind.action` in the services is an action of the log.
 const KINDS: &[&str] = &[
-    "client", "consent", "data_key", "device", "factor", "grant", "group", "key", "resource", "session", "setup", "throttle",
-    "token", "user",
+    "client", "consent", "data_key", "device", "factor", "grant", "group", "key", "logout", "resource", "session", "setup",
+    "throttle", "token", "user",
 ];
 
 /// The actions that a text names in quotes.
@@ -203,6 +205,14 @@ async fn what_people_apps_and_operators_do_is_in_the_log(server: Server) {
         let page = old.get(format!("/device?user_code={}", begun.str("user_code"))).await;
         old.submit(&page, &[("decision", decision)]).await;
     }
+
+    // An app that could not be told in time that somebody signed out.
+    let deaf = server.client(json!({ "backchannel_logout_uri": "https://nowhere.invalid/out" })).await;
+    bob.visit(&deaf, "openid").await;
+    bob.browser.submit(&bob.browser.get("/account").await, &[("sign_out", "here")]).await;
+    server.wait(Duration::from_secs(86_400));
+    let given_up = async || chancery::storage::logouts::waiting(&server.app.db).await.unwrap().is_empty();
+    crate::harness::machine::until(Duration::from_secs(20), given_up).await;
 
     // Operators, at the admin API and elsewhere.
     let admin = server.admin("admin:write").await;

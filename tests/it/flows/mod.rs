@@ -61,7 +61,7 @@
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `account::confirming_is_slowed_down_and_fails_like_a_sign_in` |
 //! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped`, `passkeys::failures_count_with_all_others`, `passkeys::an_answer_counts_once` |
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
-//! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
+//! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `logout::without_a_hint_the_person_is_asked_and_stays`, `logout::what_was_wrong_is_on_record`, `logout::a_replayed_form_ends_nobody_elses_session`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-58 to R-60 | `private_key_jwt::nobody_is_sent_into_our_network`, `private_key_jwt::keys_that_cannot_be_fetched_look_like_a_wrong_signature`, the fetcher's own tests in `src/service/outbound` |
 //! | R-61 | `dynamic_registration::every_address_passes_the_validator`, `registration::an_update_is_checked_as_a_whole` |
 //! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::the_limits_of_a_token_hold`, `dynamic_registration::only_what_the_registry_names_can_be_set`, `dynamic_registration::the_management_token_dies_with_its_client`, `dynamic_registration::fifty_registrations_with_a_token_for_three_give_three` |
@@ -101,6 +101,7 @@ mod attacks_server;
 mod attacks_tokens;
 mod audit;
 mod authorize;
+mod backchannel;
 mod binary;
 mod claims;
 mod cli;

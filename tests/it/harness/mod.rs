@@ -15,6 +15,7 @@ pub mod machine;
 pub mod person;
 pub mod postgres;
 pub mod raw;
+pub mod receiver;
 pub mod schema;
 pub mod server;
 pub mod site;

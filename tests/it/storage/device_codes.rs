@@ -38,7 +38,7 @@ fn approval(world: &World, digest: Digest, grant: Grant, now: Timestamp) -> Appr
         created_at: now,
         updated_at: now,
     };
-    Approve { digest, grant, consent, events: vec![event("device.allow")], now }
+    Approve { digest, grant, consent, events: vec![event("device.allow")], joins: false, now }
 }
 
 /// Claimed and approved: the grant.

@@ -165,7 +165,7 @@ impl World {
             expires_at: at(60),
             consumed_at: None,
         };
-        Complete { interaction: None, consent: None, grant, digest: digest(), code, events: Vec::new(), now: NOW }
+        Complete { interaction: None, consent: None, grant, digest: digest(), code, events: Vec::new(), joins: false, now: NOW }
     }
 
     /// A grant with a code, written.

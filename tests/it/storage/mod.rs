@@ -62,6 +62,7 @@ mod factors;
 mod fixtures;
 mod groups;
 mod keys;
+mod logouts;
 mod owners;
 mod plans;
 mod plateau;

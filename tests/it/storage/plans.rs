@@ -18,6 +18,7 @@ const SMALL: &[&str] =
 /// Statements that read through a table or an index that grows, and why they may.
 const READ_WHOLE: &[(&str, &str)] = &[
     ("clients::LIST", "reads the page that its own subquery took from the index"),
+    ("logouts::WAITING", "reads its own rows, one for each client that something waits for"),
     ("doctor::NEWEST_EVENT", "one row from the end of the index"),
     ("doctor::ADMINISTRATORS", "the index holds administrators alone, few among many"),
     ("sweep::OLDEST_KEPT_DECISION", "counts off the records that are kept, of which there are at most so many, along the index"),
