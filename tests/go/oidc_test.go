@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -251,6 +252,44 @@ func TestEachAlgorithmIsVerified(t *testing.T) {
 		if _, err := a.provider.Verifier(&wrong).Verify(t.Context(), a.token.Extra("id_token").(string)); err == nil {
 			t.Errorf("%s was taken for RS512", algorithm)
 		}
+	}
+}
+
+func TestASignOutReachesTheApp(t *testing.T) {
+	a := startApp(t, start(t), map[string]any{"backchannel_logout_uri": "/backchannel"})
+	p := newPerson(t)
+	if status, text := p.open(a.home+"/login", a.home, "allow"); status != http.StatusOK {
+		t.Fatal(text)
+	}
+	raw := a.token.Extra("id_token").(string)
+	var session struct {
+		SID string `json:"sid"`
+	}
+	var endpoints struct {
+		EndSession string `json:"end_session_endpoint"`
+	}
+	if err := errors.Join(a.idToken.Claims(&session), a.provider.Claims(&endpoints)); err != nil {
+		t.Fatal(err)
+	}
+	p.open(endpoints.EndSession+"?"+url.Values{"id_token_hint": {raw}, "post_logout_redirect_uri": {a.home + "/"}}.Encode(), a.home, "allow")
+	verifier := a.provider.Verifier(&oidc.Config{ClientID: a.oauth.ClientID})
+	select {
+	case came := <-a.logouts:
+		logout, err := verifier.VerifyLogout(t.Context(), came)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if logout.Subject != a.idToken.Subject || logout.SessionID != session.SID || session.SID == "" {
+			t.Errorf("%+v", logout)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no logout token came")
+	}
+	if _, err := verifier.VerifyLogout(t.Context(), raw); err == nil {
+		t.Error("an ID token was taken for a logout token")
+	}
+	if status, text := p.open(a.home+"/login?prompt=none", a.home, "allow"); status != http.StatusBadRequest || strings.TrimSpace(text) != "login_required" {
+		t.Errorf("%d %s", status, text)
 	}
 }
 

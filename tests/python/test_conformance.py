@@ -1,17 +1,20 @@
-"""The modules of the OpenID Foundation's conformance suite, as far as they can be played without it: its plans Basic OP, Form Post OP, Config OP and RP-initiated
-logout. The suite itself is Java in containers; here a driver speaks HTTP as its HtmlUnit does, and each module asks what the suite's module of that name asks.
+"""The modules of the OpenID Foundation's conformance suite, as far as they can be played without it: its plans Basic OP, Form Post OP, Config OP, RP-initiated
+logout, Back-channel logout and Front-channel logout. The suite itself is Java in containers; here a driver speaks HTTP as its HtmlUnit does, and each module asks what the suite's module of that name asks.
 What the suite only warns about fails here."""
 
 import collections
 import html.parser
 import json
 import math
+import queue
 import re
 import secrets
 import string
+import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import pytest
@@ -751,3 +754,86 @@ def test_oidcc_rp_initiated_logout_ends_on_a_page(signed_in, parameters):
     assert landing.params is None and landing.page.status_code == 200
     assert "signed out" in Forms(landing.page.text).words.lower()
     gone(signed_in)
+
+
+# --- Back-channel logout ----------------------------------------------------------------------------------------------------
+
+
+def test_oidcc_backchannel_logout_discovery_endpoint_verification(provider):
+    assert provider.metadata["end_session_endpoint"]
+    assert provider.metadata["backchannel_logout_supported"] is True and provider.metadata["backchannel_logout_session_supported"] is True
+
+
+@pytest.fixture
+def receiver():
+    """The suite's own endpoint for logout tokens: what came, each as its content type and its fields."""
+    came = queue.Queue()
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            came.put((self.path, self.headers["content-type"], parse_qsl(body.decode(), keep_blank_values=True)))
+            self.send_response(200)
+            self.send_header("cache-control", "no-store")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    came.address = f"http://127.0.0.1:{http.server_port}/test/a/chancery/backchannel_logout"
+    yield came
+    http.shutdown()
+    http.server_close()
+    thread.join(10)
+
+
+def test_oidcc_backchannel_rp_initiated_logout(provider, receiver):
+    client = provider.client(client_name="Back-channel", backchannel_logout_uri=receiver.address, backchannel_logout_session_required=True)
+    flow = sign_in(provider, client)
+    landing = end_session(flow)
+    assert landing.url.startswith(LOGGED_OUT) and landing.params == {"state": flow.end_state}
+
+    path, content_type, fields = receiver.get(timeout=20)
+    assert path == urlsplit(receiver.address).path and content_type.split(";")[0] == "application/x-www-form-urlencoded"
+    assert [name for name, _ in fields] == ["logout_token"]
+    token = fields[0][1]
+    header = json.loads(unpadded(token.split(".")[0]))
+    assert header["alg"] == "RS256" and header["typ"] == "logout+jwt"
+    claims = jwt.decode(token, provider.keys, algorithms=["RS256"]).claims
+    assert claims["iss"] == provider.issuer and claims["aud"] == client["client_id"]
+    assert abs(claims["iat"] - time.time()) < 300 and claims["iat"] < claims["exp"] <= claims["iat"] + 120
+    assert claims["jti"] and "nonce" not in claims
+    assert claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
+    assert (claims["sub"], claims["sid"]) == (flow.claims["sub"], flow.claims["sid"])
+    gone(flow)
+    with pytest.raises(queue.Empty):
+        receiver.get(timeout=0.5)
+
+
+# --- Front-channel logout ---------------------------------------------------------------------------------------------------
+
+
+def test_oidcc_frontchannel_logout_discovery_endpoint_verification(provider):
+    assert provider.metadata["end_session_endpoint"]
+    assert provider.metadata["frontchannel_logout_supported"] is True and provider.metadata["frontchannel_logout_session_supported"] is True
+
+
+def test_oidcc_frontchannel_rp_initiated_logout(provider):
+    address = f"{SUITE}/frontchannel_logout"
+    client = provider.client(client_name="Front-channel", frontchannel_logout_uri=address, frontchannel_logout_session_required=True)
+    flow = sign_in(provider, client)
+    landing = end_session(flow)
+    assert landing.params is None, "a page, which loads the frame first"
+    page = Forms(landing.page.text)
+    assert [frame.split("?")[0] for frame in page.frames] == [address]
+    assert sorted(parse_qsl(urlsplit(page.frames[0]).query)) == [("iss", provider.issuer), ("sid", flow.claims["sid"])]
+    policy = landing.page.headers["content-security-policy"]
+    frames = next(directive for directive in policy.split(";") if directive.strip().startswith("frame-src"))
+    assert frames.split()[1:] == ["https://suite.example.com"]
+    way = urlsplit(page.onward)
+    assert page.onward.startswith(LOGGED_OUT) and parse_qsl(way.query) == [("state", flow.end_state)]
+    gone(flow)
