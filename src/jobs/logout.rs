@@ -1,7 +1,7 @@
 //! Delivering logout tokens. Whoever signs out waits for nobody: what is owed is in the database, and every server takes of it what it can.
 //! A client whose server hangs or is away holds up itself alone: so many attempts for each host at once, one only where they fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Attempts at once: in all, for one host, and for one that has failed so often in a row.
 const MOST: usize = 24;
 const MOST_FOR_HOST: usize = 4;
+/// Attempts at hosts that have failed since they answered last: the rest is for those that are well.
+const MOST_FOR_FAILING: usize = 16;
 const FAILURES: u32 = 3;
 
 /// Delivers until the shutdown begins; then it waits for what is under way.
@@ -65,14 +67,21 @@ impl Desk {
         let mut waiting = logouts::waiting(&app.db).await?;
         let served = waiting.partition_point(|(client_id, _)| *client_id <= self.last);
         waiting.rotate_left(served);
+        let mut owed = Some(HashSet::new());
         for (client_id, due_at) in waiting {
+            // Without a registry nothing can be signed for anybody; without a client nobody is asked.
+            let Ok(client) = app.registry.client(&client_id).await else {
+                owed = None;
+                continue;
+            };
+            let host = client.as_deref().and_then(backchannel::host).unwrap_or_default();
+            if let Some(owed) = &mut owed {
+                owed.insert(host.clone());
+            }
             let now = app.clock.now();
             if due_at > now {
                 continue;
             }
-            // Without a registry nothing can be signed for anybody; without a client nobody is asked.
-            let Ok(client) = app.registry.client(&client_id).await else { continue };
-            let host = client.as_deref().and_then(backchannel::host).unwrap_or_default();
             let room = self.hosts.room(&host).min(MOST.saturating_sub(self.under_way.len()));
             if room == 0 {
                 continue;
@@ -88,11 +97,14 @@ impl Desk {
             }
             self.last = client_id;
         }
+        if let Some(owed) = owed {
+            self.hosts.keep(&owed);
+        }
         Ok(())
     }
 }
 
-/// How the servers of clients are doing. Only those are remembered at which something is under way, or that failed.
+/// How the servers of clients are doing. Only those are remembered at which something is under way, or that failed and are owed more.
 #[derive(Default, Clone)]
 struct Hosts(Arc<Mutex<HashMap<String, Host>>>);
 
@@ -107,7 +119,18 @@ impl Hosts {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Host { under_way, failures } = hosts.get(host).copied().unwrap_or_default();
         let most = if failures < FAILURES { MOST_FOR_HOST } else { 1 };
-        most.saturating_sub(under_way)
+        let room = most.saturating_sub(under_way);
+        if failures == 0 {
+            return room;
+        }
+        let failing: usize = hosts.values().filter(|host| host.failures > 0).map(|host| host.under_way).sum();
+        room.min(MOST_FOR_FAILING.saturating_sub(failing))
+    }
+
+    /// Forgets the hosts that are owed nothing any more.
+    fn keep(&self, owed: &HashSet<String>) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|name, host| host.under_way > 0 || owed.contains(name));
     }
 
     fn take(&self, host: &str) -> Place {
@@ -159,5 +182,32 @@ mod tests {
         drop(well);
         assert_eq!(hosts.room("a.test"), MOST_FOR_HOST);
         assert!(hosts.0.lock().unwrap().is_empty(), "nothing is kept of a host that is well");
+    }
+    #[test]
+    fn hosts_that_hang_leave_room_for_those_that_are_well() {
+        let hosts = Hosts::default();
+        for number in 0..40 {
+            drop(hosts.take(&format!("bad{number}.test")));
+        }
+        let mut places = Vec::new();
+        for number in 0..40 {
+            let host = format!("bad{number}.test");
+            places.extend((0..hosts.room(&host)).map(|_| hosts.take(&host)));
+        }
+        assert_eq!(places.len(), 16);
+        assert_eq!(hosts.room("good.test"), MOST_FOR_HOST);
+    }
+
+    #[test]
+    fn a_host_is_forgotten_with_its_last_delivery() {
+        let hosts = Hosts::default();
+        drop(hosts.take("gone.test"));
+        drop(hosts.take("bad.test"));
+        let place = hosts.take("busy.test");
+        hosts.keep(&["bad.test".to_owned()].into());
+        drop(place);
+        let mut known: Vec<String> = hosts.0.lock().unwrap().keys().cloned().collect();
+        known.sort();
+        assert_eq!(known, ["bad.test", "busy.test"]);
     }
 }

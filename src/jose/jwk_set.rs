@@ -15,10 +15,17 @@ use serde_json::{Map, Value};
 use super::header::MAX_KID;
 use super::{Alg, PublicJwk, PublicKey, base64url, strict_json};
 
-/// The most keys that are read of one set.
-const MAX_KEYS: usize = 32;
-/// An RSA modulus has at least 2,048 bits (RFC 7518 §3.3) and at most 8,192: more is work without gain.
-const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// The most keys of a set.
+const MAX_KEYS: usize = 16;
+/// An RSA modulus has at least 2,048 bits (RFC 7518 §3.3) and at most 4,096: more is work without gain.
+const MAX_RSA_BYTES: usize = 512;
+/// What is in the database may have come before these limits were as narrow.
+const MAX_STORED_KEYS: usize = 32;
+const STORED_RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// Keys that are tried on one signature: trying is work, which anybody can ask for.
+const MAX_TRIED: usize = 2;
+const RSA_EXPONENT: &str = "is an RSA key whose \"e\" has more than 33 bits; 65537 is usual";
+const RSA_SIZE: &str = "is an RSA key of fewer than 2048 or more than 4096 bits (RFC 7518 section 3.3)";
 /// Members that no public key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -127,14 +134,28 @@ impl JwkSet {
     /// What is wrong, in words for whoever keeps the document. Values are not repeated: one may be a private key.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let members = strict_json::object(text).map_err(|error| format!("is not sound JSON: {error}"))?;
-        Self::of(members)
+        let set = Self::of(members)?;
+        set.check()?;
+        Ok(set)
+    }
+
+    /// May it be brought anew? What was stored once is read with wider limits.
+    ///
+    /// # Errors
+    /// What is too much of it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.keys.len() > MAX_KEYS {
+            return Err(format!("has more than {MAX_KEYS} keys"));
+        }
+        let fault = self.keys.iter().enumerate().find_map(|(place, key)| key.key.fault().map(|fault| (place, fault)));
+        fault.map_or(Ok(()), |(place, fault)| Err(format!("keys[{place}] {fault}")))
     }
 
     fn of(mut members: Map<String, Value>) -> Result<Self, String> {
         let Some(Value::Array(keys)) = members.remove("keys") else {
             return Err("must be an object with \"keys\", a list of public keys (RFC 7517 section 5)".to_owned());
         };
-        if keys.len() > MAX_KEYS {
+        if keys.len() > MAX_STORED_KEYS {
             return Err(format!("has more than {MAX_KEYS} keys"));
         }
         let mut read = Vec::new();
@@ -168,7 +189,7 @@ impl JwkSet {
     pub(super) fn to_verify(&self, alg: ClientAlg, kid: Option<&str>) -> Vec<&Jwk> {
         let fitting = || self.keys.iter().filter(|key| key.may_verify(alg));
         let named: Vec<&Jwk> = match kid {
-            Some(kid) => fitting().filter(|key| key.kid.as_deref() == Some(kid)).collect(),
+            Some(kid) => fitting().filter(|key| key.kid.as_deref() == Some(kid)).take(MAX_TRIED).collect(),
             None => Vec::new(),
         };
         if !named.is_empty() {
@@ -176,6 +197,27 @@ impl JwkSet {
         }
         let open: Vec<&Jwk> = fitting().filter(|key| kid.is_none() || key.kid.is_none()).collect();
         if open.len() == 1 { open } else { Vec::new() }
+    }
+}
+
+impl PublicJwk {
+    /// Why nobody may bring such a key.
+    fn fault(&self) -> Option<&'static str> {
+        let Self::Rsa { n, e } = self else { return None };
+        let (Some(modulus), Some(exponent)) = (base64url::decode(n), base64url::decode(e)) else {
+            return Some("is not base64url without padding");
+        };
+        if modulus.len() > MAX_RSA_BYTES {
+            return Some(RSA_SIZE);
+        }
+        match exponent.as_slice() {
+            // RFC 8017 §3.1: odd and at least 3. Longer ones than 33 bits are for slowing down whoever verifies.
+            [1] => Some("is an RSA key whose \"e\" is 1"),
+            [.., last] if last % 2 == 0 => Some("is an RSA key whose \"e\" is even"),
+            [first, _, _, _, _] if *first > 1 => Some(RSA_EXPONENT),
+            [_, _, _, _, _, _, ..] => Some(RSA_EXPONENT),
+            _ => None,
+        }
     }
 }
 
@@ -214,8 +256,8 @@ impl Jwk {
                 if top == 0 || exponent.first() == Some(&0) {
                     return Err(wrong("has leading zeros in \"n\" or \"e\" (RFC 7518 section 2)"));
                 }
-                if !RSA_BYTES.contains(&modulus.len()) || (modulus.len() == *RSA_BYTES.start() && top < 0x80) {
-                    return Err(wrong("is an RSA key of fewer than 2048 or more than 8192 bits (RFC 7518 section 3.3)"));
+                if !STORED_RSA_BYTES.contains(&modulus.len()) || (modulus.len() == *STORED_RSA_BYTES.start() && top < 0x80) {
+                    return Err(wrong(RSA_SIZE));
                 }
                 PublicJwk::Rsa { n, e }
             }
@@ -368,7 +410,7 @@ impl JsonSchema for JwkSet {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
             "type": "object",
-            "description": "Public keys (RFC 7517): RSA of at least 2048 bits, EC on P-256, OKP Ed25519. Private and symmetric keys are refused.",
+            "description": "Public keys (RFC 7517): RSA of 2048 to 4096 bits, EC on P-256, OKP Ed25519. Private and symmetric keys are refused.",
             "required": ["keys"],
             "properties": { "keys": {
                 "type": "array",
@@ -464,7 +506,8 @@ mod tests {
         for text in [&b"[]"[..], b"{}", br#"{"keys":{}}"#, br#"{"keys":[]}"#, br#"{"keys":[],"keys":[]}"#, b"x"] {
             assert!(JwkSet::parse(text).is_err());
         }
-        assert!(read(Value::Array(vec![good; 33])).is_err());
+        assert!(read(Value::Array(vec![good.clone(); 16])).is_ok());
+        assert!(read(Value::Array(vec![good; 17])).is_err());
     }
 
     #[test]
@@ -513,5 +556,41 @@ mod tests {
         assert_eq!(count(json!([named("a"), public(Alg::RS256)]), None), 1, "the only one of its kind");
         assert_eq!(count(json!([public(Alg::ES256)]), Some("c")), 1, "a set without names");
         assert_eq!(count(json!([named("a")]), Some("c")), 0);
+        // Each key that is tried is work, which anybody can ask for.
+        assert_eq!(count(Value::Array((0..16).map(|_| named("a")).collect()), Some("a")), 2);
+    }
+
+    /// What nobody may bring any more, and what may stand in the database since somebody brought it.
+    #[test]
+    fn new_keys_have_narrower_limits_than_stored_ones() {
+        let number = |bytes: &[u8]| base64url::encode(bytes);
+        let rsa = |bytes: usize, e: &[u8]| {
+            let mut n = vec![0xA5; bytes];
+            n[bytes - 1] = 1;
+            json!({ "kty": "RSA", "n": number(&n), "e": number(e) })
+        };
+        let usual: &[u8] = &[1, 0, 1];
+        assert!(read(json!([rsa(512, usual)])).is_ok());
+        assert!(read(json!([rsa(256, &[3])])).is_ok());
+        assert!(read(json!([rsa(256, &[1, 0, 0, 0, 1])])).is_ok());
+        let many = Value::Array((0..17).map(|_| public(Alg::ES256)).collect());
+        for (keys, stays) in [
+            (json!([rsa(513, usual)]), true),
+            (json!([rsa(1024, usual)]), true),
+            (json!([rsa(1025, usual)]), false),
+            (json!([rsa(256, &[1])]), false),
+            (json!([rsa(256, &[1, 0, 0])]), false),
+            (json!([rsa(256, &[2, 0, 0, 0, 1])]), false),
+            (json!([rsa(256, &[1, 0, 0, 0, 0, 1])]), false),
+            (many, true),
+        ] {
+            assert!(read(keys.clone()).is_err(), "{keys}");
+            let stored = serde_json::from_value::<JwkSet>(json!({ "keys": keys }));
+            if stays {
+                assert!(stored.unwrap().check().is_err(), "{keys}");
+            } else if let Ok(set) = stored {
+                assert!(set.check().is_err(), "{keys}");
+            }
+        }
     }
 }

@@ -118,6 +118,14 @@ pub async fn is_sound(app: &App, params: &Params, now: Timestamp) -> Result<bool
 /// The parameters inside the request object, if there is one and a client that could have signed it: they alone count (RFC 9101 §6.3).
 async fn opened(app: &App, params: &Params, client: Option<&Client>, now: Timestamp) -> Result<Option<Params>, Reason> {
     let (Some(object), Some(client)) = (params.get("request"), client.filter(|client| client.enabled)) else { return Ok(None) };
+    // What is beside it does not count, but a secret in the URL is lost, and two requests in one are none.
+    params.refuse_credentials()?;
+    if params.get("request_uri").is_some() {
+        return Err(Reason::RequestUriUnsupported);
+    }
+    if params.get("registration").is_some() {
+        return Err(Reason::RegistrationParameterUnsupported);
+    }
     let object = RequestObject::read(object)?;
     let inside = object.params(client, app.config.issuer.as_str(), token::TOLERANCE, now)?;
     app.client_keys.verify(client, object.jwt(), now).await.map_err(|reason| match reason {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
-use crate::service::outbound::Outbound;
+use crate::service::outbound::{Outbound, OutboundError};
 
 pub use picture::media_type;
 
@@ -66,7 +66,8 @@ impl Logos {
             let _place = self.places.try_acquire().map_err(|_| "busy")?;
             let bytes = match outbound.image(url, MOST_BYTES).await {
                 Ok(bytes) => bytes,
-                Err(error) => {
+                Err(OutboundError::Busy) => return Err("busy"),
+                Err(error @ OutboundError::Failed(_)) => {
                     tracing::info!(%error, "the logo of a client cannot be fetched");
                     return Ok::<_, &'static str>(None);
                 }

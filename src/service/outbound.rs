@@ -12,9 +12,11 @@
 //! - [`Outbound::post_form`] posts a form, as logout tokens are delivered, and answers the status: what it means is the caller's business.
 //!   3xx is a status like any other. The body of the answer is not read.
 //!
-//! Neither tries again. Both end within [`PATIENCE`], the wait for a free place included.
+//! None of them tries again. All end within [`PATIENCE`], after a short wait for a place. Deliveries have places of their own, and at one host
+//! there are few at once: a host that hangs holds up those who want something of it, and nobody else.
 
 mod address;
+mod places;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,7 +31,6 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
@@ -37,34 +38,44 @@ use url::{Host, Position, Url};
 use crate::config;
 use crate::service::doctor::certificate;
 
+use places::Places;
+
 pub use address::is_global_unicast;
 
-/// From the call to the end, in which every request is answered or given up.
+/// From the beginning of a request to its end, in which it is answered or given up.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Of these, how long one address may take to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(1);
 /// Addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 3;
-/// Requests at once. Who finds no place waits, as long as the patience goes.
-const PLACES: usize = 32;
+/// Documents and pictures that are fetched at once.
+const FETCHES: usize = 32;
+/// Forms that are delivered at once.
+const DELIVERIES: usize = 24;
 /// Bytes and lines of an answer's head.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_LINES: usize = 64;
 
 /// Why a request came to nothing, in words for the operator alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct OutboundError(String);
+pub enum OutboundError {
+    /// There was no place: nobody was asked, and nothing is known about the host.
+    #[error("busy: too many requests to other hosts are under way, or to this one")]
+    Busy,
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// The fetcher. One for the whole server.
 pub struct Outbound {
     rules: config::Outbound,
     tls: TlsConnector,
-    places: Semaphore,
+    fetches: Places,
+    deliveries: Places,
 }
 
 fn failed(why: impl Into<String>) -> OutboundError {
-    OutboundError(why.into())
+    OutboundError::Failed(why.into())
 }
 
 impl Outbound {
@@ -80,7 +91,8 @@ impl Outbound {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Every request has a connection of its own, and nothing of one client's server is remembered for another's.
         tls.resumption = rustls::client::Resumption::disabled();
-        Ok(Self { rules: rules.clone(), tls: TlsConnector::from(Arc::new(tls)), places: Semaphore::new(PLACES) })
+        let (fetches, deliveries) = (Places::new(FETCHES), Places::new(DELIVERIES));
+        Ok(Self { rules: rules.clone(), tls: TlsConnector::from(Arc::new(tls)), fetches, deliveries })
     }
 
     /// Gets a JSON document of at most `most` bytes: status 200, a JSON media type, not compressed.
@@ -106,7 +118,7 @@ impl Outbound {
         check: fn(&HeaderMap) -> Result<(), OutboundError>,
         most: usize,
     ) -> Result<Bytes, OutboundError> {
-        self.in_time(async {
+        in_time(&self.fetches, url, async {
             let request =
                 Request::builder().method(Method::GET).header(header::ACCEPT, accept).header(header::ACCEPT_ENCODING, "identity");
             let (_driver, response) = self.exchange(url, request, Bytes::new()).await?;
@@ -127,22 +139,13 @@ impl Outbound {
     /// # Errors
     /// There was no answer.
     pub async fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Result<StatusCode, OutboundError> {
-        self.in_time(async {
+        in_time(&self.deliveries, url, async {
             let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
             let request = Request::builder().method(Method::POST).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
             let (_driver, response) = self.exchange(url, request, Bytes::from(body)).await?;
             Ok(response.status())
         })
         .await
-    }
-
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, OutboundError>>) -> Result<T, OutboundError> {
-        let placed = async {
-            let _place = self.places.acquire().await.map_err(|_| failed("the server is going down"))?;
-            work.await
-        };
-        let ended = tokio::time::timeout(PATIENCE, placed).await;
-        ended.unwrap_or_else(|_| Err(failed(format!("no whole answer within {} seconds", PATIENCE.as_secs()))))
     }
 
     /// One request over a connection of its own, which lives as long as the first half of the answer.
@@ -220,6 +223,14 @@ impl Outbound {
         }
         Err(last)
     }
+}
+
+/// Does the work once there is a place at the host. Its time begins then: who had to wait is not to blame.
+async fn in_time<T>(places: &Places, url: &str, work: impl Future<Output = Result<T, OutboundError>>) -> Result<T, OutboundError> {
+    let host = Url::parse(url).map_or_else(|_| String::new(), |url| url[Position::BeforeHost..Position::AfterPort].to_owned());
+    let _place = places.take(&host).await.ok_or(OutboundError::Busy)?;
+    let ended = tokio::time::timeout(PATIENCE, work).await;
+    ended.unwrap_or_else(|_| Err(failed(format!("no whole answer within {} seconds", PATIENCE.as_secs()))))
 }
 
 /// HTTP/1.1 over `io`. What drives the connection is stopped when it is dropped.

@@ -32,6 +32,7 @@ const fn batch(kind: Kind) -> u32 {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 macro_rules! sweep {
@@ -130,7 +131,7 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         ("initial_access_tokens", INITIAL_ACCESS_TOKENS, now.minus(DAY * 30)),
         ("sign_ins", SIGN_INS, now.minus(HOUR)),
         ("spent_challenges", SPENT_CHALLENGES, now.minus(HOUR)),
-        ("spent_assertions", SPENT_ASSERTIONS, now.minus(HOUR)),
+        ("spent_assertions", SPENT_ASSERTIONS, now.minus(FIVE_MINUTES)),
         ("logout_deliveries", LOGOUT_DELIVERIES, now.minus(DAY * 7)),
         ("failures", FAILURES, now),
         ("decisions", DECISIONS, decisions_before),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
-use crate::jose::{ClientAlg, KeyManagement};
+use crate::jose::{Alg, ClientAlg, KeyManagement};
 use crate::oauth::{redirect_uri, resource, scope};
 use crate::oidc::pairwise;
 use crate::printable::printable;
@@ -92,6 +92,7 @@ pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientM
     keys(&metadata)?;
     scopes(&mut metadata, policy)?;
     authentication(&metadata)?;
+    response_signing(&mut metadata)?;
     encryption(&mut metadata)?;
     refresh(&metadata)?;
     metadata.claims.check().or_else(|message| refuse("claims", message))?;
@@ -285,6 +286,9 @@ fn keys(metadata: &ClientMetadata) -> Result<(), MetadataError> {
     if metadata.jwks.is_some() && metadata.jwks_uri.is_some() {
         return refuse("jwks", "may not stand beside jwks_uri; keep one of the two");
     }
+    if let Some(set) = &metadata.jwks {
+        set.check().or_else(|message| refuse("jwks", message))?;
+    }
     let fapi2 = metadata.profile == Some(Profile::Fapi2);
     let registered = metadata.token_endpoint_auth_signing_alg;
     for (field, alg) in
@@ -356,6 +360,20 @@ fn authentication(metadata: &ClientMetadata) -> Result<(), MetadataError> {
         && metadata.redirect_uris.iter().any(|uri| !uri.starts_with("https://"))
     {
         return refuse("redirect_uris", "must all be https with the profile fapi2, unless application_type is native");
+    }
+    Ok(())
+}
+
+/// FAPI 2.0 Security Profile §5.4.1, for what this server signs: RS256 is not for `fapi2`. It is the default of ID tokens, and another one there.
+fn response_signing(metadata: &mut ClientMetadata) -> Result<(), MetadataError> {
+    if metadata.profile != Some(Profile::Fapi2) {
+        return Ok(());
+    }
+    if metadata.id_token_signed_response_alg == Alg::RS256 {
+        metadata.id_token_signed_response_alg = Alg::PS256;
+    }
+    if metadata.userinfo_signed_response_alg == Some(Alg::RS256) {
+        return refuse("userinfo_signed_response_alg", "may not be RS256 with the profile fapi2; use PS256, ES256 or EdDSA");
     }
     Ok(())
 }
@@ -654,6 +672,10 @@ mod tests {
         assert_eq!(fapi2(json!({ "token_endpoint_auth_method": "client_secret_basic" })).unwrap_err(), "profile");
         assert_eq!(fapi2(json!({ "token_endpoint_auth_signing_alg": "RS256" })).unwrap_err(), "token_endpoint_auth_signing_alg");
         assert!(fapi2(json!({ "token_endpoint_auth_signing_alg": "PS256" })).is_ok());
+        // openid.md 69, for what this server signs: the default of everybody else is none here.
+        assert_eq!(fapi2(json!({})).unwrap().id_token_signed_response_alg, Alg::PS256);
+        assert_eq!(fapi2(json!({ "id_token_signed_response_alg": "ES256" })).unwrap().id_token_signed_response_alg, Alg::ES256);
+        assert_eq!(fapi2(json!({ "userinfo_signed_response_alg": "RS256" })).unwrap_err(), "userinfo_signed_response_alg");
     }
 
     /// what only an operator may give.

@@ -63,6 +63,10 @@ impl Assertion {
             return Err(format!("\"typ\" is neither {TYP} nor JWT nor left out"));
         }
         let claims = jwt.claims()?;
+        // RFC 9101 §10.8: one thing that was signed is not to pass for the other. A request object travels through the browser.
+        if let Some(name) = ["response_type", "redirect_uri"].into_iter().find(|name| claims.contains_key(*name)) {
+            return Err(format!("it has \"{name}\", so it is a request object and no client assertion; sign one of its own"));
+        }
         let (audience, audience_is_list) = audience(&claims)?;
         let jti = string(&claims, "jti")?;
         if jti.is_empty() || jti.len() > MAX_JTI {
@@ -329,6 +333,9 @@ mod tests {
             json!({ "jti": "" }),
             json!({ "jti": 7 }),
             json!({ "jti": "j".repeat(257) }),
+            // RFC 9101 §10.8: what was signed to be an authorization request, with the client as its subject.
+            json!({ "response_type": "code" }),
+            json!({ "redirect_uri": "https://app.test/cb" }),
         ] {
             assert_eq!(checked(with(members.clone()), &client), Err("client-assertion-malformed"), "{members}");
         }

@@ -176,7 +176,40 @@ async fn who_does_not_answer_in_time_is_given_up() {
         assert!(error.to_string().contains("within 3 seconds"), "{error}");
     }
     assert!(begun.elapsed() < PATIENCE + Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(out.places.available_permits(), PLACES, "every place is given back");
+    assert_eq!(out.fetches.state(), (FETCHES, 0), "every place is given back, and no host is remembered");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_holds_up_itself_alone() {
+    let (silent, visits) = server(Vec::new(), Duration::from_secs(20)).await;
+    let (well, _) = server(http(JSON, "{}"), Duration::ZERO).await;
+    let out = Arc::new(fetcher(&["127.0.0.0/8"]));
+    let hang = |number: usize| {
+        let out = Arc::clone(&out);
+        tokio::spawn(async move { out.json(&format!("http://127.0.0.1:{silent}/{number}"), 64).await })
+    };
+    let asked: Vec<_> = (0..40).map(hang).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    assert!(out.json(&format!("http://127.0.0.1:{well}/"), 64).await.is_ok());
+    // What is delivered waits for nothing that is fetched.
+    assert!(out.post_form(&format!("http://127.0.0.1:{well}/"), &[]).await.is_ok());
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    let mut busy = 0;
+    for one in asked {
+        busy += usize::from(one.await.unwrap() == Err(OutboundError::Busy));
+    }
+    assert_eq!((busy, visits.load(Ordering::SeqCst)), (36, 4));
+    assert_eq!(out.fetches.state(), (FETCHES, 0));
+}
+
+/// Who waits for a place has as much time as everybody once there is one.
+#[tokio::test]
+async fn the_wait_for_a_place_is_not_held_against_the_host() {
+    let (slow, _) = server(Vec::new(), Duration::from_millis(700)).await;
+    let (url, out) = (format!("http://127.0.0.1:{slow}/"), fetcher(&["127.0.0.0/8"]));
+    let answers = futures_util::future::join_all((0..8).map(|_| out.json(&url, 64))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(OutboundError::Failed(_)))), "all had their turn");
 }
 
 #[tokio::test]

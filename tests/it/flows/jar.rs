@@ -10,6 +10,7 @@ use crate::harness::{Client, Server, jwt, on_both};
 on_both![
     a_signed_request_is_the_whole_request,
     what_is_beside_it_does_not_count,
+    what_has_no_place_beside_it_is_refused,
     what_the_client_has_not_signed_is_refused,
     a_client_that_signs_its_requests_signs_all_of_them,
 ];
@@ -98,6 +99,26 @@ async fn what_is_beside_it_does_not_count(server: Server) {
     assert_eq!(page.status, 400, "{}", page.body);
     let page = alice.answer(&object(&client, &request, &signed).without("client_id")).await.unwrap_err();
     assert_eq!(page.status, 400);
+}
+
+/// a secret in a URL is refused wherever the request itself stands. And there is one request, not two.
+async fn what_has_no_place_beside_it_is_refused(server: Server) {
+    let key = AppKey::new(Alg::ES256);
+    let client = server.client(json!({ "jwks": jwks(&[&key]) })).await;
+    let alice = server.person("alice").await;
+    let request = Request::of(&client);
+    let signed = key.sign(&header(&key), &claims(&server, &client, &request));
+    for (name, value, error) in [
+        ("client_secret", "hunter2", "invalid_request"),
+        ("client_assertion", "a.b.c", "invalid_request"),
+        ("request_uri", "https://evil.test/request", "request_uri_not_supported"),
+        ("registration", "{}", "registration_not_supported"),
+    ] {
+        let beside = object(&client, &request, &signed).with("redirect_uri", &client.redirect_uri).with(name, value);
+        alice.answer(&beside).await.unwrap().refused(error);
+        let page = alice.answer(&beside.without("redirect_uri")).await.unwrap_err();
+        assert_eq!(page.status, 400, "{name}");
+    }
 }
 
 /// openid.md 32, 105. The error goes to the client where the parameters beside the object name one of its redirect URIs, and

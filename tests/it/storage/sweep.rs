@@ -64,9 +64,10 @@ on_both! {
         initial_access_tokens::insert(db, &digest(), &token, &event("token")).await.unwrap();
 
         assert_eq!(swept(db, 600).await, []);
+        assert_eq!(swept(db, 700 + 300).await, []);
+        assert_eq!(swept(db, 700 + 301).await, [("spent_assertions", 1)]);
         assert_eq!(swept(db, 2000).await, [("failures", 1)]);
         assert_eq!(swept(db, 600 + 3601).await, [("device_codes", 1), ("revoked_tokens", 1)]);
-        assert_eq!(swept(db, 700 + 3601).await, [("spent_assertions", 1)]);
         assert_eq!(swept(db, 1800 + 3601).await, [("interactions", 1)]);
         assert_eq!(swept(db, 61 + DAY).await, [("codes", 2)]);
         assert!(codes::find(db, &code.digest).await.unwrap().is_none());
