@@ -54,7 +54,7 @@ statements! {
                  SELECT id, $18, $2, $19, $20, $21, $22, $23 FROM grants WHERE id = $1;
                  INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
                  SELECT unhex(e.value ->> 0), e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
-                        e.value ->> 7 FROM grants, json_each($24) e WHERE grants.id = $1;
+                        e.value ->> 7 FROM grants CROSS JOIN json_each($24) e WHERE grants.id = $1;
                  SELECT id FROM grants WHERE id = $1",
         postgres: concat!("WITH person AS (SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
                                  WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u),

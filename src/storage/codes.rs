@@ -23,9 +23,9 @@ pub struct Redeem {
     pub now: Timestamp,
 }
 
-/// Codes by the digests of `a`, each with all that it stands on.
+/// Codes by the digests of `a`, each with all that it stands on. `CROSS JOIN` is how SQLite is told to begin with what is asked.
 macro_rules! found {
-    ($asked:expr) => {
+    ($asked:expr, $join:literal) => {
         concat!(
             "SELECT a.n, k.client_id, k.redirect_uri, k.code_challenge, k.nonce, k.created_at, k.expires_at, k.consumed_at, ",
             standing_columns!(),
@@ -33,7 +33,10 @@ macro_rules! found {
             family_columns!(),
             " FROM ",
             $asked,
-            " JOIN codes k ON k.digest = a.digest JOIN grants g ON g.id = k.grant_id",
+            $join,
+            "codes k ON k.digest = a.digest ",
+            $join,
+            "grants g ON g.id = k.grant_id",
             standing_joins!(),
             "LEFT JOIN families f ON f.grant_id = g.id"
         )
@@ -52,8 +55,8 @@ macro_rules! redeem {
 
 statements! {
     FIND = Split {
-        sqlite: found!("(SELECT key + 1 AS n, unhex(value ->> 0) AS digest FROM json_each($1)) AS a"),
-        postgres: found!(concat!("unnest(", list!("$1", "BYTEA"), ") WITH ORDINALITY AS a(digest, n)")),
+        sqlite: found!("(SELECT key + 1 AS n, unhex(value ->> 0) AS digest FROM json_each($1)) AS a", " CROSS JOIN "),
+        postgres: found!(concat!("unnest(", list!("$1", "BYTEA"), ") WITH ORDINALITY AS a(digest, n)"), " JOIN "),
     };
     INSERT = Both("INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");

@@ -32,8 +32,9 @@ macro_rules! columns {
     };
 }
 
+/// Sessions by the cookies of `a`. `CROSS JOIN`: as in `codes`.
 macro_rules! for_client {
-    ($asked:expr) => {
+    ($asked:expr, $join:literal) => {
         concat!(
             "SELECT a.n, ",
             columns!(),
@@ -43,7 +44,10 @@ macro_rules! for_client {
             consent_columns!(),
             " FROM ",
             $asked,
-            " JOIN sessions s ON s.cookie = a.cookie JOIN users u ON u.id = s.user_id
+            $join,
+            "sessions s ON s.cookie = a.cookie ",
+            $join,
+            "users u ON u.id = s.user_id
               LEFT JOIN consents k ON k.user_id = s.user_id AND k.client_id = a.client_id"
         )
     };
@@ -84,8 +88,8 @@ statements! {
     FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
     // With what the person agreed to for one client.
     FIND_FOR_CLIENT = Split {
-        sqlite: for_client!("(SELECT key + 1 AS n, unhex(value ->> 0) AS cookie, value ->> 1 AS client_id FROM json_each($1)) AS a"),
-        postgres: for_client!(concat!("unnest(", list!("$1", "BYTEA"), ", CAST($2 AS TEXT[])) WITH ORDINALITY AS a(cookie, client_id, n)")),
+        sqlite: for_client!("(SELECT key + 1 AS n, unhex(value ->> 0) AS cookie, value ->> 1 AS client_id FROM json_each($1)) AS a", " CROSS JOIN "),
+        postgres: for_client!(concat!("unnest(", list!("$1", "BYTEA"), ", CAST($2 AS TEXT[])) WITH ORDINALITY AS a(cookie, client_id, n)"), " JOIN "),
     };
     // The cookie from before the confirmation is worth nothing any more (security.md R-50).
     CONFIRM = Both("UPDATE sessions SET cookie = $4, confirmed_at = $3, last_used_at = $3, device = $5, address = $6

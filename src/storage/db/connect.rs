@@ -34,8 +34,8 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(config.acquire_timeout)
-        .statement_cache_capacity(PREPARED_STATEMENTS)
-        .optimize_on_close(true, 400);
+        // No `optimize_on_close`: counted while the tables are small, they would be read whole when they are not.
+        .statement_cache_capacity(PREPARED_STATEMENTS);
     let pool = || {
         SqlitePoolOptions::new()
             .acquire_timeout(config.acquire_timeout)
