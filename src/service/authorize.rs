@@ -212,6 +212,7 @@ async fn next_step(
         let sub = pairwise::subject(&app.keys.data(), client, user);
         SessionFacts::of(session, user, sub, app.config.lifetimes.session_idle, now)
     });
+    let rests_on = remembered.as_ref().map(|consent| consent.updated_at);
     let consent = remembered.map(|consent| Consent {
         scopes: consent.scopes,
         resources: consent.resources,
@@ -256,7 +257,7 @@ async fn next_step(
                     Consent { scopes: scopes.clone(), resources, claims, metadata_version: client.metadata_version }
                         .and_before(consent.as_ref())
                 });
-                Step::Issue(Box::new(Authorized { session, user, scopes, claims, agreed }))
+                Step::Issue(Box::new(Authorized { session, user, scopes, claims, agreed, rests_on }))
             }
             None => Step::Refuse(Reason::Internal { detail: "a code was decided without a session".to_owned() }),
         },

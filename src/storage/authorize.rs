@@ -19,6 +19,8 @@ pub struct Complete {
     pub interaction: Option<Digest>,
     /// The consent to remember, if the person was asked.
     pub consent: Option<Consent>,
+    /// When the consent that this rests on was last changed, if there was one: withdrawn or changed meanwhile, it does not count.
+    pub rests_on: Option<Timestamp>,
     pub grant: Grant,
     /// Digest of the code.
     pub digest: Digest,
@@ -49,37 +51,45 @@ statements! {
                                      created_at, expires_at, claims)
                  SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
                  WHERE EXISTS (SELECT 1 FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1 WHERE u.id = $3 AND u.enabled = 1)
-                   AND EXISTS (SELECT 1 FROM sessions WHERE id = $10 AND user_id = $3 AND ended_at IS NULL AND expires_at > $17);
+                   AND EXISTS (SELECT 1 FROM sessions WHERE id = $10 AND user_id = $3 AND ended_at IS NULL AND expires_at > $17)
+                   AND ($24 IS NULL OR EXISTS (SELECT 1 FROM consents WHERE user_id = $3 AND client_id = $2 AND updated_at = $24));
                  INSERT INTO codes (grant_id, digest, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                  SELECT id, $18, $2, $19, $20, $21, $22, $23 FROM grants WHERE id = $1;
                  INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
                  SELECT unhex(e.value ->> 0), e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
-                        e.value ->> 7 FROM grants CROSS JOIN json_each($24) e WHERE grants.id = $1;
+                        e.value ->> 7 FROM grants CROSS JOIN json_each($25) e WHERE grants.id = $1;
                  SELECT id FROM grants WHERE id = $1",
         postgres: concat!("WITH person AS (SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
                                  WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u),
                  session AS (SELECT s.id FROM person JOIN sessions s ON s.user_id = person.id
                              WHERE s.id = $10 AND s.ended_at IS NULL AND s.expires_at > $17 FOR SHARE OF s),
+                 agreed AS (SELECT k.user_id FROM person JOIN consents k ON k.user_id = person.id
+                            WHERE k.client_id = $2 AND k.updated_at = $24 FOR SHARE OF k),
                  given AS (INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce,
                                                offline, created_at, expires_at, claims)
                            SELECT CAST($1 AS BYTEA), CAST($2 AS TEXT), CAST($3 AS BYTEA), CAST($4 AS TEXT), CAST($5 AS TEXT),
                                   CAST($6 AS TEXT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS TEXT), session.id,
                                   CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT),
                                   CAST($16 AS TEXT)
-                           FROM session RETURNING id),
+                           FROM session WHERE CAST($24 AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM agreed) RETURNING id),
                  code AS (INSERT INTO codes (grant_id, digest, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                           SELECT given.id, CAST($18 AS BYTEA), CAST($2 AS TEXT), CAST($19 AS TEXT), CAST($20 AS TEXT), CAST($21 AS TEXT),
                                  CAST($22 AS BIGINT), CAST($23 AS BIGINT) FROM given), ",
-                 told!("given", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31"), "
+                 told!("given", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"), "
                  SELECT id FROM given"),
+    };
+    // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant.
+    AGREED = Split {
+        sqlite: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3",
+        postgres: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3 FOR SHARE",
     };
     CONSUME = Both("UPDATE interactions SET consumed_at = $2 WHERE digest = $1 AND client_id = $3 AND consumed_at IS NULL AND expires_at > $2");
 }
 
 /// Consumes the interaction, remembers the consent, adds the grant and its code. `false`, and nothing is written, if the interaction is
-/// over, the person or the client was disabled, or the session has ended.
+/// over, the person or the client was disabled, the session has ended, or the consent was withdrawn or changed.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
-    let Complete { interaction, consent, grant, digest, code, events, joins, now } = &complete;
+    let Complete { interaction, consent, rests_on, grant, digest, code, events, joins, now } = &complete;
     if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() && !joins {
         let mut values = grants::values(grant)?;
         values.extend(args![
@@ -89,7 +99,8 @@ pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
             code.code_challenge.clone(),
             code.nonce.clone(),
             code.created_at,
-            code.expires_at
+            code.expires_at,
+            *rests_on
         ]);
         values.extend(audit::lists(db.kind(), events));
         let done = match db.kind() {
@@ -138,8 +149,13 @@ pub(super) async fn stands(tx: &mut Tx, grant: &Grant, now: Timestamp) -> Result
 }
 
 async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
-    let Complete { interaction, consent, grant, digest, code, events, joins, now } = complete;
+    let Complete { interaction, consent, rests_on, grant, digest, code, events, joins, now } = complete;
     if !stands(tx, grant, *now).await? {
+        return Err(Stopped::Changed);
+    }
+    if let Some(rests_on) = rests_on
+        && tx.optional(AGREED, args![grant.user_id, &grant.client_id, *rests_on]).await?.is_none()
+    {
         return Err(Stopped::Changed);
     }
     if let Some(interaction) = interaction

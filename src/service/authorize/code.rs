@@ -28,6 +28,8 @@ pub(super) struct Authorized {
     pub claims: ClaimsRequest,
     /// What is to be remembered, if the consent page was shown and answered with yes.
     pub agreed: Option<Consent>,
+    /// When the consent that was remembered before was last changed.
+    pub rests_on: Option<Timestamp>,
 }
 
 /// Makes a code with everything behind it; `None` if something that this rests on has changed.
@@ -42,7 +44,7 @@ pub(super) async fn issue(
     id: Option<&Secret<String>>,
     now: Timestamp,
 ) -> Result<Option<Answer>, LocalRefusal> {
-    let Authorized { session, user, scopes, claims, agreed } = authorized;
+    let Authorized { session, user, scopes, claims, agreed, rests_on } = authorized;
     let lifetimes = &app.config.lifetimes;
     let entropy = app.entropy.as_ref();
     let keys = app.keys.data();
@@ -94,6 +96,7 @@ pub(super) async fn issue(
     let complete = completion::Complete {
         interaction: id.map(Secret::digest),
         consent,
+        rests_on,
         grant,
         digest: code.digest(),
         code: stored,

@@ -527,6 +527,7 @@ async fn a_client_registers_with_a_key_of_its_own(server: Server) {
         ];
         server.post("/token", &fields, &[]).await.status == 200
     };
+    assert!(server.audit().await.iter().any(|action| *action == "client.register"));
     let client_id = made.str("client_id");
     assert!(proves(&client_id, &first).await && !proves(&client_id, &second).await);
     // It moves its keys to an address of its own.

@@ -165,7 +165,17 @@ impl World {
             expires_at: at(60),
             consumed_at: None,
         };
-        Complete { interaction: None, consent: None, grant, digest: digest(), code, events: Vec::new(), joins: false, now: NOW }
+        Complete {
+            interaction: None,
+            consent: None,
+            rests_on: None,
+            grant,
+            digest: digest(),
+            code,
+            events: Vec::new(),
+            joins: false,
+            now: NOW,
+        }
     }
 
     /// A grant with a code, written.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use chancery::clock::Timestamp;
 use chancery::oauth::grant::{ClientTokenFacts, SessionFacts, TokenFacts};
-use chancery::storage::authorize::complete;
+use chancery::storage::audit::AuditEvent;
+use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::{self, Consent};
 use chancery::storage::interactions::{self, Interaction};
 use chancery::storage::{StoreError, audit, clients, codes, families, grants, revoked_tokens, sessions, users};
@@ -210,6 +212,40 @@ on_both! {
         users::set_enabled(db, world.user.id, false, at(2), &event("user.disable")).await.unwrap();
         grant.id = id();
         assert!(!complete(db, world.completion(grant)).await.unwrap(), "the person was disabled");
+    }
+
+    async fn a_consent_that_was_withdrawn_or_changed_meanwhile_carries_no_code(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let agreed = |second| Consent {
+            user_id: world.user.id,
+            client_id: "app".to_owned(),
+            scopes: vec!["openid".to_owned()],
+            resources: Vec::new(),
+            claims: Vec::new(),
+            metadata_version: 1,
+            created_at: NOW,
+            updated_at: at(second),
+        };
+        // Both ways of writing: in one statement, and in several.
+        let attempt = async |rests_on: Timestamp, events: Vec<AuditEvent>| {
+            let rests_on = Some(rests_on);
+            complete(db, Complete { rests_on, events, ..world.completion(world.grant(true)) }).await.unwrap()
+        };
+        let both = async |rests_on| (attempt(rests_on, vec![event("grant.begin")]).await, attempt(rests_on, Vec::new()).await);
+        assert_eq!(both(at(1)).await, (false, false), "there is none");
+        let first = Complete { consent: Some(agreed(1)), ..world.completion(world.grant(true)) };
+        assert!(complete(db, first).await.unwrap());
+        assert_eq!(both(at(1)).await, (true, true));
+        let again = Complete { consent: Some(agreed(2)), rests_on: Some(at(1)), ..world.completion(world.grant(true)) };
+        assert!(complete(db, again.clone()).await.unwrap());
+        assert_eq!(both(at(1)).await, (false, false), "it was changed");
+        assert_eq!(both(at(2)).await, (true, true));
+        assert!(consents::withdraw(db, world.user.id, "app", at(3), &event("consent.withdraw")).await.unwrap());
+        assert_eq!(both(at(2)).await, (false, false), "it was withdrawn");
+        let restored = Complete { consent: Some(agreed(4)), rests_on: Some(at(2)), ..world.completion(world.grant(true)) };
+        assert!(!complete(db, restored).await.unwrap(), "what was withdrawn must not come back with what is added");
+        assert_eq!(consents::find(db, world.user.id, "app").await.unwrap(), None);
     }
 
     async fn a_code_is_redeemed_once_by_its_client_in_time(kind) {
