@@ -29,6 +29,7 @@ on_both![
     a_session_left_open_enrols_nothing,
     a_device_is_let_in_by_no_less_than_its_client_demands,
     acr_values_ask_for_more_where_there_is_more,
+    an_essential_acr_is_asked_for_and_reached,
     a_reset_lets_in_with_the_password_and_ends_all_else,
     what_waits_ends_with_the_password_and_the_account,
     factors_are_changed_by_who_proved_them_lately,
@@ -572,6 +573,34 @@ async fn acr_values_ask_for_more_where_there_is_more(server: Server) {
     assert_eq!(told(&client.redeem(back.code(), &back.verifier).await.ok()).0, PASSWORD);
     let back = alice.arrive(&Request::of(&client)).await;
     assert_eq!(told(&client.redeem(back.code(), &back.verifier).await.ok()).0, MFA);
+}
+
+/// OpenID Connect Core §5.5.1.1: no wish but a condition, and what is reached is said.
+async fn an_essential_acr_is_asked_for_and_reached(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    alice.arrive(&Request::of(&client)).await.code();
+    let phone = enrol(&server, &alice).await;
+    let demands = |level: &str| {
+        let claims = json!({ "id_token": { "acr": { "essential": true, "values": ["urn:gold", level] } } });
+        Request::of(&client).with("claims", &claims.to_string())
+    };
+    alice.arrive(&demands(MFA).with("prompt", "none")).await.refused("login_required");
+    let request = demands(MFA);
+    let page = settle(&alice.browser, alice.open(&request).await).await;
+    assert!(is_step(&page), "{} {}", page.url, page.body);
+    // Nobody gets around the page.
+    let skipped = settle(&alice.browser, alice.browser.get(page.url.as_str().replace("/second-factor", "/consent")).await).await;
+    assert!(is_step(&skipped), "{} {}", skipped.url, skipped.body);
+    let done = send_code(&alice.browser, &page, &phone.code(&server)).await;
+    assert_eq!(told(&tokens(&alice.browser, done, &request, &client).await).0, MFA);
+    let silent = demands(MFA).with("prompt", "none");
+    let back = alice.arrive(&silent).await;
+    assert_eq!(told(&client.redeem(back.code(), &silent.verifier).await.ok()).0, MFA);
+    // More than this person can prove, and less than they did.
+    alice.arrive(&demands("urn:chancery:acr:phishing-resistant")).await.refused("unmet_authentication_requirements");
+    let less = demands(PASSWORD);
+    let back = alice.arrive(&less).await;
+    assert_eq!(told(&client.redeem(back.code(), &less.verifier).await.ok()).0, PASSWORD);
 }
 
 async fn a_reset_lets_in_with_the_password_and_ends_all_else(server: Server) {
