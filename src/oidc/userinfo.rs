@@ -1,6 +1,6 @@
 //! The userinfo endpoint (OpenID Connect Core §5.3): which tokens it takes, and what it says.
 
-use super::claims::{for_scopes, named};
+use super::claims::{for_scopes, named, scope_of};
 use super::user::{ClaimMap, User};
 use crate::oauth::access_token::Claims;
 use crate::oauth::refusal::Reason;
@@ -21,10 +21,14 @@ pub fn accept(claims: &Claims, issuer: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-/// OpenID Connect Core §5.3.2: `sub` always, the claims of the token's own scopes, and those that were asked for by name (§5.5).
-pub fn response(claims: &Claims, user: &User, asked: &[String]) -> ClaimMap {
+/// OpenID Connect Core §5.3.2: `sub` always, the claims of the token's own scopes, and those that were asked for by name (§5.5). A name whose
+/// scope was `granted` stands or falls with it: a refresh may have left it out of this token.
+pub fn response(claims: &Claims, user: &User, asked: &[String], granted: &[String]) -> ClaimMap {
+    let left_out = |scope: &str| granted.iter().any(|name| name == scope) && !claims.scopes.iter().any(|name| name == scope);
+    let mut asked = asked.to_vec();
+    asked.retain(|name| !scope_of(name).is_some_and(left_out));
     let mut body = for_scopes(user, &claims.scopes);
-    body.extend(named(user, asked));
+    body.extend(named(user, &asked));
     body.insert("sub".to_owned(), claims.subject.as_str().into());
     body
 }
@@ -73,8 +77,8 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_subject_and_the_claims_of_the_scopes() {
-        let body =
-            response(&claims(json!("https://id.test"), "openid profile", "sub-of-alice"), &samples::user(), &["name".to_owned()]);
+        let token = claims(json!("https://id.test"), "openid profile", "sub-of-alice");
+        let body = response(&token, &samples::user(), &["name".to_owned()], &[]);
         let expected = json!({"sub": "sub-of-alice", "preferred_username": "alice", "updated_at": 1_799_999_000});
         assert_eq!(Value::Object(body), expected);
     }

@@ -58,7 +58,7 @@ async fn claims(app: &App, keys: &Snapshot, token: &str, now: Timestamp) -> Resu
             // The client may have lost scopes since the grant.
             let registered = client.as_ref().map(|client| client.registered_scopes()).unwrap_or_default();
             let by_name = standing.grant.claims.within(&registered).userinfo;
-            let mut told = userinfo::response(&claims, &standing.user, &by_name);
+            let mut told = userinfo::response(&claims, &standing.user, &by_name, &standing.grant.scopes);
             if let Some(client) = &client {
                 let asked = &client.metadata.claims;
                 if let Some(member) = issue::membership(app, &standing.user, &[asked]).await? {

@@ -8,6 +8,7 @@ use crate::harness::{Client, Page, Person, Request, Server, jwt, on_both};
 on_both![
     a_claim_goes_where_it_was_asked_for_and_nowhere_else,
     a_claims_request_survives_refreshes,
+    a_narrower_token_does_not_tell_what_its_scope_lacks,
     the_page_names_what_is_asked_for_and_consent_remembers_it,
     what_the_page_did_not_name_is_not_agreed_to,
     a_claim_is_no_way_around_its_scope,
@@ -95,6 +96,19 @@ async fn a_claims_request_survives_refreshes(server: Server) {
     let answer = client.refresh(&answer.str("refresh_token")).await.ok();
     assert!(jwt(&answer.str("id_token")).1.get("email").is_none());
     assert_eq!(names(&userinfo(&server, &answer).await), ["sub"]);
+}
+
+/// RFC 6749 §6: a token of less tells less, in whichever way it was asked for.
+async fn a_narrower_token_does_not_tell_what_its_scope_lacks(server: Server) {
+    let (alice, client) = (server.person("alice").await, app(&server).await);
+    let claims = json!({ "userinfo": { "name": null, "email": null } });
+    let request = asking(&client, &claims).with("scope", "openid email offline_access").with("prompt", "consent");
+    let answer = tokens(&alice, &client, &request).await;
+    assert_eq!(names(&userinfo(&server, &answer).await), ["email", "email_verified", "name", "sub"]);
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", &answer.str("refresh_token")), ("scope", "openid")];
+    let narrowed = client.token(&refresh).await.ok();
+    // The name has no scope here: it was agreed to by itself.
+    assert_eq!(names(&userinfo(&server, &narrowed).await), ["name", "sub"]);
 }
 
 /// Design 4.1.
