@@ -48,6 +48,8 @@ pub struct App {
     pub logos: Logos,
     /// Clients that registered themselves without a token.
     pub registration_quotas: Quotas,
+    /// How often they changed themselves.
+    pub registration_changes: Quotas,
     /// Which client secrets are in use.
     pub secret_uses: SecretUses,
     /// Proxies that are not trusted.
@@ -167,6 +169,7 @@ impl Builder {
             device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),
             logos: Logos::default(),
             registration_quotas: Quotas::of(config.registration.open_per_address.into(), u64::MAX, registration::HOUR),
+            registration_changes: Quotas::of(u64::MAX, registration::CHANGES, registration::HOUR),
             scans: Scans::new(config.throttle.unknown_tokens_per_minute),
             secret_uses: SecretUses::default(),
             forwarded: Arc::default(),

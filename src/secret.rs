@@ -52,6 +52,9 @@ impl From<String> for Secret<String> {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// That of nothing that anybody could send: whose digest it is has no secret any more.
+    pub const NOBODYS: Self = Self([0; 32]);
+
     /// SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -84,6 +84,8 @@ pub enum AccessFault {
     /// An operator registered it.
     NotDynamic,
     WrongToken,
+    /// An operator changed what the client had registered.
+    KeptByOperators,
     ClientDisabled,
 }
 

@@ -4,8 +4,11 @@ pub(crate) mod document;
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::entropy;
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret, Policy, validate};
+use crate::oauth::registration as rules;
 use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError};
 use crate::service::keys;
@@ -14,6 +17,7 @@ use crate::service::revision::Precondition;
 use crate::storage::StoreError;
 use crate::storage::clients as store;
 use crate::storage::owners::Guard;
+use crate::storage::registrations;
 
 pub use document::{
     ClientDocument, ClientFile, ShownClient, ShownSecret, ToldClient, ToldSecret, show, show_secret, tell, tell_secret,
@@ -190,10 +194,15 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
         false if turned && after.metadata == before.metadata => "client.disable",
         _ => "client.update",
     };
-    let event = operator.event(action, &before.client_id, Some(show(&before)), Some(show(&after)));
+    let taken_over = takes_over(&before, &after);
+    let event = operator.event(action, &before.client_id, Some(show(&before)), Some(show_changed(&after, taken_over)));
     let stored = secret.as_ref().map(|(_, stored)| stored);
     keys::want(operator.db, after.metadata.signing_algs(), operator.now).await?;
-    let changed = store::update(operator.db, &after, before.updated_at, stored, &event).await?;
+    let changed = if taken_over {
+        registrations::take_over(operator.db, &after, before.updated_at, stored, &event).await?
+    } else {
+        store::update(operator.db, &after, before.updated_at, stored, &event).await?
+    };
     Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
 }
 
@@ -220,6 +229,22 @@ pub(super) fn changed(
     (after, secret)
 }
 
+/// Does this change by an operator end the client's right to change itself? It would undo it with its next update: that resets all that a
+/// client may set (RFC 7592 §2.2).
+pub(super) fn takes_over(before: &Client, after: &Client) -> bool {
+    let own = |client: &Client| rules::shown(&client.metadata).ok();
+    before.registered.is_some() && own(before) != own(after)
+}
+
+/// The client as an operator left it, for the audit log.
+pub(super) fn show_changed(after: &Client, taken_over: bool) -> Value {
+    let mut shown = show(after);
+    if taken_over {
+        shown["registration_access_token"] = "ended".into();
+    }
+    shown
+}
+
 /// A remembered consent holds for one version: whoever changes where answers go, how the client proves itself, or what it is told, asks
 /// again.
 pub(super) fn asks_again(before: &ClientMetadata, after: &ClientMetadata) -> bool {
@@ -228,6 +253,7 @@ pub(super) fn asks_again(before: &ClientMetadata, after: &ClientMetadata) -> boo
         || after.jwks != before.jwks
         || after.jwks_uri != before.jwks_uri
         || after.client_name != before.client_name
+        || after.subject_type != before.subject_type
         || after.claims != before.claims
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::RegistrationMode;
@@ -24,6 +26,8 @@ use crate::storage::{StoreError, clients as client_store, initial_access_tokens}
 
 /// The stretch of time in which `[registration] open_per_address` is counted.
 pub const HOUR: Duration = Duration::from_secs(3600);
+/// How often a client may change itself in this time: each change stays in the audit log, and is told to every replica (security.md R-77).
+pub const CHANGES: u64 = 20;
 /// How the audit log calls those who register without a token.
 const NOBODY: &str = "anonymous";
 /// How often a change is decided anew after somebody else was faster.
@@ -74,13 +78,13 @@ pub async fn register(
     };
     let client = Client { registered: Some(registered), ..client };
     let registration_access_token = entropy::token(app.entropy.as_ref());
-    let event = operator.event("client.register", &client.client_id, None, Some(clients::show(&client)));
+    let event = operator.event("client.register", &client.client_id, None, Some(Value::Object(written(&client))));
     let most_unused = app.config.registration.open_unused;
-    keys::want(&app.db, client.metadata.signing_algs(), now).await?;
     let register = Register { client: client.clone(), digest: registration_access_token.digest(), most_unused, event };
     match (store::register(&app.db, register).await?, initial) {
         (Outcome::Done, _) => {
             metrics::counter!("chancery_clients_registered_total").increment(1);
+            want_keys(app, &client, now).await;
             Ok(Told { client, secret, registration_access_token })
         }
         (Outcome::Spent, Some(token)) => Err(token.spent()),
@@ -110,10 +114,14 @@ async fn initial_access_token(
 
 /// security.md R-77: rows that nobody vouches for are few.
 fn room(app: &App, address: Prefix, now: Timestamp) -> Result<(), Reason> {
-    app.registration_quotas.take(Some(address), NOBODY, now).map_err(|reason| match reason {
+    app.registration_quotas.take(Some(address), NOBODY, now).map_err(rationed)
+}
+
+fn rationed(reason: Reason) -> Reason {
+    match reason {
         Reason::TooManyOpenRequests { scope, limit, retry_after } => too_many(&scope, limit, retry_after),
         other => other,
-    })
+    }
 }
 
 fn too_many(scope: &str, limit: u64, retry_after: u64) -> Reason {
@@ -141,8 +149,12 @@ pub async fn update(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Told, Refused> {
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let (before, presented) = opened(app, client_id, headers, query).await?;
+        if attempt == 0 {
+            // By the client alone, and once its token was right: nobody else uses up what it has.
+            app.registration_changes.take(None, client_id, now).map_err(|reason| of_client(client_id, rationed(reason)))?;
+        }
         if let Some(told) = update_from(app, before, &presented, body, now).await.map_err(|reason| of_client(client_id, reason))? {
             return Ok(told);
         }
@@ -172,14 +184,52 @@ async fn update_from(
     let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
     let (after, secret) = clients::changed(&operator, &before, merged, before.enabled);
     let fresh = entropy::token(app.entropy.as_ref());
-    let event = operator.event("client.update", &before.client_id, Some(clients::show(&before)), Some(clients::show(&after)));
-    let stored = secret.as_ref().map(|(_, stored)| stored);
     let digests = (presented.digest(), fresh.digest());
-    keys::want(&app.db, after.metadata.signing_algs(), now).await?;
+    if after.metadata == before.metadata && secret.is_none() {
+        let done = store::rotate(&app.db, &before.client_id, digests).await.map_err(kept_by_operators)?;
+        return Ok(done.then_some(Told { client: before, secret: None, registration_access_token: fresh }));
+    }
+    let (was, is_now) = differences(written(&before), written(&after));
+    let event = operator.event("client.update", &before.client_id, Some(was), Some(is_now));
+    let stored = secret.as_ref().map(|(_, stored)| stored);
     let done = store::update(&app.db, &after, before.updated_at, stored, digests, &event).await.map_err(kept_by_operators)?;
     // Here at once; other replicas hear of it as of every change.
     app.registry.clear();
+    if done {
+        want_keys(app, &after, now).await;
+    }
     Ok(done.then(|| Told { client: after, secret: secret.map(|(secret, _)| secret), registration_access_token: fresh }))
+}
+
+/// The key job makes the first keys of the algorithms that the client registered. Whoever needs them earlier makes them then, so the client is
+/// there whether this could be written or not.
+async fn want_keys(app: &App, client: &Client, now: Timestamp) {
+    if let Err(error) = keys::want(&app.db, client.metadata.signing_algs(), now).await {
+        tracing::warn!(%error, "cannot ask for the first keys of a client's algorithms");
+    }
+}
+
+/// What the audit log, which only grows, keeps of a client that speaks for itself: its keys by their thumbprints alone.
+fn written(client: &Client) -> Map<String, Value> {
+    let mut members = match clients::show(client) {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    };
+    if let Some(jwks) = &client.metadata.jwks {
+        let thumbprints: Vec<String> = jwks.keys().iter().map(|key| key.key.thumbprint()).collect();
+        members.insert("jwks".to_owned(), json!({ "keys": thumbprints }));
+    }
+    members
+}
+
+/// The members that are not the same, before and after; when it was, the event says itself.
+fn differences(mut before: Map<String, Value>, mut after: Map<String, Value>) -> (Value, Value) {
+    let same =
+        |name: &String, value: &mut Value, other: &Map<String, Value>| name == "updated_at" || other.get(name) == Some(value);
+    let was = before.clone();
+    before.retain(|name, value| !same(name, value, &after));
+    after.retain(|name, value| !same(name, value, &was));
+    (Value::Object(before), Value::Object(after))
 }
 
 /// RFC 7592 §2.2: the client names itself, leaves out what the server sets, and may repeat its secret.
@@ -211,7 +261,7 @@ fn about_itself(client: &Client, document: &mut Document, now: Timestamp) -> Res
 pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Params, now: Timestamp) -> Result<(), Refused> {
     let (before, _) = opened(app, client_id, headers, query).await?;
     let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
-    let event = operator.event("client.remove", client_id, Some(clients::show(&before)), None);
+    let event = operator.event("client.remove", client_id, Some(Value::Object(written(&before))), None);
     let removed = client_store::remove(&app.db, client_id, now, &event).await;
     let removed = removed.map_err(|error| of_client(client_id, kept_by_operators(error)))?;
     app.registry.clear();
@@ -234,6 +284,7 @@ async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -
     match (client, digest) {
         (None, _) => Err(refused(client_id, AccessFault::NoSuchClient)),
         (Some(_), None) => Err(refused(client_id, AccessFault::NotDynamic)),
+        (Some(_), Some(digest)) if digest == Digest::NOBODYS => Err(refused(client_id, AccessFault::KeptByOperators)),
         (Some(_), Some(_)) if !right => Err(refused(client_id, AccessFault::WrongToken)),
         (Some(client), Some(_)) if !client.enabled => Err(refused(&client.client_id, AccessFault::ClientDisabled)),
         (Some(client), Some(_)) => Ok((client, token)),

@@ -10,6 +10,7 @@ use crate::storage::audit::{self, AuditEvent};
 use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::owners::{Guard, guarded};
+use crate::storage::registrations;
 use crate::storage::setup::ChangedClient;
 use crate::storage::text::{from_json, to_json};
 
@@ -31,6 +32,13 @@ statements! {
     LIST = Both(concat!(columns!(), "FROM (SELECT * FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2) c
                  LEFT JOIN registrations r ON r.client_id = c.client_id
                  LEFT JOIN client_secrets s ON s.client_id = c.client_id ORDER BY c.client_id, s.created_at DESC, s.id DESC"));
+    // No more of the documents than that: they are large, and all clients are read at once.
+    REDIRECT_URIS = Split {
+        sqlite: "SELECT client_id, metadata ->> 'redirect_uris' AS redirect_uris FROM clients
+                 WHERE client_id > $1 AND enabled = 1 ORDER BY client_id LIMIT $2",
+        postgres: "SELECT client_id, CAST(metadata AS JSON) ->> 'redirect_uris' AS redirect_uris FROM clients
+                   WHERE client_id > $1 AND enabled = 1 ORDER BY client_id LIMIT $2",
+    };
     INSERT = Both("INSERT INTO clients (client_id, metadata, metadata_version, enabled, tokens_not_before, created_at, updated_at,
                                         unused_until)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
@@ -107,6 +115,9 @@ pub(super) async fn change_tx(tx: &mut Tx, change: &ChangedClient, now: Timestam
     if tx.execute(UPDATE, values).await? == 0 {
         return Err(StoreError::Conflict(format!("the client {:?}", client.client_id)));
     }
+    if change.taken_over {
+        registrations::close_tx(tx, &client.client_id).await?;
+    }
     for id in &change.ended_secrets {
         tx.execute(EXPIRE_SECRET, args![&client.client_id, *id, now]).await?;
     }
@@ -150,6 +161,16 @@ pub async fn find_tx(tx: &mut Tx, client_id: &str) -> Result<Option<Client>, Sto
 /// Clients in the order of their ids, after the one named `after`.
 pub async fn list(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<Client>, StoreError> {
     group(&db.all(LIST, args![after.unwrap_or_default(), limit]).await?)
+}
+
+/// The redirect URIs of enabled clients with their ids, in the order of these, after `after`.
+pub async fn redirect_uris(db: &Db, limit: u32, after: Option<&str>) -> Result<Vec<(String, Vec<String>)>, StoreError> {
+    let rows = db.all(REDIRECT_URIS, args![after.unwrap_or_default(), limit]).await?;
+    let read = |row: &Row| {
+        let uris = row.get::<Option<String>>("redirect_uris")?;
+        Ok((row.get("client_id")?, uris.map_or_else(|| Ok(Vec::new()), |text| from_json(&text))?))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Writes a client's metadata, version and switch, and a secret that the change needs, if nobody changed it since `expected`, its

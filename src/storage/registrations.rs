@@ -7,7 +7,7 @@ use crate::oauth::client::{Client, ClientSecret};
 use crate::secret::Digest;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::clients;
-use crate::storage::db::Db;
+use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::initial_access_tokens;
 use crate::storage::owners::{Guard, guarded};
@@ -40,6 +40,7 @@ statements! {
                    VALUES ($1, $2, $3, $4, $5, $6)");
     DIGEST = Both("SELECT digest FROM registrations WHERE client_id = $1");
     ROTATE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1 AND digest = $3");
+    CLOSE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1");
     // One of them, after so many others.
     ONE_MORE_UNUSED = Both("SELECT client_id FROM clients WHERE unused_until > $1 ORDER BY unused_until LIMIT 1 OFFSET $2");
     USED = Both("UPDATE clients SET unused_until = NULL WHERE client_id = $1 AND unused_until IS NOT NULL");
@@ -130,6 +131,42 @@ pub async fn update(
             Err(error)
         }
     })
+}
+
+/// As [`update`] where nothing of the client changes: only its registration access token is replaced.
+pub async fn rotate(db: &Db, client_id: &str, (presented, fresh): (Digest, Digest)) -> Result<bool, StoreError> {
+    let values = args![client_id, fresh, presented];
+    guarded(db, "client.rotate_registration", Guard::client(client_id), None, move |tx| {
+        Box::pin(async move { tx.execute(ROTATE, values).await })
+    })
+    .await
+}
+
+/// As [`clients::update`], by an operator: no registration access token opens the client from now on.
+pub async fn take_over(
+    db: &Db,
+    client: &Client,
+    expected: Timestamp,
+    secret: Option<&ClientSecret>,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    let guard = Guard::client(&client.client_id);
+    let (client, secret) = (client.clone(), secret.cloned());
+    guarded(db, "client.take_over", guard, Some(event), move |tx| {
+        Box::pin(async move {
+            let changed = clients::update_tx(tx, &client, expected, secret.as_ref()).await?;
+            if changed > 0 {
+                close_tx(tx, &client.client_id).await?;
+            }
+            Ok(changed)
+        })
+    })
+    .await
+}
+
+/// Ends the client's registration access token, if it has one.
+pub(super) async fn close_tx(tx: &mut Tx, client_id: &str) -> Result<(), StoreError> {
+    tx.execute(CLOSE, args![client_id, Digest::NOBODYS]).await.map(drop)
 }
 
 /// Somebody uses the client: it does not go by itself any more.

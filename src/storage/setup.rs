@@ -71,6 +71,8 @@ pub struct ChangedClient {
     pub expected: Timestamp,
     pub new_secrets: Vec<ClientSecret>,
     pub ended_secrets: Vec<Uuid>,
+    /// It registered itself, and no longer changes itself.
+    pub taken_over: bool,
 }
 
 /// Reads what `names` says, lets `decide` decide, and writes. Nothing is written if `decide` refuses.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
 use crate::jose::{Alg, ClientAlg, KeyManagement};
 use crate::oauth::{redirect_uri, resource, scope};
-use crate::oidc::pairwise;
+use crate::oidc::pairwise::{self, Sector};
 use crate::printable::printable;
 
 /// What the deployment and the caller permit.
@@ -71,7 +71,7 @@ fn refuse<T>(field: &'static str, message: impl Into<String>) -> Result<T, Metad
 pub fn validate(mut metadata: ClientMetadata, policy: &Policy) -> Result<ClientMetadata, MetadataError> {
     grants(&mut metadata)?;
     redirects(&metadata, policy)?;
-    subjects(&metadata)?;
+    subjects(&metadata, policy)?;
     texts(&metadata)?;
     for (field, url) in urls(&metadata) {
         // What this server fetches may be on a developer's machine, and what it shows in a frame, where the client lives there.
@@ -172,8 +172,18 @@ fn redirects(metadata: &ClientMetadata, policy: &Policy) -> Result<(), MetadataE
 }
 
 /// OpenID Connect Core §8.1: a pairwise client has one sector.
-fn subjects(metadata: &ClientMetadata) -> Result<(), MetadataError> {
+fn subjects(metadata: &ClientMetadata, policy: &Policy) -> Result<(), MetadataError> {
+    let by_device = metadata.grant_types.contains(&GrantType::DeviceCode);
     match (metadata.subject_type, pairwise::sector(metadata)) {
+        // Whoever signs people in by redirects alone has to be where its redirect URIs point; a device never shows where it is.
+        (SubjectType::Pairwise, Ok(Sector::Host(host))) if by_device && !policy.operator => refuse(
+            "subject_type",
+            format!(
+                "may not be pairwise together with the grant {}: tokens would be given out without anything at {host} receiving them, so \
+                 the sector could be somebody else's; leave one of them out, or ask an operator to register the client",
+                GrantType::DeviceCode.as_str()
+            ),
+        ),
         (SubjectType::Public, _) | (SubjectType::Pairwise, Ok(_)) => Ok(()),
         (SubjectType::Pairwise, Err(several)) => refuse(
             "subject_type",

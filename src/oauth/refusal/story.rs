@@ -781,6 +781,7 @@ impl Reason {
             Self::RegistrationAccessRefused { client_id, because } => registration_access(client_id, *because),
             Self::TooManyRegistrations { scope, limit, retry_after } => Story::new(
                 match scope.as_str() {
+                    "client" => "This client has changed itself so often that the next change has to wait.",
                     "address" => "This address has registered so many clients that the next one has to wait.",
                     _ => "So many clients registered themselves and were never used that the next one has to wait.",
                 },
@@ -938,6 +939,10 @@ fn registration_access(client_id: &str, because: AccessFault) -> Story {
         AccessFault::WrongToken => (
             "The registration access token is not this client's, or not any more: each change of the client makes a new one.",
             format!("Let the client keep the token of the latest answer. If it is lost: `chancery client update {client_id}`."),
+        ),
+        AccessFault::KeptByOperators => (
+            "An operator changed what this client had registered, which ended its registration access token: what was taken away stays away.",
+            format!("Change it by `chancery client update {client_id}`, or remove it and let it register once more."),
         ),
         AccessFault::ClientDisabled => (
             "The client is disabled, and so is its registration access token.",

@@ -178,7 +178,7 @@ fn variations() -> Vec<Reason> {
             .map(|because| Reason::InitialAccessTokenRefused { because }),
     );
     all.extend(
-        [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::ClientDisabled]
+        [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::KeptByOperators, AccessFault::ClientDisabled]
             .map(|because| Reason::RegistrationAccessRefused { client_id: "web".to_owned(), because }),
     );
     all.extend(
@@ -338,7 +338,7 @@ fn refusals_that_would_tell_somebodys_secret_apart_are_one_answer() {
     same(unknown(), Reason::InitialAccessTokenRefused { because: TokenFault::Spent { id, registrations: 3 } });
     same(unknown(), Reason::InitialAccessTokenRefused { because: TokenFault::Expired { id, expired_at: THEN, now: NOW } });
     let opens = |because| Reason::RegistrationAccessRefused { client_id: client_id(), because };
-    for because in [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::ClientDisabled] {
+    for because in [AccessFault::NoSuchClient, AccessFault::NotDynamic, AccessFault::KeptByOperators, AccessFault::ClientDisabled] {
         same(opens(AccessFault::WrongToken), opens(because));
     }
     let failed = |branch| Reason::SignInFailed { branch, identifier: "x".into() };

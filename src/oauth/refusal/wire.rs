@@ -368,11 +368,17 @@ impl Reason {
                 invalid_token("The initial access token is unknown, has expired, or all its registrations were used.")
             }
             Self::RegistrationAccessRefused { .. } => invalid_token("The registration access token does not open this client."),
-            Self::TooManyRegistrations { retry_after, .. } => Wire {
-                status: 429,
-                retry_after: Some(*retry_after),
-                ..bad("temporarily_unavailable", "Too many clients were registered and not used. Wait a while and try again.".to_owned())
-            },
+            Self::TooManyRegistrations { scope, retry_after, .. } => {
+                let many = match scope.as_str() {
+                    "client" => "This client has changed itself too often.",
+                    _ => "Too many clients were registered and not used.",
+                };
+                Wire {
+                    status: 429,
+                    retry_after: Some(*retry_after),
+                    ..bad("temporarily_unavailable", format!("{many} Wait a while and try again."))
+                }
+            }
 
             Self::PostLogoutRedirectUriMismatch { received, .. } => bad(
                 "invalid_request",

@@ -228,9 +228,10 @@ impl Decider<'_> {
         }
         if !members.is_empty() {
             after.secrets.extend(new_secrets.iter().cloned());
-            self.event("client.update", &object.id, Some(clients::show(before)), Some(clients::show(&after)));
+            let taken_over = clients::takes_over(before, &after);
+            self.event("client.update", &object.id, Some(clients::show(before)), Some(clients::show_changed(&after, taken_over)));
             let expected = before.updated_at;
-            self.changes.changed_clients.push(ChangedClient { client: after, expected, new_secrets, ended_secrets });
+            self.changes.changed_clients.push(ChangedClient { client: after, expected, new_secrets, ended_secrets, taken_over });
         }
         self.kept(object, claim, wanted.secrets.is_some(), members);
     }

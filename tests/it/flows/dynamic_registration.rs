@@ -10,6 +10,7 @@ use chancery::jose::Alg;
 use chancery::oauth::client::{ClientMetadata, GrantType};
 use chancery::oauth::registration::is_registered_member;
 use chancery::service::registration;
+use chancery::storage::keys;
 use chancery::storage::owners::{self, Object, Owned};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -36,6 +37,11 @@ on_both![
     the_management_token_dies_with_its_client,
     of_two_changes_at_once_one_token_makes_one,
     what_operators_keep_is_theirs,
+    a_client_changes_itself_so_often_and_no_more,
+    what_an_operator_changed_stays_changed,
+    a_host_that_nobody_proved_is_no_sector,
+    another_kind_of_subject_is_another_question,
+    a_registration_that_is_refused_orders_no_keys,
     clients_that_nobody_uses_go,
     operators_see_who_registered_what,
     the_consent_page_shows_what_a_client_says_of_itself_as_its_own_word,
@@ -777,8 +783,9 @@ async fn what_operators_keep_is_theirs(server: Server) {
     // Nor is a scope.
     let made = Registered::new(&server, None, web()).await;
     admin.patch(&format!("/clients/{}", made.str("client_id")), json!({ "scope": "openid admin:read" })).await.ok();
-    made.put(web_with(json!({ "scope": "openid admin:read" }))).await.refused(400, "invalid_client_metadata");
+    is_no_token(made.put(web_with(json!({ "scope": "openid admin:read" }))).await);
     // What a set-up file keeps.
+    let made = Registered::new(&server, None, web()).await;
     let owned = Owned { object: Object::client(&made.str("client_id")), owner: "apps".to_owned(), secrets: true };
     let now = server.operator().now;
     let taken = server.app.db.transaction("own", move |tx| Box::pin(async move { owners::own_tx(tx, &owned, now).await }));
@@ -790,6 +797,118 @@ async fn what_operators_keep_is_theirs(server: Server) {
     server.wait(DAY * 31);
     registration::forget_unused(&server.app, server.operator().now).await.unwrap();
     made.own("GET", None).await.ok();
+}
+
+/// each change stays in the audit log, and every replica forgets what it knows of clients.
+async fn a_client_changes_itself_so_often_and_no_more(server: Server) {
+    let server = open(&server).await;
+    let admin = server.admin("admin:read").await;
+    let mut made = Registered::new(&server, None, web()).await;
+    let path = format!("/clients/{}", made.str("client_id"));
+    let events = format!("/audit-events?action=client.update&target={}", made.str("client_id"));
+    // Strangers do not use up what it has.
+    for _ in 0..25 {
+        let stranger = web_with(json!({ "client_id": made.str("client_id") }));
+        let uri = made.str("registration_client_uri");
+        is_no_token(send(&server.site(), "PUT", &uri, Some("nonsense"), Some(&stranger)).await);
+    }
+    // Nothing new: another token, and nothing else is written.
+    let seen = admin.get(&path).await.ok();
+    let again = made.put(web()).await.ok().json();
+    is_no_token(made.own("GET", None).await);
+    made.answer = again;
+    assert_eq!(admin.get(&path).await.ok().header("etag"), seen.header("etag"));
+    assert_eq!(admin.get(&events).await.ok().json()["items"], json!([]));
+    // Of a change only what is different, and keys by their thumbprints.
+    let key = jwks(&[&AppKey::new(Alg::ES256)]);
+    made.answer = made.put(web_with(json!({ "client_name": "Other", "jwks": key }))).await.ok().json();
+    let written = admin.get(&events).await.ok().json()["items"][0].clone();
+    assert_eq!(written["before"], json!({ "client_name": "Self-made" }));
+    assert_eq!(written["after"]["client_name"], "Other");
+    assert_eq!(written["after"]["jwks"]["keys"][0].as_str().unwrap().len(), 43, "{written}");
+    assert_eq!(written["after"].as_object().unwrap().len(), 2, "{written}");
+    for number in 0..18 {
+        made.answer = made.put(web_with(json!({ "client_name": format!("Number {number}") }))).await.ok().json();
+    }
+    let refused = made.put(web()).await.refused(429, "temporarily_unavailable");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert!(refused.str("error_description").contains("changed itself"), "{}", refused.text);
+    assert!(server.explain(&refused.trace_id()).await.happened.contains("changed itself"));
+    // The token is as it was; others have a count of their own, and it may again after an hour.
+    made.own("GET", None).await.ok();
+    Registered::new(&server, None, web()).await.put(web()).await.ok();
+    server.wait(Duration::from_secs(3600));
+    made.put(web()).await.ok();
+}
+
+/// whoever holds the token does not undo what an operator took away.
+async fn what_an_operator_changed_stays_changed(server: Server) {
+    let server = open(&server).await;
+    let admin = server.admin("admin:write").await;
+    let wide = json!({ "redirect_uris": ["https://app.test/callback", "https://old.test/callback"] });
+    for narrower in [json!({ "redirect_uris": ["https://app.test/callback"] }), json!({ "scope": "openid" })] {
+        let made = Registered::new(&server, None, wide.clone()).await;
+        let path = format!("/clients/{}", made.str("client_id"));
+        // What the client could not set anyway leaves it its right, and so does turning it off and on.
+        for ours in [json!({ "refresh_rotation": "strict" }), json!({ "enabled": false }), json!({ "enabled": true })] {
+            admin.patch(&path, ours).await.ok();
+        }
+        made.own("GET", None).await.ok();
+        admin.patch(&path, narrower.clone()).await.ok();
+        let refused = is_no_token(made.put(wide.clone()).await);
+        assert!(server.explain(&refused.trace_id()).await.happened.contains("operator"));
+        is_no_token(made.own("GET", None).await);
+        is_no_token(made.own("DELETE", None).await);
+        let now = admin.get(&path).await.ok().json();
+        for (name, value) in narrower.as_object().unwrap() {
+            assert_eq!(now[name], *value);
+        }
+        let events = admin.get(&format!("/audit-events?action=client.update&target={}", made.str("client_id"))).await.ok().json();
+        let ended =
+            events["items"].as_array().unwrap().iter().filter(|event| event["after"]["registration_access_token"] == "ended");
+        assert_eq!(ended.count(), 1, "{events}");
+    }
+}
+
+/// OpenID Connect Core §8.1: who never gets anything at a redirect URI could name anybody's.
+async fn a_host_that_nobody_proved_is_no_sector(server: Server) {
+    let server = open(&server).await;
+    let device = "urn:ietf:params:oauth:grant-type:device_code";
+    let pairwise = |grants: &[&str]| web_with(json!({ "subject_type": "pairwise", "grant_types": grants }));
+    let refused = register(&server, None, pairwise(&["authorization_code", device])).await.refused(400, "invalid_client_metadata");
+    assert!(refused.str("error_description").contains("subject_type"), "{}", refused.text);
+    let made = Registered::new(&server, None, pairwise(&["authorization_code"])).await;
+    made.put(pairwise(&["authorization_code", device])).await.refused(400, "invalid_client_metadata");
+    // Alone it knows nobody that others know; and operators know whose a host is.
+    let alone = json!({ "subject_type": "pairwise", "grant_types": [device], "token_endpoint_auth_method": "none" });
+    Registered::new(&server, None, alone).await;
+    server.try_client(pairwise(&["authorization_code", device])).await.unwrap();
+}
+
+async fn another_kind_of_subject_is_another_question(server: Server) {
+    let server = open(&server).await;
+    let mut made = Registered::new(&server, None, web_with(json!({ "subject_type": "pairwise" }))).await;
+    let alice = server.person("alice").await;
+    alice.tokens(&made.client(), "openid").await;
+    let silent = |made: &Registered| Request::of(&made.client()).with("prompt", "none");
+    alice.answer(&silent(&made)).await.unwrap().code();
+    made.answer = made.put(web()).await.ok().json();
+    alice.answer(&silent(&made)).await.unwrap().refused("consent_required");
+}
+
+/// Keys of the rarer algorithms are made for clients that are there.
+async fn a_registration_that_is_refused_orders_no_keys(server: Server) {
+    let full = with(&server, |config| {
+        config.registration.mode = RegistrationMode::Open;
+        config.registration.open_unused = 1;
+    });
+    let full = full.await;
+    let rare = web_with(json!({ "id_token_signed_response_alg": "PS256" }));
+    let mut first = Registered::new(&full, None, web()).await;
+    register(&full, None, rare.clone()).await.refused(429, "temporarily_unavailable");
+    assert_eq!(keys::wanted_rotations(&full.app.db).await.unwrap(), []);
+    first.answer = first.put(rare).await.ok().json();
+    assert_eq!(keys::wanted_rotations(&full.app.db).await.unwrap(), [Alg::PS256]);
 }
 
 async fn clients_that_nobody_uses_go(server: Server) {

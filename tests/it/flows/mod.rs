@@ -36,7 +36,7 @@
 //! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-29, R-12 | `private_key_jwt::*`, the claims in `src/oauth/client_auth/private_key_jwt.rs`, the table in `storage::sweep` |
 //! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
-//! | R-31 | `registration::an_update_is_checked_as_a_whole`, `dynamic_registration::an_update_resets_what_it_leaves_out_and_keeps_ours`, `sealed::encryption_without_a_key_to_encrypt_to_is_refused`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines` |
+//! | R-31 | `registration::an_update_is_checked_as_a_whole`, `dynamic_registration::an_update_resets_what_it_leaves_out_and_keeps_ours`, `sealed::encryption_without_a_key_to_encrypt_to_is_refused`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines`, `dynamic_registration::what_an_operator_changed_stays_changed` |
 //! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out`, `setup::secrets_are_rotated_by_the_file_and_told_by_nothing` |
 //! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `sealed::an_algorithm_that_is_not_offered_is_refused` |
 //! | R-33 to R-38, what clients sign | `private_key_jwt::forgeries_prove_nothing`, `src/jose/theirs.rs`, `src/jose/jwk_set.rs` |
@@ -75,7 +75,7 @@
 //! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
-//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::what_is_open_to_everybody_has_bounds` |
+//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::what_is_open_to_everybody_has_bounds`, `dynamic_registration::a_client_changes_itself_so_often_and_no_more`, `edge::many_who_ask_for_an_origin_at_once_cause_one_reading` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader`, `server::who_finds_no_place_is_told_to_come_back_in_time`, `crate::faults::overload` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
