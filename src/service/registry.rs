@@ -36,6 +36,8 @@ pub struct Registry {
     clients: Cache<String, Entry<Client>>,
     catalogue: Cache<(), Entry<Catalogue>>,
     origins: Cache<(), Entry<HashSet<String>>>,
+    /// One request at a time reads the origins of all clients. How often that was done.
+    reading_origins: tokio::sync::Mutex<u64>,
 }
 
 /// The state of the database as far as it is known; each change makes another.
@@ -78,6 +80,7 @@ impl Registry {
             number: AtomicI64::new(0),
             clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
+            reading_origins: tokio::sync::Mutex::default(),
             catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
         }
     }
@@ -111,24 +114,38 @@ impl Registry {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn is_origin(&self, origin: &str) -> Result<bool, StoreError> {
-        let state = self.state().await?;
-        if let Some(origins) = self.origins.get(&()).await.and_then(|entry| entry.at(state)) {
+        if let Some(origins) = self.origins_at(self.state().await?).await {
             return Ok(origins.contains(origin));
         }
+        let mut readings = self.reading_origins.lock().await;
+        // Whoever waited for the one before finds what that one read.
+        let state = self.state().await?;
+        if let Some(origins) = self.origins_at(state).await {
+            return Ok(origins.contains(origin));
+        }
+        *readings += 1;
         let mut origins = HashSet::new();
         let mut after: Option<String> = None;
         loop {
-            let page = clients::list(&self.db, PAGE, after.as_deref()).await?;
-            let uris = page.iter().filter(|client| client.enabled).flat_map(|client| &client.metadata.redirect_uris);
-            origins.extend(uris.map(|uri| redirect_uri::origin(uri)));
+            let page = clients::redirect_uris(&self.db, PAGE, after.as_deref()).await?;
+            origins.extend(page.iter().flat_map(|(_, uris)| uris).map(|uri| redirect_uri::origin(uri)));
             match page.last() {
-                Some(last) if page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX) => after = Some(last.client_id.clone()),
+                Some((last, _)) if page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX) => after = Some(last.clone()),
                 Some(_) | None => break,
             }
         }
         let known = origins.contains(origin);
         self.origins.insert((), Entry::new(state, origins)).await;
         Ok(known)
+    }
+
+    async fn origins_at(&self, state: State) -> Option<Arc<HashSet<String>>> {
+        self.origins.get(&()).await.and_then(|entry| entry.at(state))
+    }
+
+    /// How often the origins of all clients were read.
+    pub async fn origin_readings(&self) -> u64 {
+        *self.reading_origins.lock().await
     }
 
     /// The state that an entry must have been read in to count. On SQLite commands run beside the server, so the file is asked whether

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,6 +12,7 @@ use crate::harness::{Backend, Request, Server, Setup, on_both, postgres, raw};
 
 on_both![
     cors_is_for_registered_origins_and_never_with_credentials,
+    many_who_ask_for_an_origin_at_once_cause_one_reading,
     health_says_nothing_else,
     what_must_not_be_cached_is_not,
     heads_and_bodies_have_limits,
@@ -18,6 +20,28 @@ on_both![
     broken_requests_never_break_the_server,
     too_many_open_sign_ins_are_refused,
 ];
+
+/// anybody may send a preflight.
+async fn many_who_ask_for_an_origin_at_once_cause_one_reading(server: Server) {
+    let client = server.public_client(json!({ "redirect_uris": ["https://spa.test/cb", "https://two.test/cb"] })).await;
+    for number in 0..3 {
+        server.public_client(json!({ "redirect_uris": [format!("https://number{number}.test/cb")] })).await;
+    }
+    let registry = &server.app.registry;
+    for round in 1..4 {
+        registry.clear();
+        let before = registry.origin_readings().await;
+        let asked = join_all((0..30).map(|_| registry.is_origin("https://two.test"))).await;
+        assert!(asked.into_iter().all(|known| known.unwrap()));
+        assert_eq!(registry.origin_readings().await - before, 1, "round {round}");
+    }
+    assert!(registry.is_origin("https://number2.test").await.unwrap());
+    assert!(!registry.is_origin("https://evil.test").await.unwrap());
+    server.disable_client(&client).await;
+    registry.clear();
+    assert!(!registry.is_origin("https://two.test").await.unwrap());
+    assert!(registry.is_origin("https://number2.test").await.unwrap());
+}
 
 /// R-86, design 7.
 async fn cors_is_for_registered_origins_and_never_with_credentials(server: Server) {

@@ -47,6 +47,23 @@ on_both! {
         assert_eq!(rest.iter().map(|client| client.client_id.as_str()).collect::<Vec<_>>(), ["d"]);
     }
 
+    async fn redirect_uris_are_read_in_pages_without_those_of_clients_that_are_off(kind) {
+        let world = World::new(kind).await;
+        for name in ["b", "c", "d"] {
+            clients::insert(&world.store.db, &client(name), &event("client.add")).await.unwrap();
+        }
+        clients::set_enabled(&world.store.db, "b", false, at(1), &event("client.disable")).await.unwrap();
+        let expected = client("app").metadata.redirect_uris;
+        let page = clients::redirect_uris(&world.store.db, 2, None).await.unwrap();
+        assert_eq!(page, [("app".to_owned(), expected.clone()), ("c".to_owned(), expected.clone())]);
+        let rest = clients::redirect_uris(&world.store.db, 2, Some("c")).await.unwrap();
+        assert_eq!(rest, [("d".to_owned(), expected)]);
+        let mut without = client("e");
+        without.metadata.redirect_uris.clear();
+        clients::insert(&world.store.db, &without, &event("client.add")).await.unwrap();
+        assert_eq!(clients::redirect_uris(&world.store.db, 2, Some("d")).await.unwrap(), [("e".to_owned(), Vec::new())]);
+    }
+
     async fn of_two_updates_from_the_same_version_one_is_refused(kind) {
         let world = World::new(kind).await;
         let mut changed = world.client.clone();
