@@ -239,8 +239,8 @@ pub(super) fn takes_over(before: &Client, after: &Client) -> bool {
 /// The client as an operator left it, for the audit log.
 pub(super) fn show_changed(after: &Client, taken_over: bool) -> Value {
     let mut shown = show(after);
-    if taken_over {
-        shown["registration_access_token"] = "ended".into();
+    if taken_over && let Value::Object(members) = &mut shown {
+        members.insert("registration_access_token".to_owned(), "ended".into());
     }
     shown
 }
