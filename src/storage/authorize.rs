@@ -78,10 +78,11 @@ statements! {
                  told!("given", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"), "
                  SELECT id FROM given"),
     };
-    // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant.
+    // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant. The lock is that of who is about
+    // to write the row: of two who shared it, neither could.
     AGREED = Split {
         sqlite: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3",
-        postgres: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3 FOR SHARE",
+        postgres: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3 FOR NO KEY UPDATE",
     };
     CONSUME = Both("UPDATE interactions SET consumed_at = $2 WHERE digest = $1 AND client_id = $3 AND consumed_at IS NULL AND expires_at > $2");
 }
@@ -153,13 +154,13 @@ async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
     if !stands(tx, grant, *now).await? {
         return Err(Stopped::Changed);
     }
-    if let Some(rests_on) = rests_on
-        && tx.optional(AGREED, args![grant.user_id, &grant.client_id, *rests_on]).await?.is_none()
+    if let Some(interaction) = interaction
+        && tx.execute(CONSUME, args![interaction, *now, &grant.client_id]).await? == 0
     {
         return Err(Stopped::Changed);
     }
-    if let Some(interaction) = interaction
-        && tx.execute(CONSUME, args![interaction, *now, &grant.client_id]).await? == 0
+    if let Some(rests_on) = rests_on
+        && tx.optional(AGREED, args![grant.user_id, &grant.client_id, *rests_on]).await?.is_none()
     {
         return Err(Stopped::Changed);
     }

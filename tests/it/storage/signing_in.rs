@@ -241,9 +241,15 @@ on_both! {
         assert!(complete(db, again.clone()).await.unwrap());
         assert_eq!(both(at(1)).await, (false, false), "it was changed");
         assert_eq!(both(at(2)).await, (true, true));
+        // Of those who rest on the same one and write it anew, one does, and nobody waits for ever.
+        let given = |second| Complete { consent: Some(agreed(second)), rests_on: Some(at(2)), ..world.completion(world.grant(true)) };
+        let given = futures_util::future::join_all((10..18).map(|second| complete(db, given(second)))).await;
+        assert_eq!(given.into_iter().map(Result::unwrap).filter(|done| *done).count(), 1);
+        let current = consents::find(db, world.user.id, "app").await.unwrap().unwrap().updated_at;
+        assert_eq!(both(current).await, (true, true));
         assert!(consents::withdraw(db, world.user.id, "app", at(3), &event("consent.withdraw")).await.unwrap());
-        assert_eq!(both(at(2)).await, (false, false), "it was withdrawn");
-        let restored = Complete { consent: Some(agreed(4)), rests_on: Some(at(2)), ..world.completion(world.grant(true)) };
+        assert_eq!(both(current).await, (false, false), "it was withdrawn");
+        let restored = Complete { consent: Some(agreed(20)), rests_on: Some(current), ..world.completion(world.grant(true)) };
         assert!(!complete(db, restored).await.unwrap(), "what was withdrawn must not come back with what is added");
         assert_eq!(consents::find(db, world.user.id, "app").await.unwrap(), None);
     }
