@@ -12,6 +12,8 @@ export const callback = 'https://app.example.com/callback'
 export const home = 'https://app.example.com/'
 export const insecure = { execute: [client.allowInsecureRequests] }
 
+export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'Ed25519']
+
 export async function newKey(alg, use = 'sig') {
   const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true, crv: alg === 'ECDH-ES' ? 'P-256' : undefined })
   const kid = randomUUID()
