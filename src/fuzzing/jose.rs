@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::cast::{Constant, ISSUER, NOW, data_keys, key_set, signed, signing_key};
 use super::{check_printable, check_refusal, lines, text};
 use crate::http::admin::page;
-use crate::jose::{self, Alg, ClientAlg, Content, ContentEncryption, JwkSet, KeyManagement, PublicJwk, Typ};
+use crate::jose::{self, Alg, Content, ContentEncryption, JwkSet, KeyManagement, PublicJwk, Typ};
 use crate::oauth::access_token::Claims;
 use crate::oidc::id_token::Hint;
 use crate::seal::Purpose;
@@ -75,7 +75,7 @@ pub fn jwk_set(data: &[u8]) {
     assert_eq!(JwkSet::parse(&written).as_ref(), Ok(&set));
     assert!(!set.keys().is_empty());
     for key in set.keys() {
-        let kinds = ClientAlg::ALL.into_iter().filter(|alg| key.may_verify(*alg)).count();
+        let kinds = Alg::ALL.into_iter().filter(|alg| key.may_verify(*alg)).count();
         assert!(kinds <= 2 && key.kid.as_ref().is_none_or(|kid| (1..=256).contains(&kid.len())));
         assert!(kinds == 0 || !matches!(key.key, PublicJwk::Okp { .. }) || !key.may_encrypt("ECDH-ES"));
     }

@@ -29,17 +29,6 @@ const RSA_SIZE: &str = "is an RSA key of fewer than 2048 or more than 4096 bits 
 /// Members that no public key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// A signature algorithm that clients sign with (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum ClientAlg {
-    RS256,
-    PS256,
-    ES256,
-    EdDSA,
-    /// RFC 9864's name of what `EdDSA` means with a key of this curve.
-    Ed25519,
-}
-
 /// A client's public keys, at least one.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
@@ -73,58 +62,6 @@ struct Verifier {
     key: PublicKey,
     /// Of RSA keys, which sign in two ways.
     pss: Option<PublicKey>,
-}
-
-impl ClientAlg {
-    /// Every algorithm, in the order of discovery.
-    pub const ALL: [Self; 5] = [Self::RS256, Self::PS256, Self::ES256, Self::EdDSA, Self::Ed25519];
-
-    /// As in `alg`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::PS256 => "PS256",
-            Self::ES256 => "ES256",
-            Self::EdDSA => "EdDSA",
-            Self::Ed25519 => "Ed25519",
-        }
-    }
-
-    /// The algorithm of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|alg| alg.as_str() == name)
-    }
-
-    /// FAPI 2.0 Security Profile §5.4.1: the padding of RS256 is not to be used.
-    pub const fn is_for_fapi2(self) -> bool {
-        match self {
-            Self::RS256 => false,
-            Self::PS256 | Self::ES256 | Self::EdDSA | Self::Ed25519 => true,
-        }
-    }
-
-    /// Is it the same under another name?
-    pub fn is_same(self, other: Self) -> bool {
-        let one = |alg| if alg == Self::Ed25519 { Self::EdDSA } else { alg };
-        one(self) == one(other)
-    }
-
-    fn fits(self, key: &PublicJwk) -> bool {
-        match (self, key) {
-            (Self::RS256 | Self::PS256, PublicJwk::Rsa { .. })
-            | (Self::ES256, PublicJwk::Ec { .. })
-            | (Self::EdDSA | Self::Ed25519, PublicJwk::Okp { .. }) => true,
-            (Self::RS256 | Self::PS256, PublicJwk::Ec { .. } | PublicJwk::Okp { .. })
-            | (Self::ES256, PublicJwk::Rsa { .. } | PublicJwk::Okp { .. })
-            | (Self::EdDSA | Self::Ed25519, PublicJwk::Rsa { .. } | PublicJwk::Ec { .. }) => false,
-        }
-    }
-}
-
-impl fmt::Display for ClientAlg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl JwkSet {
@@ -186,7 +123,7 @@ impl JwkSet {
 
     /// The keys that may have made a signature by `alg` under this `kid`. A token without one, or a set without any, leaves the choice
     /// open: then there has to be exactly one (openid.md 63).
-    pub(super) fn to_verify(&self, alg: ClientAlg, kid: Option<&str>) -> Vec<&Jwk> {
+    pub(super) fn to_verify(&self, alg: Alg, kid: Option<&str>) -> Vec<&Jwk> {
         let fitting = || self.keys.iter().filter(|key| key.may_verify(alg));
         let named: Vec<&Jwk> = match kid {
             Some(kid) => fitting().filter(|key| key.kid.as_deref() == Some(kid)).take(MAX_TRIED).collect(),
@@ -286,9 +223,9 @@ impl Jwk {
     }
 
     /// May it have signed by `alg`?
-    pub fn may_verify(&self, alg: ClientAlg) -> bool {
-        let named = self.alg.as_deref().is_none_or(|name| ClientAlg::from_name(name).is_some_and(|own| own.is_same(alg)));
-        alg.fits(&self.key) && named && self.usage != Some(Usage::Enc) && self.allows(&["verify"])
+    pub fn may_verify(&self, alg: Alg) -> bool {
+        let named = self.alg.as_deref().is_none_or(|name| Alg::from_name(name).is_some_and(|own| own.is_same(alg)));
+        self.key.fits(alg) && named && self.usage != Some(Usage::Enc) && self.allows(&["verify"])
     }
 
     /// May something be encrypted to it by `alg`?
@@ -308,11 +245,11 @@ impl Jwk {
     }
 
     /// Whether `signature` is this key's over `message` by `alg`, which it has to be for.
-    pub(super) fn verifies(&self, alg: ClientAlg, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, alg: Alg, message: &[u8], signature: &[u8]) -> bool {
         self.may_verify(alg)
             && match alg {
-                ClientAlg::PS256 => self.verifier.pss.as_ref().is_some_and(|key| key.verifies(message, signature)),
-                ClientAlg::RS256 | ClientAlg::ES256 | ClientAlg::EdDSA | ClientAlg::Ed25519 => {
+                Alg::PS256 => self.verifier.pss.as_ref().is_some_and(|key| key.verifies(message, signature)),
+                Alg::RS256 | Alg::ES256 | Alg::EdDSA | Alg::Ed25519 => {
                     self.verifier.key.verifies(message, signature)
                 }
             }
@@ -438,7 +375,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::{Alg, KeyMaker as _, NewKeyPairs};
+    use crate::jose::{KeyMaker as _, NewKeyPairs};
 
     fn public(alg: Alg) -> Value {
         serde_json::to_value(NewKeyPairs.make(alg).unwrap().public).unwrap()
@@ -521,7 +458,7 @@ mod tests {
     fn a_key_knows_its_algorithms() {
         let allowed = |key: Value| -> Vec<&str> {
             let set = read(json!([key])).unwrap();
-            ClientAlg::ALL.into_iter().filter(|alg| set.keys()[0].may_verify(*alg)).map(ClientAlg::as_str).collect()
+            Alg::ALL.into_iter().filter(|alg| set.keys()[0].may_verify(*alg)).map(Alg::as_str).collect()
         };
         assert_eq!(allowed(public(Alg::RS256)), ["RS256", "PS256"]);
         assert_eq!(allowed(public(Alg::ES256)), ["ES256"]);
@@ -549,7 +486,7 @@ mod tests {
     #[test]
     fn the_key_is_chosen_by_its_name_or_because_there_is_no_other() {
         let named = |kid: &str| with(public(Alg::ES256), json!({ "kid": kid }));
-        let count = |keys: Value, kid: Option<&str>| read(keys).unwrap().to_verify(ClientAlg::ES256, kid).len();
+        let count = |keys: Value, kid: Option<&str>| read(keys).unwrap().to_verify(Alg::ES256, kid).len();
         assert_eq!(count(json!([named("a"), named("b")]), Some("a")), 1);
         assert_eq!(count(json!([named("a"), named("b")]), Some("c")), 0, "a name that is not there");
         assert_eq!(count(json!([named("a"), named("b")]), None), 0, "no telling which");

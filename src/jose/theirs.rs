@@ -4,13 +4,13 @@
 use serde_json::{Map, Value};
 
 use super::header::{self, Compact};
-use super::{ClientAlg, JwkSet, base64url, strict_json};
+use super::{Alg, JwkSet, base64url, strict_json};
 
 /// A client's JWT, its form read and its signature not yet verified.
 #[derive(Debug)]
 pub struct ClientJwt<'a> {
     token: Compact<'a>,
-    alg: ClientAlg,
+    alg: Alg,
 }
 
 /// Why a signature does not count.
@@ -29,8 +29,8 @@ impl<'a> ClientJwt<'a> {
     /// What is wrong, in words for the client's developer.
     pub fn read(jwt: &'a str) -> Result<Self, String> {
         let token = header::read(jwt)?;
-        let Some(alg) = ClientAlg::from_name(&token.alg) else {
-            let known = ClientAlg::ALL.map(ClientAlg::as_str).join(", ");
+        let Some(alg) = Alg::from_name(&token.alg) else {
+            let known = Alg::ALL.map(Alg::as_str).join(", ");
             let shown: String = token.alg.chars().take(40).collect();
             return Err(format!("\"alg\" is {shown:?}; accepted are {known}"));
         };
@@ -46,7 +46,7 @@ impl<'a> ClientJwt<'a> {
     }
 
     /// What the header says the algorithm is. It counts for nothing until a key of that kind has verified the signature.
-    pub fn alg(&self) -> ClientAlg {
+    pub fn alg(&self) -> Alg {
         self.alg
     }
 
@@ -97,7 +97,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::{Alg, KeyMaker as _, KeyPair, NewKeyPairs, SigningKey, base64url};
+    use crate::jose::{KeyMaker as _, KeyPair, NewKeyPairs, SigningKey, base64url};
 
     fn set(pairs: &[&KeyPair]) -> JwkSet {
         let keys: Vec<Value> = pairs

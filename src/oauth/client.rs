@@ -10,7 +10,7 @@ use super::registration::Registered;
 use super::resource::{self, Resource};
 use super::scope;
 use crate::clock::Timestamp;
-use crate::jose::{Alg, ClientAlg, ContentEncryption, JwkSet, KeyManagement};
+use crate::jose::{Alg, ContentEncryption, JwkSet, KeyManagement};
 use crate::oidc::authentication::Demand;
 use crate::oidc::groups::ClaimMapping;
 use crate::secret::Digest;
@@ -97,10 +97,10 @@ pub struct ClientMetadata {
     pub jwks_uri: Option<String>,
     /// The one algorithm of its assertions; `None`: any that its key can have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_endpoint_auth_signing_alg: Option<ClientAlg>,
+    pub token_endpoint_auth_signing_alg: Option<Alg>,
     /// The one algorithm of its request objects; `None`: any that its key can have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_object_signing_alg: Option<ClientAlg>,
+    pub request_object_signing_alg: Option<Alg>,
     /// RFC 9101 §10.5: an authorization request that it has not signed is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_signed_request_object: bool,

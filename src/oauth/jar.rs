@@ -10,7 +10,7 @@ use super::client_auth::private_key_jwt::{audience, instant};
 use super::params::{MAX_BODY, Params};
 use super::refusal::Reason;
 use crate::clock::Timestamp;
-use crate::jose::{ClientAlg, ClientJwt};
+use crate::jose::{Alg, ClientJwt};
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl<'a> RequestObject<'a> {
 
     fn check_alg(&self, client: &Client) -> Result<(), Reason> {
         let registered = client.metadata.request_object_signing_alg;
-        let allowed = |alg: ClientAlg| (!client.is_fapi2() || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
+        let allowed = |alg: Alg| (!client.is_fapi2() || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
         if allowed(self.jwt.alg()) {
             return Ok(());
         }
@@ -148,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::{Alg, KeyMaker as _, NewKeyPairs, SigningKey};
+    use crate::jose::{KeyMaker as _, NewKeyPairs, SigningKey};
     use crate::oauth::client::Profile;
     use crate::oauth::grant::samples;
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn fapi2_asks_for_more_and_a_registered_algorithm_is_the_only_one() {
         let mut client = samples::client("app");
-        client.metadata.request_object_signing_alg = Some(ClientAlg::ES256);
+        client.metadata.request_object_signing_alg = Some(Alg::ES256);
         assert!(opened(&client, &signed(Alg::ES256, TYP, json!({}))).is_ok());
         assert!(opened(&client, &signed(Alg::EdDSA, TYP, json!({}))).is_err());
         let mut fapi2 = samples::client("app");

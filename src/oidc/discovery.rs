@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::authentication::Acr;
 use super::claims::BY_SCOPE;
 use super::user::ClaimMap;
-use crate::jose::{Alg, ClientAlg, ContentEncryption, KeyManagement};
+use crate::jose::{Alg, ContentEncryption, KeyManagement};
 use crate::oauth::authorize::{Prompt, ResponseMode};
 use crate::oauth::client::{AuthMethod, GrantType, SubjectType};
 use crate::oauth::endpoint::Endpoint;
@@ -55,12 +55,12 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("userinfo_encryption_enc_values_supported", json!(ContentEncryption::ALL)),
         ("token_endpoint_auth_methods_supported", json!(all_methods)),
         // RFC 8414 §2: to be there where private_key_jwt is.
-        ("token_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
+        ("token_endpoint_auth_signing_alg_values_supported", json!(Alg::ALL)),
         ("revocation_endpoint_auth_methods_supported", json!(all_methods)),
-        ("revocation_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
+        ("revocation_endpoint_auth_signing_alg_values_supported", json!(Alg::ALL)),
         // RFC 7662 §2.1: somebody who cannot authenticate may not ask.
         ("introspection_endpoint_auth_methods_supported", json!(confidential)),
-        ("introspection_endpoint_auth_signing_alg_values_supported", json!(ClientAlg::ALL)),
+        ("introspection_endpoint_auth_signing_alg_values_supported", json!(Alg::ALL)),
         ("code_challenge_methods_supported", json!([pkce::S256])),
         ("acr_values_supported", json!(Acr::ALL.map(Acr::as_str))),
         ("claim_types_supported", json!(["normal"])),
@@ -73,7 +73,7 @@ pub fn document(issuer: &str, offered: &Offered<'_>) -> Value {
         ("frontchannel_logout_session_supported", json!(true)),
         ("claims_parameter_supported", json!(true)),
         ("request_parameter_supported", json!(true)),
-        ("request_object_signing_alg_values_supported", json!(ClientAlg::ALL)),
+        ("request_object_signing_alg_values_supported", json!(Alg::ALL)),
         // Its default is true (Discovery §3).
         ("request_uri_parameter_supported", json!(false)),
     ];

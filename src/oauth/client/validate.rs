@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
-use crate::jose::{Alg, ClientAlg, KeyManagement};
+use crate::jose::{Alg, KeyManagement};
 use crate::oauth::{redirect_uri, resource, scope};
 use crate::oidc::pairwise::{self, Sector};
 use crate::printable::printable;
@@ -317,8 +317,8 @@ fn keys(metadata: &ClientMetadata) -> Result<(), MetadataError> {
     let Some(set) = &metadata.jwks else {
         return refuse("jwks", "or jwks_uri is needed: private_key_jwt is verified with the client's public key");
     };
-    let may = |alg: &ClientAlg| (!fapi2 || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(*alg));
-    if !ClientAlg::ALL.iter().filter(|alg| may(alg)).any(|alg| set.keys().iter().any(|key| key.may_verify(*alg))) {
+    let may = |alg: &Alg| (!fapi2 || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(*alg));
+    if !Alg::ALL.iter().filter(|alg| may(alg)).any(|alg| set.keys().iter().any(|key| key.may_verify(*alg))) {
         return refuse(
             "jwks",
             "has no key that private_key_jwt could be verified with: look at use, alg, profile and token_endpoint_auth_signing_alg",

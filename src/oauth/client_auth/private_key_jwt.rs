@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::jose::{ClientAlg, ClientJwt};
+use crate::jose::{Alg, ClientJwt};
 use crate::oauth::client::Client;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
@@ -25,7 +25,7 @@ const MAX_JTI: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Assertion {
     jwt: Secret<String>,
-    alg: ClientAlg,
+    alg: Alg,
     issuer: String,
     subject: String,
     audience: Vec<String>,
@@ -110,9 +110,9 @@ impl Assertion {
         let client_id = || client.client_id.clone();
         let registered = client.metadata.token_endpoint_auth_signing_alg;
         let fapi2 = client.is_fapi2();
-        let allowed = |alg: ClientAlg| (!fapi2 || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
+        let allowed = |alg: Alg| (!fapi2 || alg.is_for_fapi2()) && registered.is_none_or(|own| own.is_same(alg));
         if !allowed(self.alg) {
-            let allowed = ClientAlg::ALL.into_iter().filter(|alg| allowed(*alg)).map(|alg| alg.as_str().to_owned()).collect();
+            let allowed = Alg::ALL.into_iter().filter(|alg| allowed(*alg)).map(|alg| alg.as_str().to_owned()).collect();
             return Err(Reason::ClientAssertionAlgorithm {
                 client_id: client_id(),
                 received: self.alg.as_str().to_owned(),
@@ -219,7 +219,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::{Alg, KeyMaker as _, NewKeyPairs, SigningKey};
+    use crate::jose::{KeyMaker as _, NewKeyPairs, SigningKey};
     use crate::oauth::client::{AuthMethod, Profile};
     use crate::oauth::client_auth::{Credentials, authenticate};
     use crate::oauth::grant::samples;
@@ -356,9 +356,9 @@ mod tests {
         assert_eq!(outcome(Alg::RS256, &fapi2), Err("client-assertion-algorithm"));
         assert_eq!(outcome(Alg::ES256, &fapi2), Ok(()));
         let only = |alg| client(move |client| client.metadata.token_endpoint_auth_signing_alg = Some(alg));
-        assert_eq!(outcome(Alg::EdDSA, &only(ClientAlg::Ed25519)), Ok(()), "two names of one algorithm");
-        assert_eq!(outcome(Alg::EdDSA, &only(ClientAlg::ES256)), Err("client-assertion-algorithm"));
-        assert_eq!(outcome(Alg::RS256, &only(ClientAlg::PS256)), Err("client-assertion-algorithm"));
+        assert_eq!(outcome(Alg::EdDSA, &only(Alg::Ed25519)), Ok(()), "two names of one algorithm");
+        assert_eq!(outcome(Alg::EdDSA, &only(Alg::ES256)), Err("client-assertion-algorithm"));
+        assert_eq!(outcome(Alg::RS256, &only(Alg::PS256)), Err("client-assertion-algorithm"));
     }
 
     #[test]
