@@ -91,8 +91,7 @@ fn public(app: &Arc<App>) -> Router {
     }
 
     let asked = Arc::clone(app);
-    // When the database is away nothing is readable across origins: scripts see what they see when the server is away.
-    let is_registered = async move |origin: String| asked.registry.is_origin(&origin).await.unwrap_or(false);
+    let is_registered = async move |origin: String| asked.registry.may_read(&origin).await;
     cors::open(open.with_state(Arc::clone(app)))
         .merge(cors::registered(api.with_state(Arc::clone(app)), is_registered))
         .merge(admin::router(app))
@@ -117,12 +116,24 @@ fn edge(app: &Arc<App>) -> Edge {
             config.limits.longest_wait,
             from_memory(config.issuer.path()),
         ),
+        readers: readers(app),
         body_limit: count(config.limits.body),
         header_lines: count(config.limits.headers),
         header_bytes: count(config.limits.header_bytes),
         request_timeout: config.limits.request_timeout,
         error_page: browser::error_page::renderer(app),
     }
+}
+
+/// Who may read what the layers answer for the routes that scripts of registered apps call.
+fn readers(app: &Arc<App>) -> cors::Readers {
+    let base = app.config.issuer.path();
+    let endpoints = [Endpoint::Token, Endpoint::DeviceAuthorization, Endpoint::Userinfo, Endpoint::Revoke, Endpoint::Registration];
+    let asked = Arc::clone(app);
+    cors::Readers::new(endpoints.iter().map(|endpoint| format!("{base}{}", endpoint.path())).collect(), move |origin| {
+        let asked = Arc::clone(&asked);
+        Box::pin(async move { asked.registry.may_read_refusals(&origin).await })
+    })
 }
 
 /// The routes that are answered at once, whatever else there is to do.

@@ -4,9 +4,9 @@
 //! of one. Nothing else is cached here: codes, families, grants, sessions, revocations and users are always read from the database.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 
@@ -36,9 +36,23 @@ pub struct Registry {
     clients: Cache<String, Entry<Client>>,
     catalogue: Cache<(), Entry<Catalogue>>,
     origins: Cache<(), Entry<HashSet<String>>>,
-    /// One request at a time reads the origins of all clients. How often that was done.
-    reading_origins: tokio::sync::Mutex<u64>,
+    /// As they were read last, however long ago.
+    latest_origins: RwLock<Option<Arc<HashSet<String>>>>,
+    /// One request at a time reads the origins of all clients.
+    reading_origins: tokio::sync::Mutex<Readings>,
 }
+
+/// What became of reading the origins of all clients.
+#[derive(Default)]
+struct Readings {
+    /// How often that was begun.
+    number: u64,
+    /// When it last failed, and why: those who waited do not all wait for the same once more.
+    failed: Option<(Instant, StoreError)>,
+}
+
+/// How long a failed reading of the origins is not repeated.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the database as far as it is known; each change makes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +94,7 @@ impl Registry {
             number: AtomicI64::new(0),
             clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
+            latest_origins: RwLock::default(),
             reading_origins: tokio::sync::Mutex::default(),
             catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
         }
@@ -123,7 +138,43 @@ impl Registry {
         if let Some(origins) = self.origins_at(state).await {
             return Ok(origins.contains(origin));
         }
-        *readings += 1;
+        if let Some((at, error)) = &readings.failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(error.clone());
+        }
+        readings.number += 1;
+        match self.read_origins().await {
+            Ok(origins) => {
+                readings.failed = None;
+                let entry = Entry::new(state, origins);
+                *self.latest_origins.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&entry.value));
+                self.origins.insert((), entry.clone()).await;
+                Ok(entry.value.contains(origin))
+            }
+            Err(error) => {
+                readings.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Self::is_origin`]; while the database does not answer, as it was known last: what there is to read then is that it does not.
+    pub async fn may_read(&self, origin: &str) -> bool {
+        self.is_origin(origin).await.unwrap_or_else(|_| self.was_origin(origin))
+    }
+
+    /// The same where no more is told than that there is no time for the request: from memory, as far as it reaches.
+    pub async fn may_read_refusals(&self, origin: &str) -> bool {
+        self.was_origin(origin) || self.is_origin(origin).await.unwrap_or(false)
+    }
+
+    fn was_origin(&self, origin: &str) -> bool {
+        let latest = self.latest_origins.read().unwrap_or_else(PoisonError::into_inner);
+        latest.as_ref().is_some_and(|origins| origins.contains(origin))
+    }
+
+    async fn read_origins(&self) -> Result<HashSet<String>, StoreError> {
         let mut origins = HashSet::new();
         let mut after: Option<String> = None;
         loop {
@@ -131,12 +182,9 @@ impl Registry {
             origins.extend(page.iter().flat_map(|(_, uris)| uris).map(|uri| redirect_uri::origin(uri)));
             match page.last() {
                 Some((last, _)) if page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX) => after = Some(last.clone()),
-                Some(_) | None => break,
+                Some(_) | None => return Ok(origins),
             }
         }
-        let known = origins.contains(origin);
-        self.origins.insert((), Entry::new(state, origins)).await;
-        Ok(known)
     }
 
     async fn origins_at(&self, state: State) -> Option<Arc<HashSet<String>>> {
@@ -145,7 +193,7 @@ impl Registry {
 
     /// How often the origins of all clients were read.
     pub async fn origin_readings(&self) -> u64 {
-        *self.reading_origins.lock().await
+        self.reading_origins.lock().await.number
     }
 
     /// The state that an entry must have been read in to count. On SQLite commands run beside the server, so the file is asked whether

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use axum::Router;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use futures_util::future::BoxFuture;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
+};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use super::trace_id;
@@ -14,6 +18,8 @@ use super::trace_id;
 /// The names of RFC 9449.
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// What a script may read beside the body: when to come back, and what to ask about.
+const EXPOSED: [HeaderName; 4] = [DPOP_NONCE, WWW_AUTHENTICATE, RETRY_AFTER, trace_id::HEADER];
 /// How long a browser remembers the answer to a preflight.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -30,9 +36,8 @@ where
     F: FnOnce(String) -> Answer + Clone + Send + Sync + 'static,
     Answer: Future<Output = bool> + Send + 'static,
 {
-    let allowed = AllowOrigin::async_predicate(|origin: HeaderValue, parts: &Parts| {
-        let one = parts.headers.get_all(ORIGIN).iter().count() == 1;
-        let origin = origin.to_str().ok().filter(|origin| one && may_be_registered(origin)).map(str::to_owned);
+    let allowed = AllowOrigin::async_predicate(|_: HeaderValue, parts: &Parts| {
+        let origin = origin(&parts.headers);
         async move {
             match origin {
                 Some(origin) => is_registered(origin).await,
@@ -43,11 +48,50 @@ where
     router.layer(layer().allow_origin(allowed))
 }
 
+/// Who may read what is answered in front of all routes, where the layers above are not reached: that there is no place, that it took too
+/// long. Without it a script sees that something went wrong, and not when to come back.
+pub struct Readers {
+    routes: Vec<String>,
+    is_registered: Box<Question>,
+}
+
+type Question = dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync;
+
+impl Readers {
+    /// Of the routes that [`registered`] wraps, as the router writes them.
+    pub fn new(routes: Vec<String>, is_registered: impl Fn(String) -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
+        Self { routes, is_registered: Box::new(is_registered) }
+    }
+
+    /// Lets a page of `origin` read an answer of this route, if it may and nobody has decided that yet.
+    pub async fn admit(&self, route: Option<&str>, origin: Option<&String>, answer: &mut HeaderMap) {
+        let (Some(route), Some(origin)) = (route, origin) else { return };
+        if answer.contains_key(VARY) || !self.routes.iter().any(|known| known == route) {
+            return;
+        }
+        answer.insert(VARY, HeaderValue::from_static("origin"));
+        if let Ok(value) = HeaderValue::from_str(origin)
+            && let Ok(exposed) = HeaderValue::from_str(&EXPOSED.each_ref().map(HeaderName::as_str).join(","))
+            && (self.is_registered)(origin.clone()).await
+        {
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+}
+
+/// The one origin of a request, if it can be registered at all.
+pub fn origin(headers: &HeaderMap) -> Option<String> {
+    let mut all = headers.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (all.next(), all.next()) else { return None };
+    origin.to_str().ok().filter(|origin| may_be_registered(origin)).map(str::to_owned)
+}
+
 fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, DPOP])
-        .expose_headers([DPOP_NONCE, WWW_AUTHENTICATE, trace_id::HEADER])
+        .expose_headers(EXPOSED)
         .max_age(REMEMBERED)
 }
 

@@ -27,6 +27,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use http::Method;
 use ipnet::IpNet;
 
 use crate::clock::Clock;
@@ -63,6 +64,8 @@ pub struct Edge {
     pub header_bytes: usize,
     /// Who is worked on, and who waits.
     pub admission: Admission,
+    /// Which pages may read what is answered here.
+    pub readers: cors::Readers,
     /// How long a handler may take.
     pub request_timeout: Duration,
     /// Renders an error for a person.
@@ -95,6 +98,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
         Err(too_large) => too_large,
     };
     let mut response = error::finish(response, &about, &edge);
+    edge.readers.admit(about.matched(), about.origin.as_ref(), response.headers_mut()).await;
     security_headers::set(response.headers_mut(), edge.https);
     trace_id::set(response.headers_mut(), trace_id);
     access_log::write(&about, &response, begin.elapsed());
@@ -104,7 +108,8 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
 
 /// The handler, once the request is here and its turn has come.
 async fn in_turn(edge: &Edge, about: &error::About, request: Request, next: Next) -> Response {
-    if !edge.admission.concerns(about.matched()) {
+    // A preflight is answered from memory: without its yes a browser does not even send what could be told to come back later.
+    if about.method == Method::OPTIONS || !edge.admission.concerns(about.matched()) {
         return panics::caught(edge.request_timeout, next.run(request)).await;
     }
     let request = admission::arrived(request, edge.body_limit).await;

@@ -300,6 +300,8 @@ async fn a_database_that_goes_away_and_comes_back() {
     let tokens = alice.tokens_for_long(&client).await;
     let back = alice.visit(&client, "openid").await;
     machine.token(&[("grant_type", "client_credentials")]).await.ok();
+    let from_a_page = || server.post("/token", &[("grant_type", "refresh_token")], &[("origin", "https://app.test")]);
+    assert_eq!(from_a_page().await.header("access-control-allow-origin"), "https://app.test");
     let order = |order: fn(&postgres::Cluster)| {
         let cluster = cluster.clone();
         tokio::task::spawn_blocking(move || order(&cluster))
@@ -319,6 +321,17 @@ async fn a_database_that_goes_away_and_comes_back() {
         answer.trace_id();
     }
     assert_eq!(alice.open(&Request::of(&client)).await.status, 503);
+    // Pages can read that and when to come back, and many that ask at once do not wait for each other.
+    server.app.registry.clear();
+    let pages = std::time::Instant::now();
+    let fields = [("grant_type", "refresh_token"), ("client_id", &client.client_id), ("refresh_token", "x")];
+    let asked = join_all((0..12).map(|_| server.post("/token", &fields, &[("origin", "https://app.test")]))).await;
+    for answer in asked {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        assert_eq!(answer.header("access-control-allow-origin"), "https://app.test", "{:?}", answer.headers);
+        assert!(answer.header("access-control-expose-headers").to_lowercase().contains("retry-after"), "{:?}", answer.headers);
+    }
+    assert!(pages.elapsed() < Duration::from_secs(4), "{:?}", pages.elapsed());
     assert!(started.elapsed() < Duration::from_secs(15), "fails within the acquire timeout: {:?}", started.elapsed());
     for _ in 0..100 {
         if server.get("/readyz").await.status == 503 {

@@ -17,6 +17,7 @@ use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown
 use chancery::oauth::refusal::Reason;
 use chancery::service::decisions::{self, Decisions};
 use chancery::storage::{Db, Kind, migrate};
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -113,6 +114,9 @@ async fn start(limits: Limits) -> Running {
         header_lines: limits.headers,
         header_bytes: limits.header_bytes,
         admission: Admission::new(PLACES, QUEUE, SECOND / 2, vec!["/jwks".to_owned()]),
+        readers: cors::Readers::new(vec!["/form".to_owned(), "/panic".to_owned()], |origin| {
+            Box::pin(async move { origin == "https://app.example" })
+        }),
         request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
@@ -375,7 +379,7 @@ async fn who_finds_no_place_is_told_to_come_back_in_time() {
     }
     tokio::time::sleep(SECOND / 10).await;
     let begin = Instant::now();
-    let answers = futures_util::future::join_all((0..3 * QUEUE).map(|_| async {
+    let answers = join_all((0..3 * QUEUE).map(|_| async {
         let answer = running.get("/ok", "").await;
         assert_eq!((status(&answer), header(&answer, "retry-after")), ("503", Some("1")), "{answer}");
         assert!(body(&answer).contains("temporarily_unavailable") && header(&answer, "chancery-trace-id").is_some(), "{answer}");
@@ -396,6 +400,56 @@ async fn who_finds_no_place_is_told_to_come_back_in_time() {
         assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
     }
     assert_eq!(status(&running.get("/ok", "").await), "200");
+}
+
+/// a page can read that it should come back, and when.
+#[tokio::test]
+async fn a_page_that_finds_no_place_can_read_when_to_come_back() {
+    let running = start(Limits::default()).await;
+    let app = "Origin: https://app.example\n";
+    let mut held = Vec::new();
+    for _ in 0..PLACES {
+        let mut stream = running.connect().await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        held.push(stream);
+    }
+    tokio::time::sleep(SECOND / 10).await;
+    let may_read = |answer: &str| {
+        let exposed = header(answer, "access-control-expose-headers").unwrap_or_default().to_owned();
+        let told = exposed.split(',').map(str::trim).any(|name| name.eq_ignore_ascii_case("retry-after"));
+        assert_eq!(header(answer, "vary"), Some("origin"), "a shared cache would mix origins up: {answer}");
+        header(answer, "access-control-allow-origin") == Some("https://app.example") && told
+    };
+    let others =
+        ["Origin: https://evil.example\n", "Origin: null\n", "Origin: https://app.example\nOrigin: https://evil.example\n"];
+    let (sent_away, refused, pages) = tokio::join!(
+        running.form(app, ""),
+        join_all(others.map(|origin| running.form(origin, ""))),
+        join_all(["/page", "/slow"].map(|path| running.get(path, app))),
+    );
+    assert_eq!((status(&sent_away), header(&sent_away, "retry-after")), ("503", Some("1")), "{sent_away}");
+    assert!(may_read(&sent_away), "{sent_away}");
+    // Whoever may not read other answers may not read this one, and pages for people are nobody's to read.
+    for answer in refused.iter().chain(&pages) {
+        assert_eq!((status(answer), header(answer, "access-control-allow-origin")), ("503", None), "{answer}");
+    }
+    // The browser asks first about what is more than a form, and takes nothing but a yes.
+    let preflight = format!("{app}Access-Control-Request-Method: POST\nAccess-Control-Request-Headers: authorization\n");
+    let begin = Instant::now();
+    let asked = running.ask(&format!("OPTIONS /form HTTP/1.1\nHost: a\nConnection: close\n{preflight}\n")).await;
+    assert!(begin.elapsed() < SECOND / 2 && status(&asked) == "200", "{asked}");
+    assert_eq!(header(&asked, "access-control-allow-origin"), Some("https://app.example"), "{asked}");
+    for stream in &mut held {
+        assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
+    }
+    // The routes' own answers, and the other refusals that come from before them.
+    for answer in [
+        running.form(app, "").await,
+        running.get("/panic", app).await,
+        running.get("/panic", &format!("{app}X-Long: {}\n", "x".repeat(17_000))).await,
+    ] {
+        assert!(may_read(&answer), "{answer}");
+    }
 }
 
 /// nobody takes a place while they are still sending, or after they have gone.
