@@ -161,7 +161,7 @@ fn refuse(app: &App, client: &Client, redirect: &ProvedRedirect, reason: Reason)
 }
 
 /// How often a decision is made anew after its write found the world changed.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 8;
 
 /// What comes next for a request, and on what that rests.
 enum Step {

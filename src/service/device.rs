@@ -202,7 +202,30 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
         ended_at: None,
         ended_because: None,
     };
-    let before = consents::find(&app.db, viewer.user.id, &client.client_id).await?.map(|consent| Consent {
+    for _ in 0..ATTEMPTS {
+        let before = consents::find(&app.db, viewer.user.id, &client.client_id).await?;
+        let rests_on = before.as_ref().map(|consent| consent.updated_at);
+        let consent = agreed(&grant, client, before, now);
+        let allowed = event(app, viewer.user, "device.allow", &seen.code, &grant.scopes, now);
+        let events = iter::once(allowed).chain(audit::authorized(app, Some(&consent), &grant, now)).collect();
+        let (digest, joins) = (seen.digest, client.hears_of_sign_outs());
+        let approve = device_codes::Approve { digest, grant: grant.clone(), consent, rests_on, events, joins, now };
+        if device_codes::approve(&app.db, approve).await? {
+            return Ok(());
+        }
+        // They allow the same app something else at this moment, or the code is not theirs any more.
+        let after = consents::find(&app.db, viewer.user.id, &client.client_id).await?;
+        if after.map(|consent| consent.updated_at) == rests_on {
+            return Err(Reason::UserCodeSpent);
+        }
+    }
+    Err(Reason::StateChanged)
+}
+
+/// The consent that is remembered for the grant, with all that was agreed to before.
+fn agreed(grant: &Grant, client: &Client, before: Option<consents::Consent>, now: Timestamp) -> consents::Consent {
+    let changed_at = before.as_ref().map(|consent| consent.updated_at);
+    let before = before.map(|consent| Consent {
         scopes: consent.scopes,
         resources: consent.resources,
         claims: consent.claims,
@@ -215,20 +238,16 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
         metadata_version: client.metadata_version,
     }
     .and_before(before.as_ref());
-    let consent = consents::Consent {
-        user_id: viewer.user.id,
+    consents::Consent {
+        user_id: grant.user_id,
         client_id: client.client_id.clone(),
         scopes: agreed.scopes,
         resources: agreed.resources,
         claims: agreed.claims,
         metadata_version: agreed.metadata_version,
         created_at: now,
-        updated_at: now,
-    };
-    let allowed = event(app, viewer.user, "device.allow", &seen.code, &grant.scopes, now);
-    let events = iter::once(allowed).chain(audit::authorized(app, Some(&consent), &grant, now)).collect();
-    let approve = device_codes::Approve { digest: seen.digest, grant, consent, events, joins: client.hears_of_sign_outs(), now };
-    if device_codes::approve(&app.db, approve).await? { Ok(()) } else { Err(Reason::UserCodeSpent) }
+        updated_at: consents::Consent::changed_at(now, changed_at),
+    }
 }
 
 /// The person says no: the device is told so when it asks.

@@ -78,17 +78,16 @@ statements! {
                  told!("given", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"), "
                  SELECT id FROM given"),
     };
-    // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant. The lock is that of who is about
-    // to write the row: of two who shared it, neither could.
+    // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant.
     AGREED = Split {
         sqlite: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3",
-        postgres: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3 FOR NO KEY UPDATE",
+        postgres: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3 FOR SHARE",
     };
     CONSUME = Both("UPDATE interactions SET consumed_at = $2 WHERE digest = $1 AND client_id = $3 AND consumed_at IS NULL AND expires_at > $2");
 }
 
 /// Consumes the interaction, remembers the consent, adds the grant and its code. `false`, and nothing is written, if the interaction is
-/// over, the person or the client was disabled, the session has ended, or the consent was withdrawn or changed.
+/// over, the person or the client was disabled, the session has ended, or the consent was withdrawn, changed or given meanwhile.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
     let Complete { interaction, consent, rests_on, grant, digest, code, events, joins, now } = &complete;
     if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() && !joins {
@@ -159,13 +158,13 @@ async fn write(tx: &mut Tx, complete: &Complete) -> Result<(), Stopped> {
     {
         return Err(Stopped::Changed);
     }
-    if let Some(rests_on) = rests_on
-        && tx.optional(AGREED, args![grant.user_id, &grant.client_id, *rests_on]).await?.is_none()
-    {
+    let agreed = match (consent, rests_on) {
+        (Some(consent), rests_on) => consents::agree_tx(tx, consent, *rests_on).await?,
+        (None, Some(rests_on)) => tx.optional(AGREED, args![grant.user_id, &grant.client_id, *rests_on]).await?.is_some(),
+        (None, None) => true,
+    };
+    if !agreed {
         return Err(Stopped::Changed);
-    }
-    if let Some(consent) = consent {
-        consents::upsert_tx(tx, consent).await?;
     }
     grants::insert_tx(tx, grant).await?;
     codes::insert_tx(tx, digest, code).await?;

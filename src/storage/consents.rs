@@ -1,5 +1,7 @@
 //! What a person agreed to: one row per user and client, kept until it is withdrawn (design 4.1).
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::args;
@@ -36,10 +38,11 @@ statements! {
     FIND = Both(select!("WHERE k.user_id = $1 AND k.client_id = $2"));
     LIST_FOR_USER = Both(select!("WHERE k.user_id = $1 ORDER BY k.client_id"));
     PAGE_FOR_USER = Both(select!("WHERE k.user_id = $1 AND k.client_id > $2 ORDER BY k.client_id LIMIT $3"));
-    UPSERT = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, created_at, updated_at, claims)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-                   ON CONFLICT (user_id, client_id) DO UPDATE SET scopes = excluded.scopes, resources = excluded.resources, claims = excluded.claims,
-                       metadata_version = excluded.metadata_version, updated_at = excluded.updated_at");
+    // Of two first ones the second waits for the first, and does nothing.
+    BEGIN = Both("INSERT INTO consents (user_id, client_id, scopes, resources, metadata_version, updated_at, claims, created_at)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (user_id, client_id) DO NOTHING");
+    CHANGE = Both("UPDATE consents SET scopes = $3, resources = $4, metadata_version = $5, updated_at = $6, claims = $7
+                   WHERE user_id = $1 AND client_id = $2 AND updated_at = $8");
     // Whoever signs in to the same client at this moment comes before or after, never between.
     LOCK_USER = Split {
         sqlite: "SELECT id FROM users WHERE id = $1",
@@ -59,6 +62,13 @@ statements! {
                          AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND client_id = $2)");
 }
 
+impl Consent {
+    /// When a consent is changed that was last changed at `before`: later, whatever the clocks say, since by this it is told apart.
+    pub fn changed_at(now: Timestamp, before: Option<Timestamp>) -> Timestamp {
+        before.map_or(now, |before| now.max(before.plus(Duration::from_micros(1))))
+    }
+}
+
 /// What the person agreed to for this client.
 pub async fn find(db: &Db, user_id: Uuid, client_id: &str) -> Result<Option<Consent>, StoreError> {
     db.optional(FIND, args![user_id, client_id]).await?.as_ref().map(read).transpose()
@@ -74,19 +84,20 @@ pub async fn page_for_user(db: &Db, user_id: Uuid, limit: u32, after: Option<&st
     db.all(PAGE_FOR_USER, args![user_id, after.unwrap_or_default(), limit]).await?.iter().map(read).collect()
 }
 
-/// Remembers a consent in place of an earlier one.
-pub async fn upsert_tx(tx: &mut Tx, consent: &Consent) -> Result<(), StoreError> {
-    let values = args![
+/// Remembers a consent in place of the one that was last changed at `rests_on`, or as the first one. `false`, and nothing is written, if
+/// there is another one by now: what was agreed to there would be lost.
+pub async fn agree_tx(tx: &mut Tx, consent: &Consent, rests_on: Option<Timestamp>) -> Result<bool, StoreError> {
+    let mut values = args![
         consent.user_id,
         &consent.client_id,
         join(&consent.scopes),
         to_json(&consent.resources)?,
         consent.metadata_version,
-        consent.created_at,
         consent.updated_at,
         to_json(&consent.claims)?
     ];
-    tx.execute(UPSERT, values).await.map(drop)
+    values.extend(args![rests_on.unwrap_or(consent.created_at)]);
+    Ok(tx.execute(if rests_on.is_some() { CHANGE } else { BEGIN }, values).await? > 0)
 }
 
 /// Forgets a consent and ends every grant of the person to this client, offline ones too. `false` if there was neither.

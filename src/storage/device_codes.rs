@@ -28,6 +28,8 @@ pub struct Approve {
     pub digest: Digest,
     pub grant: Grant,
     pub consent: Consent,
+    /// When the consent was last changed that this one holds too; `None` if there was none.
+    pub rests_on: Option<Timestamp>,
     /// What the audit log is told, if it is done.
     pub events: Vec<AuditEvent>,
     /// The client wants to hear when the session ends.
@@ -138,15 +140,15 @@ pub async fn claim(db: &Db, digest: &Digest, by: Uuid, now: Timestamp, event: &A
 }
 
 /// Says yes: the consent, the grant and the code's state appear together. `false`, and nothing is written, if the code is not this
-/// person's to decide any more, the person or the client was disabled, or the session has ended.
+/// person's to decide any more, the person or the client was disabled, the session has ended, or the consent was changed or given
+/// meanwhile.
 pub async fn approve(db: &Db, approve: Approve) -> Result<bool, StoreError> {
     authorize::all_or_nothing(db, "device_code.approve", move |tx| {
         Box::pin(async move {
-            let Approve { digest, grant, consent, events, joins, now } = &approve;
-            if !authorize::stands(tx, grant, *now).await? {
+            let Approve { digest, grant, consent, rests_on, events, joins, now } = &approve;
+            if !authorize::stands(tx, grant, *now).await? || !consents::agree_tx(tx, consent, *rests_on).await? {
                 return Err(Stopped::Changed);
             }
-            consents::upsert_tx(tx, consent).await?;
             // First what the code will point at.
             grants::insert_tx(tx, grant).await?;
             if tx.execute(APPROVE, args![digest, grant.user_id, grant.id, &grant.client_id, *now]).await? == 0 {

@@ -90,7 +90,7 @@ pub(super) async fn issue(
         claims: agreed.claims,
         metadata_version: agreed.metadata_version,
         created_at: now,
-        updated_at: now,
+        updated_at: consents::Consent::changed_at(now, rests_on),
     });
     let events = audit::authorized(app, consent.as_ref(), &grant, now);
     let complete = completion::Complete {

@@ -22,6 +22,7 @@ on_both![
     a_page_shown_to_one_person_is_not_answered_for_another,
     fifty_polls_give_one_set_of_tokens,
     one_decision_counts_however_many_are_sent_at_once,
+    of_devices_that_are_let_in_at_once_each_consent_is_remembered,
     a_device_code_that_comes_back_ends_its_grant,
     whoever_is_switched_off_lets_no_device_in,
     what_lives_with_the_browser_session_ends_with_it,
@@ -453,6 +454,41 @@ async fn one_decision_counts_however_many_are_sent_at_once(server: Server) {
         server.audit().await.iter().filter(|action| ["device.allow", "device.deny"].contains(&action.as_str())).count(),
         rounds(3, 20)
     );
+}
+
+/// Each answer adds to what was agreed to before, and none of those that cross takes away what another one added.
+async fn of_devices_that_are_let_in_at_once_each_consent_is_remembered(server: Server) {
+    const SCOPES: [&str; 5] = ["profile", "email", "address", "phone", "offline_access"];
+    let alice = server.person("alice").await;
+    let replicas = [server.clone(), server.replica().await];
+    for round in 0..rounds(3, 20) {
+        let metadata = json!({ "redirect_uris": [], "grant_types": [GRANT, "refresh_token"], "scope": format!("openid {}", SCOPES.join(" ")) });
+        let tv = server.public_client(metadata).await;
+        let mut pages = Vec::new();
+        for scope in SCOPES {
+            let device = Device::begin(&tv, &format!("openid {scope}")).await;
+            pages.push((look(&alice, &device.user_code()).await, device));
+        }
+        let cookies = alice.browser.cookies();
+        let done = join_all(pages.iter().enumerate().map(|(index, (page, _))| {
+            let browser = Browser::new(replicas[index % 2].site());
+            for (name, value) in &cookies {
+                browser.set_cookie(name, value);
+            }
+            async move { browser.submit(page, &[("decision", "allow")]).await }
+        }))
+        .await;
+        assert!(done.iter().all(|page| page.status == 200 && page.try_form().is_none()), "round {round}");
+        for (_, device) in &pages {
+            device.poll().await.ok();
+        }
+        let user = server.app.db.all("SELECT id FROM users", chancery::args![]).await.unwrap()[0].get::<uuid::Uuid>("id").unwrap();
+        let consent = chancery::storage::consents::find(&server.app.db, user, &tv.client_id).await.unwrap().unwrap();
+        let missing: Vec<&&str> = SCOPES.iter().filter(|scope| !consent.scopes.iter().any(|given| given == *scope)).collect();
+        assert!(missing.is_empty(), "round {round}: {missing:?} of {:?}", consent.scopes);
+        server.wait(Duration::from_secs(16 * 60));
+        opened(&alice, "/account").await;
+    }
 }
 
 /// Design 4.3.

@@ -38,14 +38,22 @@ fn approval(world: &World, digest: Digest, grant: Grant, now: Timestamp) -> Appr
         created_at: now,
         updated_at: now,
     };
-    Approve { digest, grant, consent, events: vec![event("device.allow")], joins: false, now }
+    Approve { digest, grant, consent, rests_on: None, events: vec![event("device.allow")], joins: false, now }
+}
+
+/// As [`approval`], with the consent that there is.
+async fn one_more(world: &World, digest: Digest, grant: Grant, now: Timestamp) -> Approve {
+    let before = consents::find(&world.store.db, grant.user_id, &grant.client_id).await.unwrap().map(|consent| consent.updated_at);
+    let mut approve = approval(world, digest, grant, now);
+    approve.consent.updated_at = Consent::changed_at(now, before);
+    Approve { rests_on: before, ..approve }
 }
 
 /// Claimed and approved: the grant.
 async fn approved(world: &World, offline: bool) -> (Digest, Grant) {
     let (db, digest, grant) = (&world.store.db, added(&world.store.db).await, world.grant(offline));
     assert!(store::claim(db, &digest, world.user.id, at(1), &event("device.claim")).await.unwrap());
-    assert!(store::approve(db, approval(world, digest, grant.clone(), at(2))).await.unwrap());
+    assert!(store::approve(db, one_more(world, digest, grant.clone(), at(2)).await).await.unwrap());
     (digest, grant)
 }
 
@@ -128,7 +136,7 @@ on_both! {
         let before = events(db, "device.allow").await;
         for (digest, now) in [(unseen, at(2)), (expired, at(600)), (refused, at(3)), (foreign, at(2)), (digest, at(3))] {
             let again = world.grant(true);
-            assert!(!store::approve(db, approval(&world, digest, again.clone(), now)).await.unwrap());
+            assert!(!store::approve(db, one_more(&world, digest, again.clone(), now).await).await.unwrap());
             assert!(grants::find(db, again.id).await.unwrap().is_none(), "no half grant");
             assert!(!store::deny(db, &digest, world.user.id, now, &event("device.deny")).await.unwrap());
         }
@@ -136,8 +144,41 @@ on_both! {
         let late = added(db).await;
         store::claim(db, &late, world.user.id, at(1), &event("device.claim")).await.unwrap();
         sessions::end(db, world.session.id, at(2), "signed out", None).await.unwrap();
-        assert!(!store::approve(db, approval(&world, late, world.grant(true), at(3))).await.unwrap());
+        assert!(!store::approve(db, one_more(&world, late, world.grant(true), at(3)).await).await.unwrap());
         assert_eq!(events(db, "device.allow").await, before);
+    }
+
+    /// Each holds all that was agreed to before it: of two that do not know of each other one comes again.
+    async fn of_many_approvals_that_rest_on_one_consent_one_is_written(kind) {
+        let world = World::new(kind).await;
+        let (db, replica) = (world.store.db.clone(), world.store.replica().await);
+        for round in 0..4 {
+            // The first time there is no consent at all.
+            let before = consents::find(&db, world.user.id, "app").await.unwrap();
+            let mut approvals = Vec::new();
+            for number in 0..8 {
+                let digest = added(&db).await;
+                store::claim(&db, &digest, world.user.id, at(1), &event("device.claim")).await.unwrap();
+                let mut approve = one_more(&world, digest, world.grant(true), at(2)).await;
+                approve.consent.scopes.push(format!("of-{round}-{number}"));
+                approvals.push(approve);
+            }
+            let written = join_all(approvals.iter().cloned().enumerate().map(|(index, approve)| {
+                let db = [&db, &replica][index % 2].clone();
+                tokio::spawn(async move { store::approve(&db, approve).await.unwrap() })
+            }))
+            .await;
+            let written: Vec<usize> = (0..).zip(written).filter(|(_, won)| *won.as_ref().unwrap()).map(|(index, _)| index).collect();
+            assert_eq!(written.len(), 1, "round {round}");
+            let after = consents::find(&db, world.user.id, "app").await.unwrap().unwrap();
+            assert_eq!(after.scopes, approvals[written[0]].consent.scopes);
+            assert!(before.is_none_or(|before| before.updated_at < after.updated_at && before.created_at == after.created_at));
+            for (index, approve) in approvals.iter().enumerate() {
+                let approved = matches!(state(&db, &approve.digest).await, State::Approved { .. });
+                assert_eq!(approved, index == written[0], "nothing of the others");
+                assert_eq!(grants::find(&db, approve.grant.id).await.unwrap().is_some(), approved);
+            }
+        }
     }
 
     async fn the_pace_is_kept_by_one_poll_at_a_time(kind) {

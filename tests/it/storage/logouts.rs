@@ -138,7 +138,7 @@ on_both! {
             user_id: world.user.id, client_id: "app".to_owned(), scopes: grant.scopes.clone(), resources: Vec::new(), claims: Vec::new(),
             metadata_version: 1, created_at: NOW, updated_at: NOW,
         };
-        let approve = device_codes::Approve { digest: waiting, grant, consent, events: Vec::new(), joins: true, now: at(2) };
+        let approve = device_codes::Approve { digest: waiting, grant, consent, rests_on: None, events: Vec::new(), joins: true, now: at(2) };
         assert!(device_codes::approve(db, approve).await.unwrap());
         sessions::end(db, world.session.id, at(3), "signed out", None).await.unwrap();
         assert_eq!(told(&world).await.len(), 1);

@@ -237,6 +237,8 @@ on_both! {
         let first = Complete { consent: Some(agreed(1)), ..world.completion(world.grant(true)) };
         assert!(complete(db, first).await.unwrap());
         assert_eq!(both(at(1)).await, (true, true));
+        let unaware = Complete { consent: Some(agreed(2)), ..world.completion(world.grant(true)) };
+        assert!(!complete(db, unaware).await.unwrap(), "there is one by now, and what was agreed to there would be lost");
         let again = Complete { consent: Some(agreed(2)), rests_on: Some(at(1)), ..world.completion(world.grant(true)) };
         assert!(complete(db, again.clone()).await.unwrap());
         assert_eq!(both(at(1)).await, (false, false), "it was changed");
