@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,6 +19,9 @@ pub enum LogError {
     /// The filter is not one.
     #[error("the log filter cannot be read: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// No thread can be had for it.
+    #[error("the log cannot be written: {0}")]
+    Thread(#[from] io::Error),
     /// Somebody has set up a log in this process before.
     #[error("the log is set up already: {0}")]
     Twice(String),
@@ -27,7 +32,7 @@ pub enum LogError {
 /// # Errors
 /// See [`LogError`].
 pub fn init(config: &LogConfig) -> Result<(), LogError> {
-    init_to(config, Stderr)
+    init_to(config, Gathered::start()?)
 }
 
 /// As [`init`], to another place; for tests.
@@ -52,13 +57,89 @@ where
     Ok(())
 }
 
-struct Stderr;
+/// Writes out what has gathered; for the end of the process.
+pub fn flush() {
+    if let Some(gathered) = GATHERED.get() {
+        gathered.write_out(&mut gathered.lock());
+    }
+}
 
-impl<'a> MakeWriter<'a> for Stderr {
-    type Writer = io::Stderr;
+/// How long a line waits for others: a system call each would cost a request more than all else that is said about it.
+const GATHER: Duration = Duration::from_millis(50);
+/// Bytes that wait at most.
+const GATHER_MOST: usize = 64 * 1024;
 
-    fn make_writer(&'a self) -> io::Stderr {
-        io::stderr()
+static GATHERED: OnceLock<Gathered> = OnceLock::new();
+
+/// Lines on their way to standard error. Warnings and errors do not wait, nor what stands before them.
+#[derive(Debug, Default)]
+struct Gathered {
+    lines: Mutex<Vec<u8>>,
+    some: Condvar,
+}
+
+impl Gathered {
+    /// The one of this process, with the thread that empties it.
+    fn start() -> io::Result<&'static Self> {
+        let gathered = GATHERED.get_or_init(Self::default);
+        std::thread::Builder::new().name("log".to_owned()).spawn(|| gathered.run())?;
+        Ok(gathered)
+    }
+
+    fn run(&self) {
+        loop {
+            let waits = self.some.wait_while(self.lock(), |lines| lines.is_empty());
+            drop(waits.unwrap_or_else(PoisonError::into_inner));
+            std::thread::sleep(GATHER);
+            self.write_out(&mut self.lock());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever wants to add to them waits meanwhile, so that nothing overtakes and a reader that is slow is felt.
+    fn write_out(&self, lines: &mut Vec<u8>) {
+        // Nobody is left to be told.
+        let _written = io::stderr().write_all(lines);
+        lines.clear();
+        lines.shrink_to(GATHER_MOST);
+    }
+}
+
+impl<'a> MakeWriter<'a> for &'static Gathered {
+    type Writer = Gathering;
+
+    fn make_writer(&'a self) -> Gathering {
+        Gathering { gathered: self, urgent: true }
+    }
+
+    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Gathering {
+        Gathering { gathered: self, urgent: *meta.level() <= tracing::Level::WARN }
+    }
+}
+
+struct Gathering {
+    gathered: &'static Gathered,
+    urgent: bool,
+}
+
+impl Write for Gathering {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let mut lines = self.gathered.lock();
+        if lines.is_empty() {
+            self.gathered.some.notify_one();
+        }
+        lines.extend_from_slice(event);
+        if self.urgent || lines.len() >= GATHER_MOST {
+            self.gathered.write_out(&mut lines);
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -82,7 +163,10 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Tame<W> {
 impl<W: Write> Write for TameWriter<W> {
     /// One call is one event with its newline.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.write_all(tame(&String::from_utf8_lossy(event)).as_bytes())?;
+        match event.strip_suffix(b"\n").unwrap_or(event) {
+            line if line.iter().all(|byte| matches!(byte, b' '..=b'~')) => self.0.write_all(event)?,
+            _ => self.0.write_all(tame(&String::from_utf8_lossy(event)).as_bytes())?,
+        }
         Ok(event.len())
     }
 

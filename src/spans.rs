@@ -59,6 +59,11 @@ pub fn init(entropy: Arc<dyn Entropy>) {
     }
 }
 
+/// Does anybody collect them?
+pub fn are_sent() -> bool {
+    SPANS.get().is_some()
+}
+
 /// Sends what is left.
 pub async fn finish() {
     let Some(spans) = SPANS.get() else { return };

@@ -47,7 +47,7 @@ impl Deployment {
             name,
             peer: false,
             address: server.address,
-            host: server.address.to_string().into(),
+            host: format!("localhost:{}", server.address.port()).into(),
             sessions,
             logins,
             families: BTreeMap::new(),

@@ -45,12 +45,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::new(format!("the runtime does not start: {error}"))),
     };
-    let code = match runtime.block_on(run(cli)) {
+    let done = runtime.block_on(run(cli));
+    crate::log::flush();
+    let code = match done {
         Ok(code) => code,
         Err(error) => fail(&error),
     };
     // Nobody waits for a resolver that never answers.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    crate::log::flush();
     code
 }
 

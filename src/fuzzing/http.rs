@@ -104,7 +104,7 @@ pub fn forwarded(data: &[u8]) {
         last = named.to_canonical();
     }
     assert_eq!(client, last);
-    assert_eq!(remote_addr::untrusted_proxy(&extensions, &headers, &trusted).is_some(), !headers.is_empty() && !is_proxy(peer));
+    assert_eq!(remote_addr::untrusted_proxy(Some(peer), &headers, &trusted).is_some(), !headers.is_empty() && !is_proxy(peer));
     let shown = Prefix::of(client).to_string();
     let network: IpAddr = shown.split('/').next().unwrap_or_default().parse().expect("an address");
     assert_eq!(Prefix::of(network).to_string(), shown, "a prefix is its own");

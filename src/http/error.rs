@@ -14,8 +14,8 @@ use hyper::body::Body as _;
 
 use crate::http::admin;
 use crate::http::extract::remote_addr::RemoteAddr;
+use crate::http::layers::Edge;
 use crate::http::layers::trace_id::TraceId;
-use crate::http::layers::{Edge, cors};
 use crate::oauth::refusal::{Challenge, Reason};
 use crate::service::decisions::Decision;
 use crate::service::document::DocumentError;
@@ -190,8 +190,6 @@ pub struct About {
     pub trace_id: TraceId,
     pub address: RemoteAddr,
     pub method: Method,
-    /// The page that asks, if its origin can be registered.
-    pub origin: Option<String>,
     route: Option<MatchedPath>,
     wants_page: bool,
     /// An Authorization header came with it.
@@ -208,7 +206,6 @@ impl About {
             trace_id,
             address,
             method: request.method().clone(),
-            origin: cors::origin(headers),
             route: request.extensions().get().cloned(),
             wants_page: accepts_html(headers),
             authorization: headers.contains_key(AUTHORIZATION),

@@ -16,7 +16,10 @@ use crate::http::admin;
 use crate::http::browser::{self, account, paths};
 use crate::http::health::{self, Readiness};
 use crate::http::layers::admission::Admission;
-use crate::http::layers::{self, Edge, cors};
+use crate::http::layers::cors::Cors;
+use crate::http::layers::documents::Documents;
+use crate::http::layers::trace_id::TraceIds;
+use crate::http::layers::{self, Edge};
 use crate::http::oauth::{device_code, introspect, metadata, register, revoke, token, userinfo};
 use crate::http::pages::assets;
 use crate::http::server::Routers;
@@ -25,8 +28,11 @@ use crate::oauth::endpoint::Endpoint;
 /// Both listeners' routes.
 pub fn routers(app: &Arc<App>, readiness: &Readiness) -> Routers {
     let edge = Arc::new(edge(app));
+    let base = app.config.issuer.path();
+    let at_once = Documents::new(app, &edge, documents(base, &DISCOVERY), documents(base, &KEYS));
     Routers {
         public: layers::wrap(public(app).merge(health::public(readiness)), Arc::clone(&edge)),
+        at_once: Some(Arc::new(at_once)),
         management: layers::wrap(health::management(readiness), edge),
     }
 }
@@ -37,28 +43,18 @@ fn public(app: &Arc<App>) -> Router {
     let at = |endpoint: Endpoint| format!("{base}{}", endpoint.path());
     let page = |path: &str| format!("{base}{path}");
 
-    // Read by anybody's script: CORS `*`.
-    let mut open = Router::new()
-        .route(&at(Endpoint::OpenidConfiguration), get(metadata::discovery))
-        .route(&at(Endpoint::AuthorizationServerMetadata), get(metadata::discovery))
-        .route(&at(Endpoint::Jwks), get(metadata::jwks))
-        .route(&at(Endpoint::WellKnownJwks), get(metadata::jwks));
-    if !base.is_empty() {
-        // RFC 8414 §3.1: the well-known string goes between the host and the issuer's path.
-        open = open
-            .route(&format!("{}{base}", Endpoint::OpenidConfiguration.path()), get(metadata::discovery))
-            .route(&format!("{}{base}", Endpoint::AuthorizationServerMetadata.path()), get(metadata::discovery));
+    let mut router = Router::new();
+    for path in documents(base, &DISCOVERY) {
+        router = router.route(&path, get(metadata::discovery));
     }
-
-    // For scripts of registered apps: CORS for their origins.
-    let mut api = Router::new()
+    for path in documents(base, &KEYS) {
+        router = router.route(&path, get(metadata::jwks));
+    }
+    router = router
         .route(&at(Endpoint::Token), post(token::post))
         .route(&at(Endpoint::DeviceAuthorization), post(device_code::post))
         .route(&at(Endpoint::Userinfo), get(userinfo::get).post(userinfo::post))
-        .route(&at(Endpoint::Revoke), post(revoke::post));
-
-    // For servers alone, and for people. The admin API brings its own table.
-    let mut own = Router::new()
+        .route(&at(Endpoint::Revoke), post(revoke::post))
         .route(&at(Endpoint::Introspect), post(introspect::post))
         .route(&at(Endpoint::Authorize), get(browser::authorize::get).post(browser::authorize::post).head(not_for_head))
         .route(&at(Endpoint::Logout), get(browser::logout::get).post(browser::logout::post).head(not_for_head))
@@ -79,23 +75,43 @@ fn public(app: &Arc<App>) -> Router {
         .route("/favicon.ico", get(favicon))
         .route("/robots.txt", get(robots));
     if app.config.registration.mode != RegistrationMode::Off {
-        api = api.route(&at(Endpoint::Registration), post(register::post));
+        router = router.route(&at(Endpoint::Registration), post(register::post));
         let managed = get(register::get).put(register::put).delete(register::delete);
-        own = own.route(&format!("{}/{{client_id}}", at(Endpoint::Registration)), managed);
+        router = router.route(&format!("{}/{{client_id}}", at(Endpoint::Registration)), managed);
     }
     if let Some(text) = app.config.security_txt.render() {
-        own = own.route("/.well-known/security.txt", get(async move || text));
+        router = router.route("/.well-known/security.txt", get(async move || text));
     }
     if app.demo {
-        own = own.route(&page(paths::DEMO), get(browser::demo::get)).route(&page(paths::DEMO_QR), get(browser::demo::qr));
+        router = router.route(&page(paths::DEMO), get(browser::demo::get)).route(&page(paths::DEMO_QR), get(browser::demo::qr));
     }
 
+    // The admin API brings its own table.
+    admin::router(app).merge(router.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
+}
+
+/// Both discovery documents, and where keys are.
+const DISCOVERY: [Endpoint; 2] = [Endpoint::OpenidConfiguration, Endpoint::AuthorizationServerMetadata];
+const KEYS: [Endpoint; 2] = [Endpoint::Jwks, Endpoint::WellKnownJwks];
+
+/// Where these documents are. RFC 8414 §3.1: the well-known string goes between the host and the issuer's path.
+fn documents(base: &str, endpoints: &[Endpoint]) -> Vec<String> {
+    let mut paths: Vec<String> = endpoints.iter().map(|endpoint| format!("{base}{}", endpoint.path())).collect();
+    if !base.is_empty() {
+        paths.extend(endpoints.iter().filter(|endpoint| DISCOVERY.contains(endpoint)).map(|one| format!("{}{base}", one.path())));
+    }
+    paths
+}
+
+/// Who may read answers from another site: documents everybody, what apps in browsers call the origins of registered redirect URIs. What
+/// servers call, and pages for people, nobody.
+fn cors(app: &Arc<App>) -> Cors {
+    let base = app.config.issuer.path();
+    let open = [documents(base, &DISCOVERY), documents(base, &KEYS)].concat();
+    let called = [Endpoint::Token, Endpoint::DeviceAuthorization, Endpoint::Userinfo, Endpoint::Revoke, Endpoint::Registration];
+    let registered = called.iter().map(|endpoint| format!("{base}{}", endpoint.path())).collect();
     let asked = Arc::clone(app);
-    let is_registered = async move |origin: String| asked.registry.may_read(&origin).await;
-    cors::open(open.with_state(Arc::clone(app)))
-        .merge(cors::registered(api.with_state(Arc::clone(app)), is_registered))
-        .merge(admin::router(app))
-        .merge(own.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
+    Cors::new(open, registered, async move |origin: String| asked.registry.may_read(&origin).await)
 }
 
 /// What the layers around all routes need.
@@ -103,20 +119,20 @@ fn edge(app: &Arc<App>) -> Edge {
     let config = &app.config;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Edge {
-        entropy: Arc::clone(&app.entropy),
+        trace_ids: TraceIds::new(Arc::clone(&app.entropy)),
         clock: Arc::clone(&app.clock),
         decisions: app.decisions.clone(),
         trusted_proxies: config.proxies.trusted.clone().into(),
         forwarded: Arc::clone(&app.forwarded),
         issuer: config.issuer.as_str().to_owned(),
         https: config.issuer.is_https(),
+        cors: cors(app),
         admission: Admission::new(
             count(config.limits.requests),
             count(config.limits.waiting),
             config.limits.longest_wait,
             from_memory(config.issuer.path()),
         ),
-        readers: readers(app),
         body_limit: count(config.limits.body),
         header_lines: count(config.limits.headers),
         header_bytes: count(config.limits.header_bytes),
@@ -125,25 +141,12 @@ fn edge(app: &Arc<App>) -> Edge {
     }
 }
 
-/// Who may read what the layers answer for the routes that scripts of registered apps call.
-fn readers(app: &Arc<App>) -> cors::Readers {
-    let base = app.config.issuer.path();
-    let endpoints = [Endpoint::Token, Endpoint::DeviceAuthorization, Endpoint::Userinfo, Endpoint::Revoke, Endpoint::Registration];
-    let asked = Arc::clone(app);
-    cors::Readers::new(endpoints.iter().map(|endpoint| format!("{base}{}", endpoint.path())).collect(), move |origin| {
-        let asked = Arc::clone(&asked);
-        Box::pin(async move { asked.registry.may_read_refusals(&origin).await })
-    })
-}
-
 /// The routes that are answered at once, whatever else there is to do.
 fn from_memory(base: &str) -> Vec<String> {
-    let documents = [Endpoint::OpenidConfiguration, Endpoint::AuthorizationServerMetadata, Endpoint::Jwks, Endpoint::WellKnownJwks];
-    let at_base = documents.iter().map(|endpoint| format!("{base}{}", endpoint.path()));
-    let inserted = documents.iter().map(|endpoint| format!("{}{base}", endpoint.path()));
+    let documents = [documents(base, &DISCOVERY), documents(base, &KEYS)].concat();
     let files = [format!("{base}{}/{{file}}", paths::ASSETS)];
     let others = ["/healthz", "/readyz", "/metrics", "/favicon.ico", "/robots.txt", "/.well-known/security.txt"];
-    at_base.chain(inserted).chain(files).chain(others.map(str::to_owned)).collect()
+    documents.into_iter().chain(files).chain(others.map(str::to_owned)).collect()
 }
 
 async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {

@@ -13,8 +13,9 @@ mod timed_io;
 mod tls;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use futures_util::FutureExt as _;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -157,7 +159,15 @@ impl Listeners {
 #[derive(Debug, Clone)]
 pub struct Routers {
     pub public: Router,
+    /// What the public listener answers without asking its router.
+    pub at_once: Option<Arc<dyn AtOnce>>,
     pub management: Router,
+}
+
+/// Answers that are ready before anybody asks.
+pub trait AtOnce: fmt::Debug + Send + Sync {
+    /// The answer to a request without a body, if it is one of them.
+    fn answer(&self, request: &Parts, peer: SocketAddr) -> Option<Response<Body>>;
 }
 
 /// A running server.
@@ -206,6 +216,13 @@ impl Serving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+impl Peer {
+    /// Of a request that came over a socket.
+    pub fn of(extensions: &http::Extensions) -> Option<IpAddr> {
+        extensions.get::<Self>().map(|peer| peer.0.ip())
+    }
+}
+
 /// Serves until `shutdown` begins, then drains. Returns as soon as both listeners are being served.
 ///
 /// # Errors
@@ -224,6 +241,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
         let gate = Shutdown::new();
         let front = Front {
             router: routers.management,
+            at_once: None,
             tls: None,
             caps,
             limits: limits.clone(),
@@ -237,7 +255,15 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
     let caps = Caps::new(limits.connections, limits.connections_per_address, Arc::clone(&limits.trusted_proxies));
     let delay = limits.drain_delay.min(DRAIN_LONGEST);
     let deadline = limits.drain_deadline.min(DRAIN_LONGEST.saturating_sub(delay));
-    let front = Front { router: routers.public, tls: listeners.tls, caps, limits, shutdown: shutdown.clone(), gate: gate.clone() };
+    let front = Front {
+        router: routers.public,
+        at_once: routers.at_once,
+        tls: listeners.tls,
+        caps,
+        limits,
+        shutdown: shutdown.clone(),
+        gate: gate.clone(),
+    };
     let public = tokio::spawn(front.accept(listeners.public, deadline));
 
     shutdown.begun().await;
@@ -257,6 +283,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
 #[derive(Clone)]
 struct Front {
     router: Router,
+    at_once: Option<Arc<dyn AtOnce>>,
     tls: Option<Certificates>,
     caps: Caps,
     limits: Limits,
@@ -347,9 +374,8 @@ impl Front {
         let service = service_fn(|request| self.request(request, peer, activity.clone()));
         let mut builder = http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
-            // Ours is exact; hyper's is the net below it, since it counts the idle time as part of the head.
-            .header_read_timeout(self.limits.header_read_timeout.max(self.limits.idle_timeout) + Duration::from_secs(5))
+            // The socket's own clock tells heads from idle times; a second one would be wound up for every request.
+            .header_read_timeout(None)
             .max_headers(self.limits.headers + LINES_ROOM)
             .max_buf_size(self.limits.header_bytes + HEAD_ROOM)
             .half_close(false);
@@ -387,19 +413,32 @@ impl Front {
     ) -> Result<Response<FinishedBody>, Infallible> {
         activity.request_began();
         let (parts, body) = request.into_parts();
-        let body = TimedBody::new(body, self.limits.body_read_timeout);
-        let body_is_whole = body.whole();
-        let mut request = Request::from_parts(parts, Body::new(body));
-        request.extensions_mut().insert(Peer(peer));
-        let mut response = match self.router.clone().oneshot(request).map(|done: Result<Response<Body>, Infallible>| done).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let (mut response, is_read) = if body.is_end_stream() {
+            let ready = self.at_once.as_ref().and_then(|at_once| at_once.answer(&parts, peer));
+            let response = match ready {
+                Some(response) => response,
+                None => self.route(Request::from_parts(parts, Body::empty()), peer).await,
+            };
+            (response, true)
+        } else {
+            let body = TimedBody::new(body, self.limits.body_read_timeout);
+            let whole = body.whole();
+            let response = self.route(Request::from_parts(parts, Body::new(body)), peer).await;
+            (response, whole.is_read())
         };
         // Who was answered before they had said all must not send their next request over this connection: it is about to close.
-        if self.shutdown.is_begun() || !body_is_whole.is_read() {
+        if self.shutdown.is_begun() || !is_read {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| FinishedBody::new(body, activity)))
+    }
+
+    async fn route(&self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
+        request.extensions_mut().insert(Peer(peer));
+        match self.router.clone().oneshot(request).map(|done: Result<Response<Body>, Infallible>| done).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 

@@ -51,6 +51,9 @@ struct Readings {
     failed: Option<(Instant, StoreError)>,
 }
 
+/// How long a page's answer waits to learn whether it may be read.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a failed reading of the origins is not repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -159,14 +162,12 @@ impl Registry {
         }
     }
 
-    /// As [`Self::is_origin`]; while the database does not answer, as it was known last: what there is to read then is that it does not.
+    /// As [`Self::is_origin`]; while the database does not answer in time, as it was known last: what there is to read then is that it does not.
     pub async fn may_read(&self, origin: &str) -> bool {
-        self.is_origin(origin).await.unwrap_or_else(|_| self.was_origin(origin))
-    }
-
-    /// The same where no more is told than that there is no time for the request: from memory, as far as it reaches.
-    pub async fn may_read_refusals(&self, origin: &str) -> bool {
-        self.was_origin(origin) || self.is_origin(origin).await.unwrap_or(false)
+        match tokio::time::timeout(PATIENCE, self.is_origin(origin)).await {
+            Ok(Ok(known)) => known,
+            Ok(Err(_)) | Err(_) => self.was_origin(origin),
+        }
     }
 
     fn was_origin(&self, origin: &str) -> bool {

@@ -12,7 +12,7 @@ use super::operation::{Body, Operation, Verb};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::http::error::{OAuthError, Trouble};
-use crate::http::extract::form::{self, BodyLimit};
+use crate::http::extract::form;
 use crate::http::extract::{RemoteAddr, TraceId};
 use crate::oauth::bearer;
 use crate::oauth::params::Params;
@@ -79,7 +79,7 @@ impl Call {
                 .map_err(|reason| named(reason.into()))?;
         check_query(operation, &query).map_err(|reason| named(reason.into()))?;
         check_conditions(operation, &parts.headers).map_err(|reason| named(reason.into()))?;
-        let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+        let limit = form::limit(&parts.extensions);
         let body = form::bytes(&parts.headers, body, limit).await.map_err(named)?;
         check_media_type(operation, &parts.headers, &body).map_err(|reason| named(reason.into()))?;
         let Ok(trace_id) = TraceId::from_request_parts(&mut parts, &()).await;

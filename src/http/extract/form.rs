@@ -4,23 +4,17 @@
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{Extensions, HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::http::error::{OAuthError, PageError, Trouble};
+use crate::http::layers::Arrival;
 use crate::http::server::BodyTimedOut;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 
-/// Bytes of a body; in the extensions of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BodyLimit(pub usize);
-
-impl Default for BodyLimit {
-    fn default() -> Self {
-        Self(64 * 1024)
-    }
-}
+/// Bytes of a body where no layer says otherwise.
+const BODY_LIMIT: usize = 64 * 1024;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -52,7 +46,7 @@ impl<S: Sync> FromRequest<S> for OptionalForm {
         if parts.headers.contains_key(header::CONTENT_TYPE) {
             return Ok(Self(read(Request::from_parts(parts, body)).await?));
         }
-        let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+        let limit = limit(&parts.extensions);
         let bytes = bytes(&parts.headers, body, limit).await?;
         if bytes.is_empty() {
             return Ok(Self(Params::parse_form(b"")?));
@@ -76,9 +70,14 @@ impl<S: Sync> FromRequest<S> for PageForm {
 pub async fn read(request: Request) -> Result<Params, Trouble> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
-    let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+    let limit = limit(&parts.extensions);
     let bytes = bytes(&parts.headers, body, limit).await?;
     Ok(Params::parse_form(&bytes)?)
+}
+
+/// Bytes that the body of this request may have.
+pub fn limit(extensions: &Extensions) -> usize {
+    Arrival::of(extensions).map_or(BODY_LIMIT, |arrival| arrival.body_limit)
 }
 
 /// Reads a body of at most `limit` bytes.

@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-use super::form::{self, BodyLimit};
+use super::form;
 use crate::http::error::OAuthError;
 use crate::oauth::refusal::Reason;
 
@@ -20,7 +20,7 @@ impl<S: Sync> FromRequest<S> for JsonText {
     async fn from_request(request: Request, _: &S) -> Result<Self, OAuthError> {
         let (parts, body) = request.into_parts();
         check_content_type(&parts.headers)?;
-        let BodyLimit(limit) = parts.extensions.get().copied().unwrap_or_default();
+        let limit = form::limit(&parts.extensions);
         Ok(Self(form::bytes(&parts.headers, body, limit).await?))
     }
 }

@@ -9,13 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
+use crate::http::layers::Arrival;
 use crate::http::server::Peer;
 use crate::service::address::Prefix;
 
-/// The client's address. In the extensions of every request.
+/// The client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteAddr(pub IpAddr);
 
@@ -26,6 +27,11 @@ impl RemoteAddr {
     /// Works it out once per request.
     pub fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        Self::behind(peer, headers, trusted)
+    }
+
+    /// Who speaks through this peer.
+    pub fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         Self(client_of(peer, headers, trusted))
     }
 
@@ -41,12 +47,13 @@ impl RemoteAddr {
 }
 
 /// Headers by which proxies say for whom they speak.
-const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
+static FORWARDED: [HeaderName; 3] =
+    [HeaderName::from_static("x-forwarded-for"), header::FORWARDED, HeaderName::from_static("x-real-ip")];
 
 /// The peer, if it forwards somebody else's request, or says so, and is no configured proxy.
-pub fn untrusted_proxy(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let forwards = FORWARDED.iter().any(|name| headers.contains_key(*name));
-    let peer = extensions.get::<Peer>().filter(|_| forwards)?.0.ip().to_canonical();
+pub fn untrusted_proxy(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let forwards = FORWARDED.iter().any(|name| headers.contains_key(name));
+    let peer = peer.filter(|_| forwards)?.to_canonical();
     (!trusted.iter().any(|network| network.contains(&peer))).then_some(peer)
 }
 
@@ -81,7 +88,8 @@ impl<S: Sync> FromRequestParts<S> for RemoteAddr {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or_else(|| Self::of(&parts.extensions, &parts.headers, &[])))
+        Ok(Arrival::of(&parts.extensions)
+            .map_or_else(|| Self::of(&parts.extensions, &parts.headers, &[]), |arrival| arrival.address))
     }
 }
 

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::response::Response;
 use http::Method;
 use metrics::{Counter, Histogram};
 
-use crate::http::error::{About, Refused};
+use crate::http::extract::RemoteAddr;
+use crate::http::layers::trace_id::TraceId;
 use crate::measure;
 
 /// What is counted of one route with one method and status.
@@ -25,25 +25,39 @@ thread_local! {
     static BY_ROUTE: RefCell<HashMap<String, Vec<Measures>>> = RefCell::default();
 }
 
-/// Writes the line and the measurements.
-pub fn write(about: &About, response: &Response, took: Duration) {
-    let status = response.status();
-    let route = about.route();
-    let method = method_label(&about.method);
-    if measure::is_on() {
-        BY_ROUTE.with_borrow_mut(|by_route| count(by_route, route, method, status.as_u16(), took));
+/// What is said of one request.
+pub struct Line<'a> {
+    pub trace_id: TraceId,
+    /// The pattern of the route, never what was typed.
+    pub route: &'a str,
+    /// From [`method_label`].
+    pub method: &'static str,
+    pub status: u16,
+    /// The rule of a refusal.
+    pub rule: Option<&'static str>,
+}
+
+impl Line<'_> {
+    /// Counts the request and writes its line; `address` is asked for only if the line is wanted.
+    pub fn write(&self, address: impl FnOnce() -> RemoteAddr, took: Duration) {
+        let Self { trace_id, route, method, status, rule } = *self;
+        if measure::is_on() {
+            BY_ROUTE.with_borrow_mut(|by_route| count(by_route, route, method, status, took));
+        }
+        if !tracing::enabled!(target: "chancery::access", tracing::Level::INFO) {
+            return;
+        }
+        tracing::info!(
+            target: "chancery::access",
+            %trace_id,
+            method,
+            route,
+            status,
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            address = %address().prefix(),
+            rule,
+        );
     }
-    let rule = response.extensions().get::<Refused>().map(Refused::rule_id);
-    tracing::info!(
-        target: "chancery::access",
-        trace_id = %about.trace_id,
-        method,
-        route,
-        status = status.as_u16(),
-        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        address = %about.address.prefix(),
-        rule,
-    );
 }
 
 fn count(by_route: &mut HashMap<String, Vec<Measures>>, route: &str, method: &'static str, status: u16, took: Duration) {

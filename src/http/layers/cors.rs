@@ -1,16 +1,20 @@
 //! Which pages of other sites may read an answer (design 7, security.md R-86). Never with credentials; pages for people
-//! have no CORS at all, so they simply do not get one of these layers.
+//! have no CORS at all, so their routes are simply not named here.
 
-use std::time::Duration;
+use std::convert::Infallible;
+use std::fmt;
 
-use axum::Router;
-use futures_util::future::BoxFuture;
+use axum::extract::Request;
+use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use std::time::Duration;
+use tower::Layer as _;
+use tower::{Service as _, service_fn};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use super::trace_id;
@@ -18,80 +22,100 @@ use super::trace_id;
 /// The names of RFC 9449.
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
-/// What a script may read beside the body: when to come back, and what to ask about.
-const EXPOSED: [HeaderName; 4] = [DPOP_NONCE, WWW_AUTHENTICATE, RETRY_AFTER, trace_id::HEADER];
 /// How long a browser remembers the answer to a preflight.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// What scripts may read beside what the Fetch standard always lets them read.
+const EXPOSED: HeaderValue = HeaderValue::from_static("dpop-nonce,www-authenticate,retry-after,chancery-trace-id");
 
-/// Discovery documents and keys: everybody may read them.
-pub fn open(router: Router) -> Router {
-    router.layer(layer().allow_origin(Any))
+/// Which routes may be read from where. Routes are written as the router writes them.
+pub struct Cors {
+    open: (Vec<String>, CorsLayer),
+    registered: (Vec<String>, CorsLayer),
 }
 
-/// Endpoints that apps in browsers call: token, userinfo, revoke. Readable for the origins for which `is_registered` answers yes: those
-/// of registered redirect URIs. It is asked about an origin as the browser sent it (`https://app.example`, `http://localhost:5173`),
-/// and about nothing that cannot be one.
-pub fn registered<F, Answer>(router: Router, is_registered: F) -> Router
-where
-    F: FnOnce(String) -> Answer + Clone + Send + Sync + 'static,
-    Answer: Future<Output = bool> + Send + 'static,
-{
-    let allowed = AllowOrigin::async_predicate(|_: HeaderValue, parts: &Parts| {
-        let origin = origin(&parts.headers);
-        async move {
-            match origin {
-                Some(origin) => is_registered(origin).await,
-                None => false,
+impl fmt::Debug for Cors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cors").field("open", &self.open.0).field("registered", &self.registered.0).finish_non_exhaustive()
+    }
+}
+
+impl Cors {
+    /// `open`: discovery documents and keys, which everybody may read. `registered`: endpoints that apps in browsers call, token, userinfo and revoke,
+    /// readable for the origins for which `is_registered` answers yes: those of registered redirect URIs. It is asked about an origin
+    /// as the browser sent it (`https://app.example`, `http://localhost:5173`), and about nothing that cannot be one.
+    pub fn new<F, Answer>(open: Vec<String>, registered: Vec<String>, is_registered: F) -> Self
+    where
+        F: FnOnce(String) -> Answer + Clone + Send + Sync + 'static,
+        Answer: Future<Output = bool> + Send + 'static,
+    {
+        let allowed = AllowOrigin::async_predicate(|origin: HeaderValue, parts: &Parts| {
+            let one = parts.headers.get_all(ORIGIN).iter().count() == 1;
+            let origin = origin.to_str().ok().filter(|origin| one && may_be_registered(origin)).map(str::to_owned);
+            async move {
+                match origin {
+                    Some(origin) => is_registered(origin).await,
+                    None => false,
+                }
             }
-        }
-    });
-    router.layer(layer().allow_origin(allowed))
-}
-
-/// Who may read what is answered in front of all routes, where the layers above are not reached: that there is no place, that it took too
-/// long. Without it a script sees that something went wrong, and not when to come back.
-pub struct Readers {
-    routes: Vec<String>,
-    is_registered: Box<Question>,
-}
-
-type Question = dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync;
-
-impl Readers {
-    /// Of the routes that [`registered`] wraps, as the router writes them.
-    pub fn new(routes: Vec<String>, is_registered: impl Fn(String) -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
-        Self { routes, is_registered: Box::new(is_registered) }
+        });
+        Self { open: (open, layer().allow_origin(Any)), registered: (registered, layer().allow_origin(allowed)) }
     }
 
-    /// Lets a page of `origin` read an answer of this route, if it may and nobody has decided that yet.
-    pub async fn admit(&self, route: Option<&str>, origin: Option<&String>, answer: &mut HeaderMap) {
-        let (Some(route), Some(origin)) = (route, origin) else { return };
-        if answer.contains_key(VARY) || !self.routes.iter().any(|known| known == route) {
-            return;
+    /// Nothing may be read from elsewhere.
+    pub fn none() -> Self {
+        Self::new(Vec::new(), Vec::new(), async |_| false)
+    }
+
+    /// Answers a preflight of `route`, or lets `answer` do it and says who may read that. Most requests do not come from a page of
+    /// another site and pay nothing for this.
+    pub async fn around<Answer>(&self, route: Option<&str>, request: Request, answer: impl FnOnce(Request) -> Answer) -> Response
+    where
+        Answer: Future<Output = Response>,
+    {
+        let is_of = |routes: &[String]| route.is_some_and(|route| routes.iter().any(|one| one == route));
+        let (open, registered) = (is_of(&self.open.0), is_of(&self.registered.0));
+        if !open && !registered {
+            return answer(request).await;
         }
-        answer.insert(VARY, HeaderValue::from_static("origin"));
-        if let Ok(value) = HeaderValue::from_str(origin)
-            && let Ok(exposed) = HeaderValue::from_str(&EXPOSED.each_ref().map(HeaderName::as_str).join(","))
-            && (self.is_registered)(origin.clone()).await
-        {
-            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
-            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        if request.method() != Method::OPTIONS && !request.headers().contains_key(ORIGIN) {
+            let mut response = answer(request).await;
+            if open {
+                set_open(response.headers_mut());
+            } else {
+                response.headers_mut().append(VARY, const { HeaderValue::from_static("origin") });
+                response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            }
+            return response;
+        }
+        let mut answer = Some(answer);
+        let once = service_fn(move |request| {
+            let answer = answer.take().map(|answer| answer(request));
+            async move {
+                match answer {
+                    Some(answer) => Ok::<_, Infallible>(answer.await),
+                    None => Ok(Response::default()),
+                }
+            }
+        });
+        let layer = if open { &self.open.1 } else { &self.registered.1 };
+        match layer.layer(once).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
     }
 }
 
-/// The one origin of a request, if it can be registered at all.
-pub fn origin(headers: &HeaderMap) -> Option<String> {
-    let mut all = headers.get_all(ORIGIN).iter();
-    let (Some(origin), None) = (all.next(), all.next()) else { return None };
-    origin.to_str().ok().filter(|origin| may_be_registered(origin)).map(str::to_owned)
+/// Readable for everybody.
+pub fn set_open(headers: &mut HeaderMap) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, const { HeaderValue::from_static("*") });
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
 fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, DPOP])
-        .expose_headers(EXPOSED)
+        .expose_headers([DPOP_NONCE, WWW_AUTHENTICATE, RETRY_AFTER, trace_id::HEADER])
         .max_age(REMEMBERED)
 }
 
@@ -110,31 +134,27 @@ fn is_loopback(origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::response::Response;
-    use axum::routing::post;
-    use http::Request;
-    use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, VARY};
-    use tower::ServiceExt as _;
+    use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 
     use super::*;
 
-    async fn ask(origins: &[&str], method: Method) -> Response {
-        let router = Router::new().route("/token", post(async || "ok"));
-        let router = registered(router, async |origin: String| origin == "https://app.example");
-        let mut request = Request::builder().method(method.clone()).uri("/token");
+    async fn ask(route: &str, origins: &[&str], method: Method) -> Response {
+        let cors =
+            Cors::new(vec!["/jwks".to_owned()], vec!["/token".to_owned()], async |origin: String| origin == "https://app.example");
+        let mut request = Request::builder().method(method.clone()).uri(route);
         for origin in origins {
             request = request.header(ORIGIN, *origin);
         }
         if method == Method::OPTIONS {
             request = request.header(ACCESS_CONTROL_REQUEST_METHOD, "POST");
         }
-        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        cors.around(Some(route), request.body(Body::empty()).unwrap(), async |_| Response::new(Body::from("ok"))).await
     }
 
     #[tokio::test]
     async fn a_registered_origin_may_read_without_credentials() {
         for method in [Method::POST, Method::OPTIONS] {
-            let response = ask(&["https://app.example"], method).await;
+            let response = ask("/token", &["https://app.example"], method).await;
             assert!(response.status().is_success());
             assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
             assert_eq!(response.headers()[VARY], "origin");
@@ -153,11 +173,22 @@ mod tests {
             &[],
         ] {
             for method in [Method::POST, Method::OPTIONS] {
-                let response = ask(origins, method).await;
+                let response = ask("/token", origins, method).await;
                 assert!(!response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), "{origins:?}");
                 assert_eq!(response.headers()[VARY], "origin", "a shared cache would mix origins up");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_names_no_origin_reads_the_same_headers() {
+        for (route, origin) in [("/jwks", "https://any.example"), ("/token", "https://evil.example")] {
+            let with = ask(route, &[origin], Method::GET).await;
+            let without = ask(route, &[], Method::GET).await;
+            assert_eq!(with.headers(), without.headers(), "{route}");
+        }
+        assert_eq!(ask("/jwks", &[], Method::GET).await.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(ask("/login", &["https://app.example"], Method::GET).await.headers().is_empty());
     }
 
     #[test]

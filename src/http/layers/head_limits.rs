@@ -2,10 +2,9 @@
 //!
 //! The query's own limit is stated by the parameter parser; here is only room for it and the path, so that its refusal can say more.
 
-use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::header::HOST;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::http::error::{OAuthError, Trouble};
 use crate::oauth::refusal::Reason;
@@ -19,19 +18,18 @@ const TARGET_BYTES: usize = 24 * 1024;
 /// # Errors
 /// The response to give instead: 431, 400 or 414.
 #[expect(clippy::result_large_err, reason = "both sides are responses on their way out")]
-pub fn check(request: &Request, lines: usize, limit: usize) -> Result<(), Response> {
-    let headers = request.headers();
+pub fn check(headers: &HeaderMap, version: Version, uri: &Uri, lines: usize, limit: usize) -> Result<(), Response> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if headers.len() > lines || bytes > limit {
         return Err(too_long("(headers)", limit, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     // RFC 9112 §3.2: exactly one Host. Ours is never read, but what stands before us may have read the other one.
-    if request.version() == Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1 {
+    if version == Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1 {
         let detail = "a request has exactly one Host header (RFC 9112 section 3.2)".to_owned();
         let reason = Reason::MalformedParameter { name: "(Host header)".to_owned(), received: String::new(), detail };
         return Err(OAuthError::negotiated(reason.into()).into_response());
     }
-    let target = request.uri().path().len() + request.uri().query().map_or(0, |query| query.len() + 1);
+    let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
     if target > TARGET_BYTES {
         return Err(too_long("(path and query)", TARGET_BYTES, StatusCode::URI_TOO_LONG));
     }

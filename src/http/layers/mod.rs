@@ -3,38 +3,45 @@
 //! 1. trace id: ours, made here, whatever the caller sends;
 //! 2. the client's address, from the socket or from a configured proxy;
 //! 3. the size of the head;
-//! 4. the body, and a place among the requests that are worked on;
-//! 5. the handler, with a time limit, and with panics caught;
-//! 6. errors put into words (JSON or a page) and the decision recorded;
-//! 7. security headers and the trace header;
-//! 8. metrics, the access log and the span, without query strings.
+//! 4. who may read the answer from another site, which differs by route ([`cors`]);
+//! 5. the body, and a place among the requests that are worked on;
+//! 6. the handler, with a time limit, and with panics caught;
+//! 7. errors put into words (JSON or a page) and the decision recorded;
+//! 8. security headers and the trace header;
+//! 9. metrics, the access log and the span, without query strings.
 //!
-//! [`cors`] stands beside it, since it differs by route.
+//! [`documents`] answers what is the same for everybody before all that, with the same headers.
 
 pub mod access_log;
 pub mod admission;
 pub mod cors;
+pub mod documents;
 pub mod head_limits;
 pub mod panics;
 pub mod security_headers;
 pub mod trace_id;
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use admission::Admission;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::Response;
-use http::Method;
+use axum::routing::Route;
+use cors::Cors;
+use http::Extensions;
 use ipnet::IpNet;
+use tower::{Layer, Service};
+use trace_id::{TraceId, TraceIds};
 
 use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::http::error::{self, ErrorPage};
-use crate::http::extract::form::BodyLimit;
 use crate::http::extract::remote_addr::{self, RemoteAddr};
+use crate::http::server::Peer;
 use crate::service::audit;
 use crate::service::decisions::Decisions;
 use crate::service::forwarded::Forwarded;
@@ -42,8 +49,7 @@ use crate::spans;
 
 /// What the layers need.
 pub struct Edge {
-    /// For trace ids.
-    pub entropy: Arc<dyn Entropy>,
+    pub trace_ids: TraceIds,
     /// For the time of a decision record.
     pub clock: Arc<dyn Clock>,
     /// Where refusals are recorded.
@@ -62,59 +68,109 @@ pub struct Edge {
     pub header_lines: usize,
     /// Bytes of all headers of a request.
     pub header_bytes: usize,
+    /// Who may read answers from another site.
+    pub cors: Cors,
     /// Who is worked on, and who waits.
     pub admission: Admission,
-    /// Which pages may read what is answered here.
-    pub readers: cors::Readers,
     /// How long a handler may take.
     pub request_timeout: Duration,
     /// Renders an error for a person.
     pub error_page: ErrorPage,
 }
 
-/// Wraps all routes of `router` that were added so far.
-pub fn wrap(router: Router, edge: Arc<Edge>) -> Router {
-    router.layer(from_fn_with_state(edge, around))
+/// What is known of a request before anybody reads it; in the extensions of every request.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub trace_id: TraceId,
+    pub address: RemoteAddr,
+    /// Bytes of a body.
+    pub body_limit: usize,
 }
 
-async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+impl Arrival {
+    /// Of a request that came through the layers.
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().copied()
+    }
+}
+
+/// Wraps all routes of `router` that were added so far.
+pub fn wrap(router: Router, edge: Arc<Edge>) -> Router {
+    router.layer(Layers(edge))
+}
+
+#[derive(Clone)]
+struct Layers(Arc<Edge>);
+
+impl Layer<Route> for Layers {
+    type Service = Layered;
+
+    fn layer(&self, route: Route) -> Layered {
+        Layered { edge: Arc::clone(&self.0), route }
+    }
+}
+
+/// A route in its layers. All of them are one service: each that axum puts around another costs a request two allocations and a copy.
+#[derive(Clone)]
+struct Layered {
+    edge: Arc<Edge>,
+    route: Route,
+}
+
+impl Service<Request> for Layered {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Self { edge, route } = self.clone();
+        Box::pin(async move { Ok(around(&edge, request, route).await) })
+    }
+}
+
+async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
     let begin = Instant::now();
-    let trace_id = trace_id::TraceId::generate(edge.entropy.as_ref());
+    let trace_id = edge.trace_ids.next();
     let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
-    if let Some(peer) = remote_addr::untrusted_proxy(request.extensions(), request.headers(), &edge.trusted_proxies) {
+    if let Some(peer) = remote_addr::untrusted_proxy(Peer::of(request.extensions()), request.headers(), &edge.trusted_proxies) {
         edge.forwarded.note(peer, edge.clock.now());
     }
-    request.extensions_mut().insert(trace_id);
-    request.extensions_mut().insert(address);
-    request.extensions_mut().insert(BodyLimit(edge.body_limit));
+    request.extensions_mut().insert(Arrival { trace_id, address, body_limit: edge.body_limit });
     let about = error::About::of(&request, trace_id, address);
     // Whose traceparent counts is whose X-Forwarded-For counts.
     let by_proxy = RemoteAddr::is_proxy(request.extensions(), &edge.trusted_proxies);
     let parent = by_proxy.then(|| request.headers());
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
-    let response = match head_limits::check(&request, edge.header_lines, edge.header_bytes) {
-        Ok(()) => span.around(audit::in_request(trace_id.number(), in_turn(&edge, &about, request, next))).await,
-        Err(too_large) => too_large,
-    };
-    let mut response = error::finish(response, &about, &edge);
-    edge.readers.admit(about.matched(), about.origin.as_ref(), response.headers_mut()).await;
+    let response =
+        match head_limits::check(request.headers(), request.version(), request.uri(), edge.header_lines, edge.header_bytes) {
+            Ok(()) => {
+                let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, route));
+                span.around(audit::in_request(trace_id.number(), answer)).await
+            }
+            Err(too_large) => too_large,
+        };
+    let mut response = error::finish(response, &about, edge);
     security_headers::set(response.headers_mut(), edge.https);
     trace_id::set(response.headers_mut(), trace_id);
-    access_log::write(&about, &response, begin.elapsed());
-    span.end(response.status().as_u16(), response.extensions().get::<error::Refused>().map(error::Refused::rule_id));
+    let (status, rule) = (response.status().as_u16(), response.extensions().get::<error::Refused>().map(error::Refused::rule_id));
+    let line = access_log::Line { trace_id, route: about.route(), method: access_log::method_label(&about.method), status, rule };
+    line.write(|| address, begin.elapsed());
+    span.end(status, rule);
     response
 }
 
-/// The handler, once the request is here and its turn has come.
-async fn in_turn(edge: &Edge, about: &error::About, request: Request, next: Next) -> Response {
-    // A preflight is answered from memory: without its yes a browser does not even send what could be told to come back later.
-    if about.method == Method::OPTIONS || !edge.admission.concerns(about.matched()) {
-        return panics::caught(edge.request_timeout, next.run(request)).await;
+async fn in_turn(edge: &Edge, about: &error::About, request: Request, mut route: Route) -> Response {
+    if !edge.admission.concerns(about.matched()) {
+        return panics::caught(edge.request_timeout, route.call(request)).await;
     }
     let request = admission::arrived(request, edge.body_limit).await;
     match edge.admission.enter().await {
-        Ok(_place) => panics::caught(edge.request_timeout, next.run(request)).await,
+        Ok(_place) => panics::caught(edge.request_timeout, route.call(request)).await,
         Err(sent_away) => sent_away.refuse(),
     }
 }

@@ -1,5 +1,6 @@
 //! A handler that panics or hangs is answered for (security.md ). What the panic said stays inside: it may hold anything.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use crate::http::error::{OAuthError, Trouble};
 use crate::oauth::refusal::Reason;
 
 /// Runs `handler` for at most `limit`.
-pub async fn caught(limit: Duration, handler: impl Future<Output = Response>) -> Response {
+pub async fn caught(limit: Duration, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
     match tokio::time::timeout(limit, AssertUnwindSafe(handler).catch_unwind()).await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(never))) => match never {},
         Ok(Err(_panic)) => {
             metrics::counter!("chancery_panics_total").increment(1);
             let trouble = Trouble::from(Reason::Internal { detail: "a handler panicked; the log says where".to_owned() });

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Arrival;
 use crate::entropy::{self, Entropy};
 
 /// The header in which every response carries it (contract.md).
@@ -16,12 +18,36 @@ pub const HEADER: HeaderName = HeaderName::from_static("chancery-trace-id");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(u128);
 
-impl TraceId {
-    /// A new one.
-    pub fn generate(entropy: &dyn Entropy) -> Self {
-        Self(u128::from_be_bytes(entropy::bytes(entropy)))
+/// Where trace ids come from. They tell requests apart and open nothing, so a stock of them is drawn at once: by itself each
+/// would be among the dearer things that are done for a small answer.
+pub struct TraceIds {
+    entropy: Arc<dyn Entropy>,
+    stock: Mutex<Vec<[u8; 16]>>,
+}
+
+/// Ids drawn at once.
+const STOCK: usize = 32;
+
+impl TraceIds {
+    /// None are drawn yet.
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, stock: Mutex::default() }
     }
 
+    /// A new one.
+    pub fn next(&self) -> TraceId {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = stock.pop().unwrap_or_else(|| {
+            let drawn: [u8; 16 * STOCK] = entropy::bytes(self.entropy.as_ref());
+            let (ids, _) = drawn.as_chunks();
+            stock.extend_from_slice(ids);
+            stock.pop().unwrap_or_default()
+        });
+        TraceId(u128::from_be_bytes(id))
+    }
+}
+
+impl TraceId {
     /// The 128 bits.
     pub fn number(self) -> u128 {
         self.0
@@ -51,7 +77,7 @@ impl<S: Sync> FromRequestParts<S> for TraceId {
 
     /// The request's id; all zeroes outside the layers, which no request is.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or(Self(0)))
+        Ok(Arrival::of(&parts.extensions).map_or(Self(0), |arrival| arrival.trace_id))
     }
 }
 
@@ -65,6 +91,8 @@ mod tests {
         set(&mut headers, TraceId(0x0123_4567_89ab_cdef << 60));
         assert_eq!(headers[HEADER], TraceId(0x0123_4567_89ab_cdef << 60).to_string());
         assert_eq!(TraceId(0xabc).to_string(), "00000000000000000000000000000abc");
-        assert_ne!(TraceId::generate(&entropy::SystemEntropy), TraceId::generate(&entropy::SystemEntropy));
+        let ids = TraceIds::new(Arc::new(entropy::SystemEntropy));
+        let many: std::collections::HashSet<TraceId> = (0..=3 * STOCK).map(|_| ids.next()).collect();
+        assert_eq!(many.len(), 3 * STOCK + 1);
     }
 }

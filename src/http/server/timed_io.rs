@@ -77,8 +77,8 @@ pub struct TimedIo<S> {
     header: Duration,
     idle: Duration,
     read_clock: Option<Pin<Box<Sleep>>>,
-    /// The stamp for which `read_clock` is set.
-    read_clock_for: Option<u64>,
+    /// The stamp of the present wait, and its end.
+    read_until: Option<(u64, Instant)>,
     write_clock: Option<Pin<Box<Sleep>>>,
     write_waits: bool,
 }
@@ -91,7 +91,7 @@ impl<S> TimedIo<S> {
             header: limits.header_read_timeout,
             idle: limits.idle_timeout,
             read_clock: None,
-            read_clock_for: None,
+            read_until: None,
             write_clock: None,
             write_waits: false,
         }
@@ -105,15 +105,26 @@ impl<S> TimedIo<S> {
             IDLE => self.idle,
             _ => self.header,
         };
-        let clock = if self.read_clock_for == Some(stamp)
-            && let Some(clock) = self.read_clock.as_mut()
-        {
-            clock
-        } else {
-            self.read_clock_for = Some(stamp);
-            set(&mut self.read_clock, patience)
+        let until = match self.read_until {
+            Some((known, until)) if known == stamp => until,
+            Some(_) | None => {
+                let until = Instant::now() + patience;
+                self.read_until = Some((stamp, until));
+                until
+            }
         };
-        ready!(clock.as_mut().poll(cx));
+        // The clock is left as it is while it rings too early: between two requests it would be set anew thousands of times before it rings once.
+        let clock = self.read_clock.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if clock.deadline() > until {
+            clock.as_mut().reset(until);
+        }
+        loop {
+            ready!(clock.as_mut().poll(cx));
+            if clock.deadline() >= until {
+                break;
+            }
+            clock.as_mut().reset(until);
+        }
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer sent nothing for too long"))
     }
 

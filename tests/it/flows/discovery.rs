@@ -156,3 +156,38 @@ async fn the_host_header_changes_nothing() {
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1.trim()).unwrap();
     assert_eq!(body["issuer"], server.issuer.as_str());
 }
+
+/// The documents are answered from memory where nothing more is asked than the document; the long way says the same to the letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_short_way_and_the_long_way_say_the_same() {
+    for base in ["", "/tenant/one"] {
+        let server = Setup::on(Backend::Sqlite).issuer(&format!("https://id.test{base}")).start().await;
+        for path in
+            ["/jwks", "/.well-known/jwks.json", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"]
+        {
+            let ask = async |more: &str| {
+                let request = format!("GET {base}{path} HTTP/1.1\r\nHost: id.test\r\n{more}Connection: close\r\n\r\n");
+                raw::send(&server, request.as_bytes()).await
+            };
+            let (short, long) = (ask("").await, ask("If-None-Match: \"another\"\r\n").await);
+            assert_eq!(raw::status(&short), 200, "{short}");
+            let told_apart = |answer: &str| {
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                let head = head.lines().filter(|line| !line.starts_with("date:") && !line.starts_with("chancery-trace-id:"));
+                let mut head: Vec<String> = head.map(str::to_owned).collect();
+                head.sort();
+                (head, body.to_owned())
+            };
+            assert_eq!(told_apart(&short), told_apart(&long), "{base}{path}");
+            let id = |answer: &str| answer.lines().find(|line| line.starts_with("chancery-trace-id: ")).map(str::to_owned).unwrap();
+            assert_ne!(id(&short), id(&long));
+            let etag = short.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+            assert_eq!(raw::status(&ask(&format!("If-None-Match: {etag}\r\n")).await), 304);
+            for host in ["Host: evil.example\r\n", "Host: a\r\nHost: b\r\n"] {
+                let request = format!("GET {base}{path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+                let expected = if host.matches("Host").count() == 1 { 200 } else { 400 };
+                assert_eq!(raw::status(&raw::send(&server, request.as_bytes()).await), expected);
+            }
+        }
+    }
+}

@@ -32,7 +32,11 @@ async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
     let keys = Keys::open(&store.db, &master, &clock, Arc::new(SystemEntropy), KeyLife::default()).await.unwrap();
     let shutdown = Shutdown::new();
     let readiness = Readiness::with_machine_clock(store.db.clone(), keys, shutdown.clone(), machine);
-    let routers = Routers { public: Router::new().merge(health::public(&readiness)), management: health::management(&readiness) };
+    let routers = Routers {
+        public: Router::new().merge(health::public(&readiness)),
+        at_once: None,
+        management: health::management(&readiness),
+    };
     let any = "127.0.0.1:0".parse().unwrap();
     let limits = Limits { drain_delay: Duration::from_millis(500), ..Limits::default() };
     let serving = server::serve(routers, Listeners::bind(any, Some(any)).await.unwrap(), limits, shutdown.clone()).unwrap();

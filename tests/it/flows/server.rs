@@ -12,7 +12,9 @@ use chancery::entropy::SystemEntropy;
 use chancery::http::error::{OAuthError, PageError, plain_page};
 use chancery::http::extract::{Form, RemoteAddr, TraceId};
 use chancery::http::layers::admission::Admission;
-use chancery::http::layers::{self, Edge, cors};
+use chancery::http::layers::cors::Cors;
+use chancery::http::layers::trace_id::TraceIds;
+use chancery::http::layers::{self, Edge};
 use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
 use chancery::oauth::refusal::Reason;
 use chancery::service::decisions::{self, Decisions};
@@ -30,7 +32,7 @@ const PLACES: usize = 8;
 const QUEUE: usize = 4;
 
 fn routes() -> Router {
-    let token = Router::new()
+    Router::new()
         .route(
             "/form",
             post(async |Form(form): Form| match form.get("refuse") {
@@ -38,9 +40,8 @@ fn routes() -> Router {
                 None => Ok(form.all("resource").len().to_string()),
             }),
         )
-        .route("/panic", get(async || -> &'static str { panic!("a secret") }));
-    cors::registered(token, async |origin: String| origin == "https://app.example")
-        .merge(cors::open(Router::new().route("/jwks", get(async || "{}"))))
+        .route("/panic", get(async || -> &'static str { panic!("a secret") }))
+        .route("/jwks", get(async || "{}"))
         .route("/ok", get(async |trace: TraceId, RemoteAddr(ip): RemoteAddr| format!("{trace} {ip}")))
         .route("/page", get(async || -> Result<(), PageError> { Err(Reason::InteractionUnknown.into()) }))
         .route(
@@ -103,7 +104,7 @@ async fn start(limits: Limits) -> Running {
     migrate::run(&store.db, Timestamp::from_seconds(0)).await.unwrap();
     let decisions = Decisions::start(store.db.clone(), keyed());
     let edge = Arc::new(Edge {
-        entropy: Arc::new(SystemEntropy),
+        trace_ids: TraceIds::new(Arc::new(SystemEntropy)),
         clock: Arc::new(SystemClock::default()),
         decisions: decisions.clone(),
         trusted_proxies: Arc::clone(&limits.trusted_proxies),
@@ -113,14 +114,18 @@ async fn start(limits: Limits) -> Running {
         body_limit: 64 * 1024,
         header_lines: limits.headers,
         header_bytes: limits.header_bytes,
-        admission: Admission::new(PLACES, QUEUE, SECOND / 2, vec!["/jwks".to_owned()]),
-        readers: cors::Readers::new(vec!["/form".to_owned(), "/panic".to_owned()], |origin| {
-            Box::pin(async move { origin == "https://app.example" })
+        cors: Cors::new(vec!["/jwks".to_owned()], vec!["/form".to_owned(), "/panic".to_owned()], async |origin: String| {
+            origin == "https://app.example"
         }),
+        admission: Admission::new(PLACES, QUEUE, SECOND / 2, vec!["/jwks".to_owned()]),
         request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
-    let routers = Routers { public: layers::wrap(routes(), edge), management: Router::new().route("/healthz", get(async || "ok")) };
+    let routers = Routers {
+        public: layers::wrap(routes(), edge),
+        at_once: None,
+        management: Router::new().route("/healthz", get(async || "ok")),
+    };
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
     let shutdown = Shutdown::new();
     let serving = server::serve(routers, listeners, limits, shutdown.clone()).unwrap();
