@@ -28,8 +28,8 @@ tokio::task_local! {
 }
 
 /// Does the work of a request: whatever event comes of it names the request by this id.
-pub async fn in_request<F: Future>(trace_id: u128, work: F) -> F::Output {
-    REQUEST.scope(trace_id, work).await
+pub fn in_request<F: Future>(trace_id: u128, work: F) -> impl Future<Output = F::Output> {
+    REQUEST.scope(trace_id, work)
 }
 
 /// The request that is at work, as `chancery explain` knows it; nothing outside of requests.

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Executor, PgPool, SqlSafeStr, SqlitePool};
+use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool};
 
 use crate::config::database::DatabaseConfig;
 use crate::spans;
@@ -225,7 +226,9 @@ impl Db {
     /// Reads all rows. Where the connection turns out to be lost, the question is asked once more over another: reading does no harm.
     pub async fn all(&self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
         let sql = sql.into();
-        self.seen(sql, self.read(sql, args)).await
+        // A driver's future is thousands of bytes, and whatever asks something holds it: in a box, a request that finds its answers in
+        // memory does not carry that from hand to hand.
+        self.seen(sql, Box::pin(self.read(sql, args))).await
     }
 
     async fn read(&self, sql: Sql, args: Args) -> Result<Vec<Row>, StoreError> {
@@ -239,7 +242,7 @@ impl Db {
             return read;
         }
         drop(reader);
-        self.reader().await?.all_alone(sql, args).await
+        Box::pin(async { self.reader().await?.all_alone(sql, args).await }).await
     }
 
     /// One statement that writes, durable when it returns. Answers how many rows it changed.
@@ -251,7 +254,7 @@ impl Db {
                 Kind::Postgres => self.writer().await?.execute_alone(sql, args).await,
             }
         };
-        self.seen(sql, work).await
+        self.seen(sql, Box::pin(work)).await
     }
 
     /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
@@ -264,7 +267,7 @@ impl Db {
             };
             Ok(rows.into_iter().next())
         };
-        self.seen(sql, work).await
+        self.seen(sql, Box::pin(work)).await
     }
 
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
@@ -286,7 +289,7 @@ impl Db {
             }
             Kind::Postgres => {
                 let unit = async move { spans::database(db.kind().system(), name, None, db.run(work)).await };
-                match tokio::spawn(spans::along(unit)).await {
+                match tokio::spawn(spans::along(Box::pin(unit))).await {
                     Ok(result) => result,
                     Err(stopped) => Err(StoreError::Unavailable(format!("the unit of work `{name}` stopped: {stopped}")).into()),
                 }
@@ -362,8 +365,8 @@ impl Db {
         Ok(self.borrowed(
             asked,
             match &self.0.pools {
-                Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await.map_err(store_error)?),
-                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+                Pools::Sqlite { readers, .. } => Connection::Sqlite(sqlite(readers).await?),
+                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
             },
         ))
     }
@@ -373,8 +376,8 @@ impl Db {
         Ok(self.borrowed(
             asked,
             match &self.0.pools {
-                Pools::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await.map_err(store_error)?),
-                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(pool.acquire().await.map_err(store_error)?),
+                Pools::Sqlite { writer, .. } => Connection::Sqlite(sqlite(writer).await?),
+                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
             },
         ))
     }
@@ -425,6 +428,19 @@ impl Db {
             }
         }
     }
+}
+
+/// A connection, at once if one is idle.
+async fn sqlite(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
+    match pool.try_acquire() {
+        Some(connection) => Ok(connection),
+        None => Box::pin(pool.acquire()).await.map_err(store_error),
+    }
+}
+
+/// A connection that the pool has looked at.
+async fn postgres(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
+    Box::pin(pool.acquire()).await.map_err(store_error)
 }
 
 /// See [`Db::change_number`].

@@ -74,34 +74,40 @@ impl Cors {
     {
         let is_of = |routes: &[String]| route.is_some_and(|route| routes.iter().any(|one| one == route));
         let (open, registered) = (is_of(&self.open.0), is_of(&self.registered.0));
-        if !open && !registered {
-            return answer(request).await;
+        let is_plain = request.method() != Method::OPTIONS && !request.headers().contains_key(ORIGIN);
+        if (open || registered) && !is_plain {
+            let layer = if open { &self.open.1 } else { &self.registered.1 };
+            return Box::pin(decided(layer, request, answer)).await;
         }
-        if request.method() != Method::OPTIONS && !request.headers().contains_key(ORIGIN) {
-            let mut response = answer(request).await;
-            if open {
-                set_open(response.headers_mut());
-            } else {
-                response.headers_mut().append(VARY, const { HeaderValue::from_static("origin") });
-                response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        let mut response = answer(request).await;
+        if open {
+            set_open(response.headers_mut());
+        } else if registered {
+            response.headers_mut().append(VARY, const { HeaderValue::from_static("origin") });
+            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+        response
+    }
+}
+
+/// Lets the layer decide about a page's request.
+async fn decided<Answer>(layer: &CorsLayer, request: Request, answer: impl FnOnce(Request) -> Answer) -> Response
+where
+    Answer: Future<Output = Response>,
+{
+    let mut answer = Some(answer);
+    let once = service_fn(move |request| {
+        let answer = answer.take().map(|answer| answer(request));
+        async move {
+            match answer {
+                Some(answer) => Ok::<_, Infallible>(answer.await),
+                None => Ok(Response::default()),
             }
-            return response;
         }
-        let mut answer = Some(answer);
-        let once = service_fn(move |request| {
-            let answer = answer.take().map(|answer| answer(request));
-            async move {
-                match answer {
-                    Some(answer) => Ok::<_, Infallible>(answer.await),
-                    None => Ok(Response::default()),
-                }
-            }
-        });
-        let layer = if open { &self.open.1 } else { &self.registered.1 };
-        match layer.layer(once).call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+    });
+    match layer.layer(once).call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 
