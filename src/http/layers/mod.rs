@@ -2,8 +2,8 @@
 //!
 //! 1. trace id: ours, made here, whatever the caller sends;
 //! 2. the client's address, from the socket or from a configured proxy;
-//! 3. the size of the head;
-//! 4. who may read the answer from another site, which differs by route ([`cors`]);
+//! 3. who may read the answer from another site, which differs by route ([`cors`]);
+//! 4. the size of the head;
 //! 5. the body, and a place among the requests that are worked on;
 //! 6. the handler, with a time limit, and with panics caught;
 //! 7. errors put into words (JSON or a page) and the decision recorded;
@@ -146,15 +146,9 @@ async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
     let parent = by_proxy.then(|| request.headers());
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
-    let response =
-        match head_limits::check(request.headers(), request.version(), request.uri(), edge.header_lines, edge.header_bytes) {
-            Ok(()) => {
-                let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, route));
-                // In its place: each hand that it went through would make this future larger by its size.
-                span.around(pin!(audit::in_request(trace_id.number(), answer))).await
-            }
-            Err(too_large) => too_large,
-        };
+    let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, route));
+    // In its place: each hand that it went through would make this future larger by its size.
+    let response = span.around(pin!(audit::in_request(trace_id.number(), answer))).await;
     let mut response = error::finish(response, &about, edge);
     security_headers::set(response.headers_mut(), edge.https);
     trace_id::set(response.headers_mut(), trace_id);
@@ -166,6 +160,10 @@ async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
 }
 
 async fn in_turn(edge: &Edge, about: &error::About, request: Request, mut route: Route) -> Response {
+    let (headers, uri) = (request.headers(), request.uri());
+    if let Err(too_large) = head_limits::check(headers, request.version(), uri, edge.header_lines, edge.header_bytes) {
+        return too_large;
+    }
     if !edge.admission.concerns(about.matched()) {
         return panics::caught(edge.request_timeout, route.call(request)).await;
     }
