@@ -2,10 +2,11 @@
 //!
 //! Labels come from closed sets (route patterns, rule ids, statuses), never from what a request holds (security.md R-78).
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Counter, Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper ends of the buckets of durations, in seconds.
@@ -19,6 +20,31 @@ static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 /// Sets the recorder up for this process, once; further calls do nothing. Without it measuring costs nothing and shows nothing.
 pub fn init() {
     RECORDER.get_or_init(install);
+}
+
+/// Counters of a thread, by a label out of a few: looked up anew by name and labels, each would cost a request more than counting does.
+#[derive(Default)]
+pub struct Counted(RefCell<Vec<(&'static str, Counter)>>);
+
+impl Counted {
+    /// None are known yet.
+    pub const fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    /// Counts one more of `label`; `counter` is asked for it once.
+    pub fn count(&self, label: &'static str, counter: impl FnOnce() -> Counter) {
+        if !is_on() {
+            return;
+        }
+        let mut known = self.0.borrow_mut();
+        if let Some((_, counter)) = known.iter().find(|(known, _)| *known == label) {
+            return counter.increment(1);
+        }
+        let counter = counter();
+        counter.increment(1);
+        known.push((label, counter));
+    }
 }
 
 /// Does anybody measure?

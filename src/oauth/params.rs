@@ -196,23 +196,37 @@ pub fn is_secret(name: &str) -> bool {
 /// What is wrong, in words.
 pub(super) fn decode(encoded: &[u8]) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.iter().copied();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
-                (Some(high), Some(low)) => high * 16 + low,
-                _ => return Err("a % is not followed by two hexadecimal digits"),
+    let mut rest = encoded;
+    // Tokens are long and hardly anything in them is encoded: what stands for itself is copied at once.
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'+' | b'%')) {
+        let (plain, code) = rest.split_at(at);
+        bytes.extend_from_slice(plain);
+        rest = match code {
+            [b'+', after @ ..] => {
+                bytes.push(b' ');
+                after
+            }
+            [_, high, low, after @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high * 16 + low);
+                    after
+                }
+                _ => return Err(NOT_HEXADECIMAL),
             },
-            other => other,
-        });
+            _ => return Err(NOT_HEXADECIMAL),
+        };
     }
+    bytes.extend_from_slice(rest);
     let text = String::from_utf8(bytes).map_err(|_| "the bytes are not UTF-8")?;
-    if text.chars().any(char::is_control) {
+    // All of ASCII's are below the space, but for one; the others take two bytes.
+    let may_have = text.bytes().any(|byte| !(b' '..0x7f).contains(&byte));
+    if may_have && text.chars().any(char::is_control) {
         return Err("it contains a control character");
     }
     Ok(text)
 }
+
+const NOT_HEXADECIMAL: &str = "a % is not followed by two hexadecimal digits";
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())

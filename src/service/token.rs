@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::jose::ClientJwt;
+use crate::measure::Counted;
 use crate::oauth::client::{AuthMethod, Client};
 use crate::oauth::client_auth::{self, AuthenticatedClient, Credentials, Rules};
 use crate::oauth::endpoint::Endpoint;
@@ -47,6 +48,10 @@ const ATTEMPTS: usize = 8;
 /// How often one grant is reported as lost: its client may ask again and again.
 const REPORT_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
+thread_local! {
+    static ISSUED: Counted = const { Counted::new() };
+}
+
 /// Answers one token request.
 ///
 /// # Errors
@@ -75,7 +80,7 @@ async fn answer(
         TokenRequest::ClientCredentials(request) => credentials(app, view, &request, &client, now).await,
         TokenRequest::DeviceCode(request) => Box::pin(device(app, view, &request, &client, now)).await,
     }?;
-    metrics::counter!("chancery_tokens_issued_total", "grant_type" => name).increment(1);
+    ISSUED.with(|issued| issued.count(name, || metrics::counter!("chancery_tokens_issued_total", "grant_type" => name)));
     Ok(tokens)
 }
 
@@ -130,7 +135,7 @@ async fn verify_assertion(app: &App, credentials: &Credentials, client: &Client,
         let (use_of_it, until) = assertion.spending(&client.client_id, &rules);
         if spent_assertions::spend(&app.db, &use_of_it, until).await? { Ok(()) } else { Err(assertion.replayed(client)) }
     };
-    Some(verify.await)
+    Some(Box::pin(verify).await)
 }
 
 /// Keys and resources, from memory where they are fresh. Nothing is signed from what is past its time (design 5).
