@@ -3,15 +3,20 @@
 //! Whatever an event holds, it cannot forge a second line or speak to the terminal: control characters leave as escapes. What must
 //! not be logged at all is not handed to `tracing` in the first place; a test greps for it.
 
+mod access;
+mod gathered;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
+use gathered::Gathered;
+
+pub use access::Access;
+pub use gathered::flush;
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +37,10 @@ pub enum LogError {
 /// # Errors
 /// See [`LogError`].
 pub fn init(config: &LogConfig) -> Result<(), LogError> {
-    init_to(config, Gathered::start()?)
+    let gathered = Gathered::start()?;
+    init_to(config, gathered)?;
+    access::begin(config.format, gathered);
+    Ok(())
 }
 
 /// As [`init`], to another place; for tests.
@@ -55,92 +63,6 @@ where
         tracing::error!(place, "a thread panicked");
     }));
     Ok(())
-}
-
-/// Writes out what has gathered; for the end of the process.
-pub fn flush() {
-    if let Some(gathered) = GATHERED.get() {
-        gathered.write_out(&mut gathered.lock());
-    }
-}
-
-/// How long a line waits for others: a system call each would cost a request more than all else that is said about it.
-const GATHER: Duration = Duration::from_millis(50);
-/// Bytes that wait at most.
-const GATHER_MOST: usize = 64 * 1024;
-
-static GATHERED: OnceLock<Gathered> = OnceLock::new();
-
-/// Lines on their way to standard error. Warnings and errors do not wait, nor what stands before them.
-#[derive(Debug, Default)]
-struct Gathered {
-    lines: Mutex<Vec<u8>>,
-    some: Condvar,
-}
-
-impl Gathered {
-    /// The one of this process, with the thread that empties it.
-    fn start() -> io::Result<&'static Self> {
-        let gathered = GATHERED.get_or_init(Self::default);
-        std::thread::Builder::new().name("log".to_owned()).spawn(|| gathered.run())?;
-        Ok(gathered)
-    }
-
-    fn run(&self) {
-        loop {
-            let waits = self.some.wait_while(self.lock(), |lines| lines.is_empty());
-            drop(waits.unwrap_or_else(PoisonError::into_inner));
-            std::thread::sleep(GATHER);
-            self.write_out(&mut self.lock());
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whoever wants to add to them waits meanwhile, so that nothing overtakes and a reader that is slow is felt.
-    fn write_out(&self, lines: &mut Vec<u8>) {
-        // Nobody is left to be told.
-        let _written = io::stderr().write_all(lines);
-        lines.clear();
-        lines.shrink_to(GATHER_MOST);
-    }
-}
-
-impl<'a> MakeWriter<'a> for &'static Gathered {
-    type Writer = Gathering;
-
-    fn make_writer(&'a self) -> Gathering {
-        Gathering { gathered: self, urgent: true }
-    }
-
-    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Gathering {
-        Gathering { gathered: self, urgent: *meta.level() <= tracing::Level::WARN }
-    }
-}
-
-struct Gathering {
-    gathered: &'static Gathered,
-    urgent: bool,
-}
-
-impl Write for Gathering {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let mut lines = self.gathered.lock();
-        if lines.is_empty() {
-            self.gathered.some.notify_one();
-        }
-        lines.extend_from_slice(event);
-        if self.urgent || lines.len() >= GATHER_MOST {
-            self.gathered.write_out(&mut lines);
-        }
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Escapes control characters on their way to the inner writer.
@@ -215,7 +137,7 @@ mod tests {
         }
     }
 
-    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+    pub(super) fn logged(format: LogFormat, log: impl FnOnce()) -> String {
         let shared = Shared::default();
         let writer = shared.clone();
         let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(Tame(move || writer.clone()));

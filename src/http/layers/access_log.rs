@@ -10,7 +10,7 @@ use metrics::{Counter, Histogram};
 
 use crate::http::extract::RemoteAddr;
 use crate::http::layers::trace_id::TraceId;
-use crate::measure;
+use crate::{log, measure};
 
 /// What is counted of one route with one method and status.
 struct Measures {
@@ -47,16 +47,11 @@ impl Line<'_> {
         if !tracing::enabled!(target: "chancery::access", tracing::Level::INFO) {
             return;
         }
-        tracing::info!(
-            target: "chancery::access",
-            %trace_id,
-            method,
-            route,
-            status,
-            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            address = %address().prefix(),
-            rule,
-        );
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let address = address().prefix();
+        if !(log::Access { trace_id: trace_id.number(), method, route, status, micros, address, rule }).write() {
+            tracing::info!(target: "chancery::access", %trace_id, method, route, status, micros, %address, rule);
+        }
     }
 }
 
