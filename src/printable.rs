@@ -13,6 +13,13 @@ pub fn printable(text: &str) -> String {
     })
 }
 
+/// Control characters, and those that are invisible or turn the direction of the text around (Unicode TR36 §2.4, §2.5).
+pub fn is_deceptive(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}')
+        || matches!(letter, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

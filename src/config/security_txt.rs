@@ -31,13 +31,15 @@ impl SecurityTxt {
         read
     }
 
-    /// The file, or `None` when there is no contact.
-    pub fn render(&self) -> Option<String> {
+    /// The file, or `None` when there is no contact. `origin` is where it is served: what is copied elsewhere says where it comes from,
+    /// unless it was served by http, which `Canonical` must not name (RFC 9116 §2.5.2).
+    pub fn render(&self, origin: &str) -> Option<String> {
         if self.contact.is_empty() {
             return None;
         }
         let contacts = self.contact.iter().map(|contact| ("Contact", contact));
-        let rest = [("Expires", self.expires.as_ref()), ("Policy", self.policy.as_ref())];
+        let canonical = origin.starts_with("https://").then(|| format!("{origin}/.well-known/security.txt"));
+        let rest = [("Expires", self.expires.as_ref()), ("Policy", self.policy.as_ref()), ("Canonical", canonical.as_ref())];
         let rest = rest.into_iter().filter_map(|(field, value)| value.map(|value| (field, value)));
         Some(contacts.chain(rest).map(|(field, value)| format!("{field}: {value}\n")).collect())
     }
@@ -50,11 +52,13 @@ mod tests {
     #[test]
     fn the_file_has_a_line_for_each_field_and_is_absent_without_a_contact() {
         let mut fields = SecurityTxt { contact: Vec::new(), expires: Some("2027-12-31T23:00:00Z".to_owned()), policy: None };
-        assert_eq!(fields.render(), None);
+        assert_eq!(fields.render("https://id.example.com"), None);
         fields.contact = vec!["mailto:security@example.com".to_owned(), "https://example.com/security".to_owned()];
         assert_eq!(
-            fields.render().unwrap(),
+            fields.render("http://localhost:8080").unwrap(),
             "Contact: mailto:security@example.com\nContact: https://example.com/security\nExpires: 2027-12-31T23:00:00Z\n"
         );
+        let text = fields.render("https://id.example.com").unwrap();
+        assert!(text.ends_with("\nCanonical: https://id.example.com/.well-known/security.txt\n"), "{text}");
     }
 }

@@ -79,7 +79,7 @@ fn public(app: &Arc<App>) -> Router {
         let managed = get(register::get).put(register::put).delete(register::delete);
         router = router.route(&format!("{}/{{client_id}}", at(Endpoint::Registration)), managed);
     }
-    if let Some(text) = app.config.security_txt.render() {
+    if let Some(text) = app.config.security_txt.render(app.config.issuer.origin()) {
         router = router.route("/.well-known/security.txt", get(async move || text));
     }
     if app.demo {

@@ -328,7 +328,7 @@ pub enum Reason {
     /// A document is not acceptable: the member at fault, or the whole.
     DocumentRefused { member: Option<String>, detail: String },
     /// Something else has the name, or the state of things forbids the change.
-    AdminConflict { detail: String },
+    AdminConflict { member: Option<String>, detail: String },
     /// RFC 9110 §13.1: what the caller asked to be the case is not.
     PreconditionFailed { expected: String, present: String },
 }

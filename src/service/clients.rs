@@ -10,7 +10,7 @@ use crate::entropy;
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret, Policy, validate};
 use crate::oauth::registration as rules;
 use crate::secret::Secret;
-use crate::service::document::{Document, DocumentError};
+use crate::service::document::{Document, DocumentError, STEP, is_step};
 use crate::service::keys;
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
@@ -392,6 +392,9 @@ async fn authenticating(operator: &Operator<'_>, client_id: &str) -> Result<Clie
 
 /// An id that an operator chose: of characters that need no encoding anywhere.
 pub(super) fn check_id(client_id: &str) -> Result<(), DocumentError> {
+    if is_step(client_id) {
+        return Err(DocumentError::member("client_id", STEP));
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if (1..=255).contains(&client_id.len()) && client_id.bytes().all(plain) {
         return Ok(());

@@ -79,7 +79,7 @@ macro_rules! checks {
 
 checks! {
     Configuration "configuration",
-        "The configuration is refused, so no server starts with it. Nothing else is examined then.",
+        "The configuration is refused, so no server starts with it. Where it cannot be read, nothing else is examined.",
         "Correct the line or variable that is named; `chancery config check` says the same.";
     SecretFileReadable "secret-file-readable",
         "A file that holds a secret, or the database, may be read by every user of the machine.",
@@ -204,6 +204,12 @@ impl Finding {
 pub struct Report {
     findings: Vec<Finding>,
     not_examined: Vec<(Check, String)>,
+}
+
+impl FromIterator<Finding> for Report {
+    fn from_iter<T: IntoIterator<Item = Finding>>(findings: T) -> Self {
+        Self { findings: findings.into_iter().collect(), not_examined: Vec::new() }
+    }
 }
 
 impl Report {

@@ -65,7 +65,7 @@ impl Document {
     pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, DocumentError> {
         match self.members.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value).map(Some).map_err(|error| DocumentError::member(name, error.to_string())),
+            Some(value) => serde_json::from_value(value).map(Some).map_err(|error| DocumentError::member(name, words(&error))),
         }
     }
 
@@ -114,26 +114,35 @@ impl Document {
         if self.members.contains_key(name) { Err(DocumentError::member(name, why)) } else { Ok(()) }
     }
 
+    /// Refuses a name that nobody reads, whatever it holds: a merge patch that takes away what nobody knows is a slip too.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), DocumentError> {
+        match self.members.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => Err(DocumentError::member(unknown, unknown_member(unknown, known))),
+            None => Ok(()),
+        }
+    }
+
     /// Reads what is left as one struct. Nulls count as absent. `known` are the members that may be left.
     ///
     /// # Errors
-    /// When a member is unknown or has the wrong type.
+    /// When a member is unknown, is missing or has the wrong type.
     pub fn rest<T: DeserializeOwned>(self, known: &[&str]) -> Result<T, DocumentError> {
+        self.check_names(known)?;
         let mut members = self.members;
         members.retain(|_, value| !value.is_null());
-        if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
-            return Err(DocumentError::member(unknown, unknown_member(unknown, known)));
-        }
         // One member at a time, so that the error can name it.
         for (name, value) in &members {
             let alone = Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = serde_json::from_value::<T>(Value::Object(alone))
                 && !error.to_string().starts_with("missing field")
             {
-                return Err(DocumentError::member(name, error.to_string()));
+                return Err(DocumentError::member(name, words(&error)));
             }
         }
-        serde_json::from_value(Value::Object(members)).map_err(|error| DocumentError::whole(error.to_string()))
+        serde_json::from_value(Value::Object(members.clone())).map_err(|error| missing::<T>(&members, &error.to_string()))
     }
 
     /// Applies this document to `target` as a JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces.
@@ -174,6 +183,40 @@ fn unknown_member(unknown: &str, known: &[&str]) -> String {
         Some((_, near)) => format!("unknown member; did you mean {near:?}?"),
         None => format!("unknown member; known are {}", known.join(", ")),
     }
+}
+
+/// What serde says of a wrong type, in JSON's words.
+fn words(error: &serde_json::Error) -> String {
+    let words =
+        error.to_string().replace("expected struct Address", "expected an object").replace("expected a map", "expected an object");
+    words.replace("expected a sequence", "expected a list").replace("expected u64", "expected a whole number")
+}
+
+/// What is missing, and where: a member of the document, or something within the member without which there is another complaint.
+fn missing<T: DeserializeOwned>(members: &Map<String, Value>, error: &str) -> DocumentError {
+    let name = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match name.filter(|name| !members.contains_key(*name)) {
+        Some(name) => DocumentError::member(name, "is required"),
+        None => {
+            let is_at_fault = |name: &&String| {
+                let mut others = members.clone();
+                others.remove(*name);
+                serde_json::from_value::<T>(Value::Object(others)).err().is_none_or(|other| other.to_string() != error)
+            };
+            match members.keys().find(is_at_fault) {
+                Some(name) => DocumentError::member(name, error),
+                None => DocumentError::whole(error),
+            }
+        }
+    }
+}
+
+/// What is wrong with an identifier that [`is_step`].
+pub const STEP: &str = "must not be . or ..: in an address these are steps through its path";
+
+/// Is it a segment that programs take out of an address before they ask for it (RFC 3986 §5.2.4), percent-encoded too?
+pub fn is_step(identifier: &str) -> bool {
+    matches!(identifier, "." | "..")
 }
 
 /// Text for one line: not blank, at most `most` bytes, no control characters.
@@ -219,6 +262,36 @@ mod tests {
             ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
         ] {
             assert_eq!(merged(target, patch), serde_json::from_str::<Value>(result).unwrap(), "{target} {patch}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_named() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Part {
+            #[allow(dead_code, reason = "read to be there")]
+            name: String,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code, reason = "read to be there")]
+        struct Whole {
+            name: String,
+            parts: Option<Vec<Part>>,
+            note: Option<String>,
+        }
+        let fault = |text: &str| {
+            let read = Document::parse(text.as_bytes()).unwrap().rest::<Whole>(&["name", "parts", "note"]);
+            read.map(drop).map_err(|error| error.member.unwrap_or_default())
+        };
+        for (text, expected) in [
+            (r#"{"name":"a","parts":[{"name":"b"}],"note":null}"#, Ok(())),
+            ("{}", Err("name")),
+            (r#"{"name":null}"#, Err("name")),
+            (r#"{"name":"a","parts":[{}]}"#, Err("parts")),
+            (r#"{"name":"a","note":7}"#, Err("note")),
+            (r#"{"name":"a","nota":null}"#, Err("nota")),
+        ] {
+            assert_eq!(fault(text), expected.map_err(str::to_owned), "{text}");
         }
     }
 

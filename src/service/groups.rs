@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::oidc::groups::Group;
 use crate::oidc::user::User;
-use crate::service::document::{Document, DocumentError, check_text};
+use crate::service::document::{Document, DocumentError, STEP, check_text, is_step};
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
 use crate::storage::StoreError;
@@ -51,6 +51,9 @@ pub fn parse(text: &[u8]) -> Result<Group, DocumentError> {
 pub fn check(group: &Group) -> Result<(), DocumentError> {
     let identifier = &group.identifier;
     check_text("identifier", identifier, LONGEST_NAME)?;
+    if is_step(identifier) {
+        return Err(DocumentError::member("identifier", STEP));
+    }
     if identifier.trim() != identifier || identifier.contains('*') {
         return Err(DocumentError::member("identifier", "must not begin or end with a blank, or hold a *"));
     }
@@ -119,7 +122,7 @@ pub async fn add(operator: &Operator<'_>, group: Group) -> Result<Kept, Operatio
     let event = operator.event("group.add", identifier, None, Some(show(&kept)));
     match store::insert(operator.db, &kept, &event).await {
         Ok(()) => Ok(kept),
-        Err(StoreError::Conflict(_)) => Err(OperationError::Conflict(format!("there is a group {identifier:?} already"))),
+        Err(StoreError::Conflict(_)) => Err(taken(identifier)),
         Err(error) => Err(error.into()),
     }
 }
@@ -204,7 +207,7 @@ pub async fn put(
         let Some(before) = before else {
             match add(operator, group).await {
                 // Somebody else has added it meanwhile.
-                Err(OperationError::Conflict(_)) => continue,
+                Err(OperationError::Taken { .. }) => continue,
                 added => return Ok((added?, true)),
             }
         };
@@ -273,6 +276,7 @@ fn patched(before: &Kept, mut patch: Document) -> Result<Group, DocumentError> {
     for name in SET_BY_SERVER {
         members.remove(name);
     }
+    patch.check_names(&MEMBERS)?;
     patch.merge_into(&mut members);
     read(Document::of(members))
 }
@@ -286,6 +290,10 @@ fn replacing(identifier: &str, before: Option<&Kept>, mut document: Document) ->
     document.repeat("identifier", &json!(identifier))?;
     document.set("identifier", json!(identifier));
     read(document)
+}
+
+fn taken(identifier: &str) -> OperationError {
+    OperationError::Taken { member: "identifier", detail: format!("there is a group {identifier:?} already") }
 }
 
 fn contended(identifier: &str) -> OperationError {

@@ -44,9 +44,16 @@ pub enum OperationError {
     /// It is not in the state that the caller asked for.
     #[error("it is not as it was: expected {expected}, there is {present}")]
     Precondition { expected: String, present: String },
-    /// Something else has this name already, or was changed meanwhile.
+    /// It was changed meanwhile, or does not fit what is there.
     #[error("{0}")]
     Conflict(String),
+    /// Something else has what this member says.
+    #[error("{detail}")]
+    Taken {
+        /// `username`, `identifier`.
+        member: &'static str,
+        detail: String,
+    },
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// A set-up file keeps it (`chancery apply`).
@@ -82,7 +89,8 @@ impl From<OperationError> for Reason {
                 Self::DocumentRefused { member: Some("password".to_owned()), detail: error.to_string() }
             }
             OperationError::Precondition { expected, present } => Self::PreconditionFailed { expected, present },
-            OperationError::Conflict(detail) | OperationError::Owned(detail) => Self::AdminConflict { detail },
+            OperationError::Conflict(detail) | OperationError::Owned(detail) => Self::AdminConflict { member: None, detail },
+            OperationError::Taken { member, detail } => Self::AdminConflict { member: Some(member.to_owned()), detail },
             OperationError::Password(PasswordError::Overloaded { retry_after }) => Self::Overloaded { retry_after },
             OperationError::Password(error @ PasswordError::Failed(_)) => Self::Internal { detail: error.to_string() },
             OperationError::Store(error) => error.into(),

@@ -107,7 +107,7 @@ pub async fn put(
         }
         match add(operator, read).await {
             // Somebody else has added it meanwhile, or has one of the scopes: the next round tells which.
-            Err(OperationError::Conflict(_)) => {}
+            Err(OperationError::Taken { .. }) => {}
             added => return Ok((added?, true)),
         }
     }
@@ -213,12 +213,14 @@ fn contended(identifier: &str) -> OperationError {
 }
 
 fn taken(resource: &Resource) -> OperationError {
-    OperationError::Conflict(format!("there is a resource {:?}, or one with one of its scopes, already", resource.identifier))
+    let detail = format!("there is a resource {:?}, or one with one of its scopes, already", resource.identifier);
+    OperationError::Taken { member: "identifier", detail }
 }
 
 fn patched(before: &Resource, mut patch: Document) -> Result<Resource, DocumentError> {
     let Value::Object(mut members) = show(before) else { return Err(DocumentError::whole("not an object")) };
     patch.repeat("identifier", &Value::String(before.identifier.clone()))?;
+    patch.check_names(&MEMBERS)?;
     patch.merge_into(&mut members);
     Document::of(members).rest(&MEMBERS)
 }

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::secret::Digest;
 use crate::service::operator::OperationError;
 
+/// What is there, or has to be, where there is none. No tag: those have quotes.
+pub const NOTHING: &str = "nothing";
 /// Bytes of the digest that a tag shows: enough that two states are never alike.
 const SHOWN: usize = 16;
 
@@ -39,13 +41,13 @@ impl Precondition {
     /// `Precondition`, with what was expected and what is.
     pub fn check(&self, present: Option<&Value>) -> Result<(), OperationError> {
         let refuse = |expected: String| {
-            let present = present.map_or_else(|| "nothing".to_owned(), tag);
+            let present = present.map_or_else(|| NOTHING.to_owned(), tag);
             Err(OperationError::Precondition { expected, present })
         };
         match (self, present) {
             (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent, None) => Ok(()),
             (Self::Exists, None) => refuse("something".to_owned()),
-            (Self::Absent, Some(_)) => refuse("nothing".to_owned()),
+            (Self::Absent, Some(_)) => refuse(NOTHING.to_owned()),
             (Self::Tags(tags), Some(value)) if tags.contains(&tag(value)) => Ok(()),
             (Self::Tags(tags), _) => refuse(tags.join(", ")),
         }

@@ -281,11 +281,18 @@ pub async fn put(
             document.repeat("id", &id.to_string().into())?;
             match add_as(operator, id, UserDocument::read(document.clone())?, None).await {
                 // Somebody else has added them meanwhile.
-                Err(OperationError::Conflict(_)) if store::find(operator.db, id).await?.is_some() => continue,
+                Err(OperationError::Taken { .. }) if store::find(operator.db, id).await?.is_some() => continue,
                 added => return Ok((added?, true)),
             }
         };
-        let after = document::replacing(&before, document.clone(), operator.now)?;
+        let mut replacing = document.clone();
+        // The request that added them, sent once more, changes nothing. Another password is set in a way of its own.
+        if let Some(password) = replacing.take::<String>("password")?.map(Secret::new)
+            && !operator.passwords.verify(password, store::password_hash(operator.db, id).await?).await?
+        {
+            return Err(DocumentError::member("password", document::PASSWORD).into());
+        }
+        let after = document::replacing(&before, replacing, operator.now)?;
         if let Some(changed) = change(operator, before, after).await? {
             return Ok((changed, false));
         }
@@ -340,7 +347,7 @@ pub async fn remove_if(operator: &Operator<'_>, id: Uuid, precondition: &Precond
 }
 
 fn taken(user: &User) -> OperationError {
-    OperationError::Conflict(format!("there is a user {:?} already", user.username))
+    OperationError::Taken { member: "username", detail: format!("there is a user {:?} already", user.username) }
 }
 
 fn contended(id: Uuid) -> OperationError {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::oauth::refusal::Reason;
+use crate::service::revision;
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -25,7 +26,7 @@ pub fn document(reason: &Reason, status: http::StatusCode, trace_id: &str) -> Va
 /// Where the fault is: a JSON pointer (RFC 6901) into the body, the name of a parameter, or that of a header.
 fn fault(reason: &Reason) -> Option<(&'static str, String)> {
     match reason {
-        Reason::DocumentRefused { member: Some(member), .. } => {
+        Reason::DocumentRefused { member: Some(member), .. } | Reason::AdminConflict { member: Some(member), .. } => {
             Some(("pointer", format!("/{}", member.replace('~', "~0").replace('/', "~1"))))
         }
         Reason::MalformedParameter { name, .. } if name.starts_with("if-") => Some(("header", name.clone())),
@@ -35,7 +36,9 @@ fn fault(reason: &Reason) -> Option<(&'static str, String)> {
         | Reason::MissingParameter { name }
         | Reason::CredentialsInQuery { name } => Some(("parameter", name.clone())),
         Reason::WrongMediaType { .. } => Some(("header", "content-type".to_owned())),
-        Reason::PreconditionFailed { .. } => Some(("header", "if-match".to_owned())),
+        Reason::PreconditionFailed { expected, .. } => {
+            Some(("header", if expected == revision::NOTHING { "if-none-match" } else { "if-match" }.to_owned()))
+        }
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::http::browser::paths;
 use crate::oauth::client::Client;
+use crate::printable::is_deceptive;
 use crate::secret::Digest;
 
 use super::i18n::Lang;
@@ -80,13 +81,6 @@ pub fn initial(name: &str) -> String {
 pub fn shown_name(registered: Option<&str>, client_id: &str) -> String {
     let name: String = registered.unwrap_or_default().chars().filter(|c| !is_deceptive(*c)).take(100).collect();
     if name.trim().is_empty() { client_id.to_owned() } else { name.trim().to_owned() }
-}
-
-/// Control characters, and those that are invisible or turn the direction of the text around (Unicode TR36 §2.4, §2.5).
-pub fn is_deceptive(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}')
-        || matches!(letter, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// Where a redirect URI leads, in words for people.

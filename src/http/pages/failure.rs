@@ -2,8 +2,8 @@
 //! value, whether a user exists, or another client's data (design 4.7); the whole story is under the trace id.
 
 use crate::oauth::refusal::Reason;
+use crate::printable::is_deceptive;
 
-use super::client_seen::is_deceptive;
 use super::i18n::{Phrase, Texts};
 
 /// The public face of a refusal on a page.

@@ -2,8 +2,8 @@
 
 use crate::oauth::client::Client;
 use crate::oauth::resource::{Catalogue, Resource};
+use crate::printable::is_deceptive;
 
-use super::client_seen::is_deceptive;
 use super::i18n::{Lang, ScopeWords};
 
 /// The scopes of one API, or those of the person's own account.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
 use crate::oauth::{resource, scope};
 use crate::oidc::pairwise::{self, Sector};
-use crate::printable::printable;
+use crate::printable::{is_deceptive, printable};
 
 use addresses::{addresses, redirects};
 use keys::{encryption, keys, response_signing};
@@ -171,7 +171,7 @@ fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
             return refuse(field, format!("must have between 1 and {MAX_TEXT} characters"));
         }
         // Direction overrides and invisible letters make one name look like another on the consent page.
-        if text.chars().any(|letter| letter.is_control() || is_deceptive(letter)) {
+        if text.chars().any(is_deceptive) {
             return refuse(field, "contains control or invisible formatting characters");
         }
     }
@@ -187,10 +187,6 @@ fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
 
 fn is_acr_value(value: &str) -> bool {
     (1..=MAX_TEXT).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_deceptive(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn scopes(metadata: &mut ClientMetadata, policy: &Policy) -> Result<(), MetadataError> {

@@ -817,7 +817,8 @@ impl Reason {
             )
             .received(path.clone()),
             Self::MethodNotAllowed { method, allowed } => {
-                Story::new("The endpoint does not know this HTTP method.", format!("Use {allowed}.")).expected(allowed.clone()).received(method.clone())
+                let expected = if allowed.is_empty() { "a method that the answer's header Allow names" } else { allowed };
+                Story::new("The endpoint does not know this HTTP method.", format!("Use {expected}.")).expected(expected).received(method.clone())
             }
             Self::AdminNotFound { kind, id } => Story::new(
                 format!("A caller of the admin API named a {kind} that does not exist."),
@@ -839,7 +840,7 @@ impl Reason {
                 "Correct the document. /admin/api/openapi.json says what each may hold; nothing was changed.",
             )
             .difference(detail.clone()),
-            Self::AdminConflict { detail } => Story::new(
+            Self::AdminConflict { detail, .. } => Story::new(
                 format!("A change through the admin API does not fit what is there: {detail}."),
                 "Read what there is and decide anew; nothing was changed.",
             ),

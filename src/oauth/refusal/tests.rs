@@ -144,7 +144,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::AdminNotFound { kind: "client".to_owned(), id: s() },
         Reason::WrongMediaType { expected: "application/json".to_owned(), received: Some(s()) },
         Reason::DocumentRefused { member: Some(s()), detail: s() },
-        Reason::AdminConflict { detail: s() },
+        Reason::AdminConflict { member: Some(s()), detail: s() },
         Reason::PreconditionFailed { expected: s(), present: s() },
     ]
 }

@@ -393,8 +393,9 @@ impl Reason {
                 Wire { status: 500, ..bad("server_error", "The server made a mistake. The trace id leads its operator to the cause.".to_owned()) }
             }
             Self::NotFound { .. } => not_found("There is nothing at this address."),
-            Self::MethodNotAllowed { allowed, .. } => {
-                Wire { status: 405, ..bad("invalid_request", format!("This address answers to {} alone.", shown(allowed))) }
+            Self::MethodNotAllowed { method, allowed } => {
+                let which = if allowed.is_empty() { "the header Allow names those that it does".to_owned() } else { format!("it does to {}", shown(allowed)) };
+                Wire { status: 405, ..bad("invalid_request", format!("This address does not answer to {}; {which}.", shown(method))) }
             }
             Self::AdminNotFound { kind, id } => not_found(&format!("There is no {} {}.", shown(kind), shown(id))),
             Self::WrongMediaType { expected, received } => {
@@ -405,7 +406,7 @@ impl Reason {
                 Wire { status: 422, ..bad("invalid_request", format!("The member {} is not acceptable: {}", shown(member), sanitise(detail, 500))) }
             }
             Self::DocumentRefused { member: None, detail } => bad("invalid_request", format!("The document is {}.", sanitise(detail, 500))),
-            Self::AdminConflict { detail } => Wire { status: 409, ..bad("invalid_request", format!("It does not fit what is there: {}", sanitise(detail, 500))) },
+            Self::AdminConflict { detail, .. } => Wire { status: 409, ..bad("invalid_request", format!("It does not fit what is there: {}", sanitise(detail, 500))) },
             Self::PreconditionFailed { expected, present } => Wire {
                 status: 412,
                 ..bad("invalid_request", format!("It is not as it was. Expected: {}. There is: {}.", shown(expected), shown(present)))

@@ -224,6 +224,9 @@ pub(crate) fn patched(client: &Client, mut patch: Document) -> Result<ClientDocu
         patch.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
         members.remove(name);
     }
+    let known = self::members();
+    let known: Vec<&str> = known.iter().map(String::as_str).chain(["enabled"]).collect();
+    patch.check_names(&known)?;
     patch.merge_into(&mut members);
     ClientDocument::read(Document::of(members))
 }

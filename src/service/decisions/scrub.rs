@@ -62,7 +62,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         Reason::RegistrationAccessRefused { client_id, because: because @ AccessFault::NoSuchClient } => {
             Reason::RegistrationAccessRefused { client_id: hint(&client_id, keyed), because }
         }
-        Reason::AdminConflict { detail } => Reason::AdminConflict { detail: cut(detail) },
+        Reason::AdminConflict { member, detail } => Reason::AdminConflict { member, detail: cut(detail) },
         Reason::PreconditionFailed { expected, present } => Reason::PreconditionFailed { expected: cut(expected), present },
 
         Reason::ClientAssertionMalformed { client_id, detail } => {

@@ -1,8 +1,12 @@
 //! The issuer under its own name, as a client finds it: name, connection, certificate, discovery document, clock.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use serde_json::Value;
 use time::format_description::well_known::Rfc2822;
 use url::Url;
@@ -39,12 +43,13 @@ pub async fn examine(config: &Config, clock: &Arc<dyn Clock>) -> Report {
     let visit = request::get(&url).await;
     let after = clock.now();
     judge_certificate(config, &url, &visit.chain, after, &mut report);
+    let of_file = judge_file(config, &url, &visit.chain, after, &mut report);
     let answer = match visit.answer {
         Ok(answer) => answer,
         Err(why) => {
             report.found(Finding::error(Check::IssuerUnreachable, why).about(url.as_str()));
             report.not_examined(&[Check::IssuerMismatch, Check::IssuerMetadataPath], "the issuer does not answer");
-            if visit.chain.is_empty() && config.issuer.is_https() {
+            if visit.chain.is_empty() && !of_file && config.issuer.is_https() {
                 let certificate = [Check::CertificateExpired, Check::CertificateName, Check::CertificateUntrusted];
                 report.not_examined(&certificate, "no certificate was shown");
             }
@@ -92,18 +97,50 @@ async fn examine_inserted(config: &Config, report: &mut Report) {
     }
 }
 
-fn judge_certificate(
-    config: &Config,
-    url: &Url,
-    chain: &[rustls::pki_types::CertificateDer<'static>],
-    now: Timestamp,
-    report: &mut Report,
-) {
+fn judge_certificate(config: &Config, url: &Url, chain: &[CertificateDer<'static>], now: Timestamp, report: &mut Report) {
     let Some(name) = url.host().and_then(|host| request::server_name(&host)) else { return };
     match certificate::authorities(config.outbound.extra_ca_file.as_deref()) {
         Ok(roots) => certificate::judge(chain, &name, &roots, now).into_iter().for_each(|finding| report.found(finding)),
         Err(why) => report.not_examined(&[Check::CertificateUntrusted], &why),
     }
+}
+
+/// Judges the certificate that a server of this configuration would show, unless it was shown just now. What stands before such a server
+/// shows another one, and may take ours whatever its name; old it must not be. Answers whether there was one to judge.
+fn judge_file(config: &Config, url: &Url, shown: &[CertificateDer<'static>], now: Timestamp, report: &mut Report) -> bool {
+    let Some((path, key)) = config.tls.files() else { return false };
+    let refuse = |report: &mut Report, path: &Path, what: String| {
+        let mend =
+            "Name the certificate with its chain and the private key that belongs to it, both as PEM: no server starts like this.";
+        report.found(Finding::error(Check::Configuration, what).about(path.display().to_string()).mended_by(mend));
+    };
+    let chain = CertificateDer::pem_file_iter(path).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
+    let chain = match chain {
+        Ok(chain) if !chain.is_empty() => chain,
+        Ok(_) => {
+            refuse(report, path, "[tls] certificate_file holds no certificate".to_owned());
+            return false;
+        }
+        Err(error) => {
+            refuse(report, path, format!("[tls] certificate_file cannot be read: {error}"));
+            return false;
+        }
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match PrivateKeyDer::from_pem_file(key).map(|key| CertifiedKey::from_der(chain.clone(), key, &provider)) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => refuse(report, key, format!("[tls] private_key_file does not belong to the certificate: {error}")),
+        Err(error) => refuse(report, key, format!("[tls] private_key_file cannot be read: {error}")),
+    }
+    if chain.first() == shown.first() {
+        return true;
+    }
+    let Some(name) = url.host().and_then(|host| request::server_name(&host)) else { return false };
+    let Ok(roots) = certificate::authorities(config.outbound.extra_ca_file.as_deref()) else { return false };
+    let found = certificate::judge(&chain, &name, &roots, now);
+    let counts = |finding: &Finding| shown.is_empty() || finding.check == Check::CertificateExpired;
+    found.into_iter().filter(counts).for_each(|finding| report.found(finding.about(path.display().to_string())));
+    true
 }
 
 /// The issuer that a discovery document names.

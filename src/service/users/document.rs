@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::oidc::user::{Claims, User};
+use crate::printable::is_deceptive;
 use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError, check_text};
 
@@ -37,7 +38,7 @@ const MEMBERS: [&str; 23] = [
 ];
 /// What the server says about a person and nobody else.
 const SET_BY_SERVER: [&str; 4] = ["id", "sub", "created_at", "updated_at"];
-const PASSWORD: &str = "is set in a way of its own, since it ends everything that was signed in with the old one";
+pub(super) const PASSWORD: &str = "is set in a way of its own, since it ends everything that was signed in with the old one";
 /// The most bytes of one claim.
 const LONGEST_CLAIM: usize = 1024;
 /// The most bytes of a username or group.
@@ -125,7 +126,7 @@ pub fn show(user: &User) -> Value {
 pub struct UserFile {
     /// What the person types to sign in; compared without regard to case.
     username: String,
-    /// Only for somebody new; later it has an address of its own.
+    /// For somebody new; later it has an address of its own, and PUT takes the one that there is alone.
     password: Option<String>,
     /// `false` keeps the person out; turning it off ends everything that they are signed in to.
     enabled: Option<bool>,
@@ -179,7 +180,6 @@ pub(super) fn replacing(user: &User, mut document: Document, now: Timestamp) -> 
     for name in SET_BY_SERVER {
         document.repeat(name, members.get(name).unwrap_or(&Value::Null))?;
     }
-    document.refuse("password", PASSWORD)?;
     merged(user, UserDocument::read(document)?, now)
 }
 
@@ -197,6 +197,7 @@ pub(crate) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Resul
             members.remove(verified);
         }
     }
+    patch.check_names(&MEMBERS)?;
     patch.merge_into(&mut members);
     merged(user, UserDocument::read(Document::of(members))?, now)
 }
@@ -215,6 +216,13 @@ fn merged(user: &User, read: UserDocument, now: Timestamp) -> Result<User, Docum
 
 fn check_username(username: &str) -> Result<(), DocumentError> {
     check_text("username", username, LONGEST_NAME)?;
+    // As with what clients are called: nobody should be able to sit beside somebody under the same letters.
+    if username.chars().any(is_deceptive) {
+        return Err(DocumentError::member(
+            "username",
+            "must not hold invisible characters, or those that turn the direction of writing",
+        ));
+    }
     if username.trim() != username {
         return Err(DocumentError::member("username", "must not begin or end with a blank"));
     }
@@ -272,7 +280,7 @@ fn check_claims(claims: &Claims) -> Result<(), DocumentError> {
         return Err(DocumentError::member("email", "must be an address such as alice@example.com"));
     }
     if claims.birthdate.as_ref().is_some_and(|date| !is_birthdate(date)) {
-        return Err(DocumentError::member("birthdate", "must be YYYY-MM-DD, 0000-MM-DD or YYYY (OpenID Connect Core §5.1)"));
+        return Err(DocumentError::member("birthdate", "must be YYYY-MM-DD, 0000-MM-DD or YYYY (OpenID Connect Core section 5.1)"));
     }
     let Some(address) = address else { return Ok(()) };
     // Lines of an address are separated by line breaks (OpenID Connect Core §5.1.1), so those are allowed here.

@@ -293,12 +293,23 @@ impl Authority {
         Self { issuer: rcgen::Issuer::new(params, key), pem }
     }
 
-    fn certificate(&self, name: &str, from: i64, until: i64) -> rustls::ServerConfig {
+    /// As PEM, with its key.
+    fn pem(&self, name: &str, from: i64, until: i64) -> (String, String) {
+        let (certificate, key) = self.issue(name, from, until);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn issue(&self, name: &str, from: i64, until: i64) -> (rcgen::Certificate, rcgen::KeyPair) {
         let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
         let at = |days: i64| time::OffsetDateTime::from_unix_timestamp(now().seconds() + days * 86_400).unwrap();
         (params.not_before, params.not_after) = (at(from), at(until));
         let key = rcgen::KeyPair::generate().unwrap();
-        let chain = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    fn certificate(&self, name: &str, from: i64, until: i64) -> rustls::ServerConfig {
+        let (certificate, key) = self.issue(name, from, until);
+        let chain = vec![certificate.der().clone()];
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -340,6 +351,40 @@ async fn the_certificate_has_expired_or_does_not_match() {
                     assert!(found.0 == severity && found.1.contains(says), "{found:?}");
                 }
                 _ => assert_eq!(result(&report, id), "ok", "{name} {from} {until}: {report:#}"),
+            }
+        }
+    }
+}
+
+/// Of a server that serves https by itself, the certificate is looked at before it is started, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificate_in_the_configuration_has_expired_or_does_not_match() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let mut machine = machine_at("https", free_port(), "");
+    std::fs::write(machine.path().join("ca.pem"), &ours.pem).unwrap();
+    machine.set("CHANCERY_OUTBOUND__EXTRA_CA_FILE", "ca.pem");
+    machine.set("CHANCERY_TLS__CERTIFICATE_FILE", "cert.pem");
+    machine.set("CHANCERY_TLS__PRIVATE_KEY_FILE", "key.pem");
+    let put = |machine: &Machine, (certificate, key): &(String, String)| {
+        std::fs::write(machine.path().join("cert.pem"), certificate).unwrap();
+        std::fs::write(machine.path().join("key.pem"), key).unwrap();
+        std::fs::set_permissions(machine.path().join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for (pem, expected) in [
+        (ours.pem("localhost", -10, 60), None),
+        (ours.pem("localhost", -60, -1), Some("certificate-expired")),
+        (ours.pem("other.acme.com", -10, 60), Some("certificate-name")),
+        (theirs.pem("localhost", -10, 60), Some("certificate-untrusted")),
+        ((ours.pem("localhost", -10, 60).0, ours.pem("localhost", -10, 60).1), Some("configuration")),
+        ((String::new(), ours.pem("localhost", -10, 60).1), Some("configuration")),
+    ] {
+        put(&machine, &pem);
+        let report = examine(&machine);
+        for id in ["certificate-expired", "certificate-name", "certificate-untrusted", "configuration"] {
+            match expected {
+                Some(expected) if expected == id => assert_eq!(the(&report, id).0, "error", "{report:#}"),
+                _ if pem.0.is_empty() && id != "configuration" => assert_eq!(result(&report, id), "not examined", "{report:#}"),
+                _ => assert_eq!(result(&report, id), "ok", "{id}: {report:#}"),
             }
         }
     }

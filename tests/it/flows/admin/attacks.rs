@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::rows::client_file;
-use crate::harness::{Request, Server, on_both};
+use crate::harness::{Request, Server, on_both, raw};
 
 on_both![
     only_a_token_made_for_the_admin_api_counts,
@@ -13,6 +13,7 @@ on_both![
     an_administrator_may_act_in_person,
     tokens_are_not_found_by_trying,
     unknown_and_reserved_members_are_refused_by_name,
+    what_says_nothing_is_refused_by_its_name_too,
     the_form_of_a_request_is_read_strictly,
     cursors_cannot_be_made_up_or_moved,
     every_change_is_in_the_audit_log,
@@ -181,6 +182,78 @@ async fn unknown_and_reserved_members_are_refused_by_name(server: Server) {
     assert!(story.happened.contains("require_pkce"), "{}", story.happened);
     assert_eq!(admin.get(&path).await.json()["token_endpoint_auth_method"], "client_secret_basic");
     assert_eq!(admin.get("/clients/chosen").await.status, 404);
+}
+
+/// a slip of the pen is told, also where it would have changed nothing: null under a name that nobody reads, and a member that is
+/// missing altogether.
+async fn what_says_nothing_is_refused_by_its_name_too(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let api = "/resources/https%3A%2F%2Fapi.example";
+    let resource = json!({ "name": "API", "scopes": [{ "name": "api:read" }] });
+    assert_eq!(admin.put("/clients/shop", client_file()).await.status, 201);
+    assert_eq!(admin.put(api, resource.clone()).await.status, 201);
+    assert_eq!(admin.put("/groups/staff", json!({})).await.status, 201);
+    let user = format!("/users/{}", admin.post("/users", json!({ "username": "alice" })).await.str("id"));
+    for (path, list, document) in [
+        ("/clients/shop", "/clients", client_file()),
+        (api, "/resources", resource),
+        ("/groups/staff", "/groups", json!({ "identifier": "staff" })),
+        (user.as_str(), "/users", json!({ "username": "bob" })),
+    ] {
+        let mut slip = document.clone();
+        slip["nobody_reads_this"] = Value::Null;
+        for answer in [
+            admin.patch(path, json!({ "nobody_reads_this": null })).await,
+            admin.put(path, slip.clone()).await,
+            admin.post(list, slip).await,
+        ] {
+            answer.problem(422, "document-refused").about("pointer", "/nobody_reads_this");
+        }
+        let before = admin.get(path).await.ok().header("etag").to_owned();
+        // Null under a name that is known takes away what is not there, and is no fault.
+        let known = if path == user { "nickname" } else { "claims" };
+        let known = if list == "/groups" { "description" } else { known };
+        assert_eq!(admin.patch(path, json!({ known: null })).await.ok().header("etag"), before);
+    }
+    for (list, document, missing) in [
+        ("/groups", json!({ "roles": [] }), "/identifier"),
+        ("/resources", json!({ "name": "API", "scopes": [{ "name": "x:read" }] }), "/identifier"),
+        ("/resources", json!({ "identifier": "https://x.example", "scopes": [{ "name": "x:read" }] }), "/name"),
+        ("/resources", json!({ "identifier": "https://x.example", "name": "X", "scopes": [{ "description": "" }] }), "/scopes"),
+        ("/users", json!({ "email": "a@example.com" }), "/username"),
+    ] {
+        admin.post(list, document).await.problem(422, "document-refused").about("pointer", missing);
+    }
+    // What somebody else has is named too.
+    for (list, document, member) in
+        [("/groups", json!({ "identifier": "staff" }), "/identifier"), ("/users", json!({ "username": "ALICE" }), "/username")]
+    {
+        admin.post(list, document).await.problem(409, "admin-conflict").about("pointer", member);
+    }
+    // What a condition is about is said by its own name.
+    let none = [("if-none-match", "*")];
+    let refused = admin.call_with("PUT", "/clients/shop", Some(&client_file()), &none).await;
+    refused.problem(412, "precondition-failed").about("header", "if-none-match");
+    // Programs take dots in a path for steps through it (RFC 3986 §5.2.4), the tests' own too: nobody could ask for such a thing again.
+    let token = admin.token.as_ref().unwrap();
+    for id in [".", "..", "%2e%2E"] {
+        let body = client_file().to_string();
+        let head = format!("Host: id.test\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nConnection: close");
+        let request = format!("PUT /admin/api/v1/clients/{id} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = raw::send(&server, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("/client_id"), "{answer}");
+        if !id.contains('%') {
+            admin
+                .post("/groups", json!({ "identifier": id }))
+                .await
+                .problem(422, "document-refused")
+                .about("pointer", "/identifier");
+        }
+    }
+    for username in ["ali\u{200b}ce", "alice\u{202e}", "\u{2066}alice"] {
+        admin.post("/users", json!({ "username": username })).await.problem(422, "document-refused").about("pointer", "/username");
+        admin.patch(&user, json!({ "username": username })).await.problem(422, "document-refused").about("pointer", "/username");
+    }
 }
 
 ///

@@ -12,6 +12,7 @@ use crate::harness::{Admin, Person, Request, Server, on_both, unique};
 on_both![
     a_user_is_made_shown_changed_and_removed,
     put_makes_or_replaces_a_user_and_repeating_it_changes_nothing,
+    the_request_that_made_a_user_may_be_repeated_with_its_password,
     what_the_server_sets_and_nobody_knows_is_refused_by_name,
     a_password_goes_in_and_never_comes_out,
     disabling_and_removing_end_everything_at_once,
@@ -118,6 +119,25 @@ async fn put_makes_or_replaces_a_user_and_repeating_it_changes_nothing(server: S
 }
 
 ///
+/// As often as a program likes, at the same moment too; a password that is another one has its own way.
+async fn the_request_that_made_a_user_may_be_repeated_with_its_password(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let path = "/users/3f1c9d1e-53a5-4b7a-9a52-6f4d7e0a9b12";
+    let file = |password: &str| json!({ "username": "carol", "password": password });
+    let mut answers: Vec<u16> = join_all((0..4).map(|_| async { admin.put(path, file("a long passphrase")).await.status })).await;
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 200, 200, 201]);
+    let (before, tag) = (server.audit().await.len(), admin.get(path).await.ok().header("etag").to_owned());
+    assert_eq!(admin.put(path, file("a long passphrase")).await.ok().header("etag"), tag);
+    for other in ["another passphrase", "", "a"] {
+        admin.put(path, file(other)).await.problem(422, "document-refused").about("pointer", "/password");
+    }
+    assert_eq!(server.audit().await.len(), before);
+    admin.put(&format!("{path}/password"), json!({ "password": "another passphrase" })).await;
+    admin.put(path, file("a long passphrase")).await.problem(422, "document-refused").about("pointer", "/password");
+    admin.put(path, file("another passphrase")).await.ok();
+}
+
 async fn what_the_server_sets_and_nobody_knows_is_refused_by_name(server: Server) {
     let admin = server.admin("admin:write").await;
     let path = format!("/users/{}", admin.post("/users", json!({ "username": "alice" })).await.str("id"));
