@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two stages: everything that builds stays behind; what runs is one binary on a base without shell or package manager.
 
 FROM rust:1-bookworm AS build

@@ -21,6 +21,7 @@ mod registration;
 mod resource;
 mod serve;
 mod setup;
+mod systemd;
 mod user;
 
 use std::process::ExitCode;

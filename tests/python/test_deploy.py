@@ -87,6 +87,7 @@ def test_the_dockerfile_copies_what_exists_and_runs_what_is_built():
     for path in included:
         top = path.relative_to(ROOT).parts[0]
         assert top in copied and top not in ignored, f"{path} is not copied into the build"
+    assert "# syntax=" not in text, "BuildKit would fetch another front end from a registry, and needs none"
     assert "--profile dist" in text and "target/dist/chancery" in text
     assert "[profile.dist]" in (ROOT / "Cargo.toml").read_text()
     assert re.search(r"^USER nonroot$", text, re.MULTILINE)

@@ -59,6 +59,9 @@ def rust(root: Path):
     (root / "etc").mkdir()
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     with_libraries(root, BINARY, "/opt/chancery")
+    # Copied from layer to layer, and large where it is a debug build.
+    if shutil.which("strip"):
+        run("strip", root / "opt/chancery")
     cargo = root / "usr/local/bin/cargo"
     cargo.parent.mkdir(parents=True)
     cargo.write_text('#!/bin/sh\n[ "$*" = "build --locked --profile dist --bin chancery" ] && [ -f src/main.rs ] && [ -f Cargo.lock ] && exec install -D /opt/chancery target/dist/chancery\n')

@@ -90,7 +90,7 @@
 //! | R-89 | `binary::killing_it_loses_nothing_that_was_acknowledged` |
 //! | R-90 | `storage::blocking`, `races::two_replicas_start_together_on_sqlite`, `races::two_replicas_start_together_on_postgres` |
 //! | R-91 | `edge::a_database_that_goes_away_and_comes_back`, `edge::hanging_up_poisons_nothing` |
-//! | R-92 | `process::sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0` |
+//! | R-92 | `process::sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0`; under systemd: `tests/python/test_systemd.py` |
 //! | R-93 | `tests/it/storage`: the sweep of each table; `plateau::a_sweep_of_much_holds_up_few` prints what it does to the p99 |
 //! | R-94 | `code::a_clock_that_was_set_back_revives_nothing` |
 

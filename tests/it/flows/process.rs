@@ -24,11 +24,15 @@ async fn status(address: SocketAddr, path: &str) -> Option<u16> {
 
 impl Process {
     async fn start(more: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_chancery")).arg("serve"), None, more).await
+    }
+
+    /// Started in another way, or with a log elsewhere.
+    async fn start_by(command: &mut Command, log: Option<Stdio>, more: &[(&str, &str)]) -> Self {
         let (address, management) = (free(), free());
         let folder = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_chancery"))
-            .arg("serve")
+        let file = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = command
             .env_clear()
             .env("CHANCERY_ISSUER", format!("http://localhost:{}", address.port()))
             .env("CHANCERY_LISTEN", address.to_string())
@@ -39,7 +43,7 @@ impl Process {
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(log.unwrap_or(file.into()))
             .spawn()
             .unwrap();
         let begin = Instant::now();
@@ -53,8 +57,12 @@ impl Process {
     }
 
     fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     /// Waits for the end, ten seconds at most.
@@ -117,6 +125,60 @@ async fn sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_
         .output()
         .unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+}
+
+#[tokio::test]
+async fn sighup_without_tls_changes_nothing_and_says_so() {
+    let mut process = Process::start(&[]).await;
+    process.signal("-HUP");
+    process.signal("-HUP");
+    let begin = Instant::now();
+    while !process.log().contains("SIGHUP: nothing to read again") {
+        assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.log());
+        assert!(begin.elapsed() < Duration::from_secs(10), "it says nothing: {}", process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status(process.address, "/readyz").await, Some(200));
+    process.terminate();
+    assert_eq!(process.end().await.code(), Some(0), "{}", process.log());
+}
+
+/// Nobody is left behind who holds the ports and the database.
+#[tokio::test]
+async fn a_server_ends_with_the_terminal_that_it_was_started_from() {
+    let line = format!("exec {} serve", env!("CARGO_BIN_EXE_chancery"));
+    let mut terminal =
+        Process::start_by(Command::new("script").args(["--quiet", "--command", &line, "/dev/null"]), None, &[]).await;
+    terminal.child.kill().unwrap();
+    let begin = Instant::now();
+    while TcpStream::connect(terminal.management).await.is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "it goes on without its terminal");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let (reader, log) = std::io::pipe().unwrap();
+    let mut process = Process::start_by(Command::new(env!("CARGO_BIN_EXE_chancery")).arg("serve"), Some(log.into()), &[]).await;
+    drop(reader);
+    for _ in 0..3 {
+        assert_eq!(status(process.address, "/nothing").await, Some(404));
+    }
+    process.terminate();
+    assert_eq!(process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn systemd_is_told_when_the_server_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let systemd = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let process = Process::start(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    let mut told = [0; 64];
+    let length = tokio::time::timeout(Duration::from_secs(10), systemd.recv(&mut told)).await.unwrap().unwrap();
+    assert_eq!(&told[..length], b"READY=1");
+    drop(process);
 }
 
 #[tokio::test]
