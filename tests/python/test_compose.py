@@ -214,7 +214,7 @@ def runs(engine: Engine, tmp_path: Path):
     engine.until(lambda: engine.tries("curl", "--silent", "--fail", "--max-time", "2", "http://localhost:8080/readyz").returncode == 0)
     assert json.loads(engine.asks("/token", *token))["token_type"] == "Bearer", "the data is still there"
     engine.compose("down")
-    engine.compose("up", "--detach")
+    engine.compose("up", "--detach", "--no-build")
     engine.until(lambda: engine.tries("curl", "--silent", "--fail", "--max-time", "2", "http://localhost:8080/readyz").returncode == 0)
     assert json.loads(engine.asks("/token", *token))["token_type"] == "Bearer", "a volume outlives its containers"
     assert "alice" in engine.compose("exec", "--no-TTY", "chancery", "chancery", "user", "list")
