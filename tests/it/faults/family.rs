@@ -320,10 +320,12 @@ impl Family {
     }
 }
 
-/// An authorization code that was handed out.
+/// An authorization code, or a device code that somebody has let in.
 #[derive(Clone)]
 pub struct Code {
     pub kind: Kind,
+    /// Its `grant_type`.
+    pub grant: &'static str,
     pub client: Client,
     pub auditor: Client,
     pub code: String,
@@ -340,15 +342,28 @@ impl Code {
         self.auditor.site = site.clone();
     }
 
-    /// RFC 6749 §4.1.3.
+    /// RFC 6749 §4.1.3, RFC 8628 §3.4.
     pub async fn redeem(&self) -> Option<Answer> {
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", &self.code),
-            ("redirect_uri", &self.client.redirect_uri),
-            ("code_verifier", &self.verifier),
-        ];
-        heard(self.client.try_call("/token", &fields).await)
+        let fields: &[(&str, &str)] = match self.grant {
+            "authorization_code" => &[
+                ("grant_type", self.grant),
+                ("code", &self.code),
+                ("redirect_uri", &self.client.redirect_uri),
+                ("code_verifier", &self.verifier),
+            ],
+            _ => &[("grant_type", self.grant), ("device_code", &self.code)],
+        };
+        heard(self.client.try_call("/token", fields).await)
+    }
+
+    /// Redeems a device code of which it is not known whether anybody has let it in; nothing if nobody has.
+    pub async fn poll(self) -> Option<Family> {
+        let answer = self.redeem().await.expect("the server is there");
+        if answer.status == 400 && answer.json()["error"] == "authorization_pending" {
+            return None;
+        }
+        assert!(is_granted(&answer), "a code that nobody has spent was refused: {}", answer.text);
+        Some(Family::begin(self, &answer, Standing::Live))
     }
 
     /// Redeems it once, for somebody who needs the other tokens too.

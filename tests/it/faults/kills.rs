@@ -12,9 +12,10 @@ use crate::harness::machine::until;
 use crate::harness::{Backend, Client, Site, rounds};
 
 use super::chance::{Chance, Seed};
+use super::device::Device;
 use super::family::{Code, Family, Kind, Standing, heard};
 use super::stage::{SOON, Stage};
-use super::visit::{self, Visit};
+use super::visit::{self, Leave, Visit};
 
 /// How many use the server at once.
 const WORKERS: usize = 6;
@@ -49,6 +50,7 @@ struct Page {
     families: Vec<Family>,
     codes: Vec<Code>,
     visits: Vec<Visit>,
+    devices: Vec<Device>,
     registered: Vec<Client>,
 }
 
@@ -58,7 +60,7 @@ async fn survive(stage: Stage, rounds: usize) {
     let stage = Arc::new(stage);
     let mut pages: Vec<Page> = (0..WORKERS).map(|_| Page::default()).collect();
     let mut server = Some(stage.machine.start(&["serve"]).await);
-    let (mut ended, mut doubts) = (0, 0);
+    let (mut ended, mut doubts, mut seen) = (0, 0, (0, 0));
     let begun = Instant::now();
     for round in 0..rounds {
         let blow = match chance.below(8) {
@@ -77,6 +79,7 @@ async fn survive(stage: Stage, rounds: usize) {
             .map(|page| tokio::spawn(work(stage.clone(), site.clone(), page, chance.fork(), over.clone())))
             .collect();
         let visiting = tokio::spawn(receive(stage.clone(), site.clone(), chance.fork(), over.clone()));
+        let devices = tokio::spawn(let_in(stage.clone(), site.clone(), chance.fork(), over.clone()));
         tokio::time::sleep(chance.millis(20, 350)).await;
         match blow {
             Blow::Server => drop(server.take()),
@@ -100,7 +103,11 @@ async fn survive(stage: Stage, rounds: usize) {
         for worker in working {
             pages.push(worker.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
         }
-        pages.push(visiting.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
+        for task in [visiting, devices] {
+            pages.push(task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
+        }
+        let latest = pages.iter().skip(WORKERS).map(|page| (page.visits.len(), page.devices.len() + page.families.len()));
+        seen = latest.fold(seen, |(visits, devices), page| (visits + page.0, devices + page.1));
         doubts += pages.iter().flat_map(|page| &page.families).filter(|family| family.is_doubtful()).count();
 
         if blow == Blow::Database || blow == Blow::Backend {
@@ -124,7 +131,7 @@ async fn survive(stage: Stage, rounds: usize) {
         let token = stage.admin_token().await;
         let judged: Vec<_> = pages.into_iter().map(|page| judge(&site, &token, page, chance.fork())).collect();
         pages = stream::iter(judged).buffered(WORKERS).collect().await;
-        // The visitors' page is new in each round.
+        // The visitors' page and that of the devices are new in each round.
         pages.truncate(WORKERS);
         ended += pages.iter().flat_map(|page| &page.families).filter(|family| family.standing == Standing::Ended).count();
         for page in &mut pages {
@@ -135,8 +142,10 @@ async fn survive(stage: Stage, rounds: usize) {
         }
     }
     println!(
-        "{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt",
-        begun.elapsed() / u32::try_from(rounds).unwrap()
+        "{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt, {} visits, {} devices",
+        begun.elapsed() / u32::try_from(rounds).unwrap(),
+        seen.0,
+        seen.1
     );
     // It was a test of something.
     assert!(ended > rounds && doubts > rounds / 2, "{ended} families ended, {doubts} answers lost in {rounds} rounds");
@@ -191,8 +200,46 @@ async fn receive(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: A
         };
         page.registered.push(client.clone());
         let mut visit = Visit::new(client, &stage.admin, &stage.alice);
-        visit.go(chance.once_in(2)).await;
+        let other = stage.alice.browser.through(site.clone());
+        let leave = match chance.below(6) {
+            0 | 1 => Leave::SignOut,
+            2 => Leave::EndedFrom(&other),
+            3 => Leave::TakenBack,
+            _ => Leave::Stay,
+        };
+        visit.go(leave).await;
         page.visits.push(visit);
+    }
+    page
+}
+
+/// Devices that a person lets in, two at once: both answers write the same consent.
+async fn let_in(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
+    let mut page = Page::default();
+    while !over.load(Ordering::Relaxed) {
+        let (Some(mut one), Some(mut two)) = tokio::join!(Device::begin(&stage, &site), Device::begin(&stage, &site)) else {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        };
+        tokio::join!(one.allow(&stage, &site), two.allow(&stage, &site));
+        for device in [one, two] {
+            let code = match device.allowed() {
+                Ok(code) => code,
+                Err(device) => {
+                    page.devices.push(*device);
+                    continue;
+                }
+            };
+            // Some fetch their tokens only after the restart.
+            if chance.once_in(3) {
+                page.codes.push(code);
+                continue;
+            }
+            match code.redeem_at_once(if chance.once_in(3) { 3 } else { 1 }).await {
+                Ok(family) => page.families.push(family),
+                Err(code) => page.codes.extend(code),
+            }
+        }
     }
     page
 }
@@ -224,6 +271,9 @@ async fn judge(site: &Arc<Site>, token: &str, mut page: Page, mut chance: Chance
     for mut visit in page.visits.drain(..) {
         visit.settle(site).await;
         page.families.extend(visit.family);
+    }
+    for device in page.devices.drain(..) {
+        page.families.extend(device.settle(site).await);
     }
     for code in std::mem::take(&mut page.codes) {
         if code.issued.elapsed() > CODE {

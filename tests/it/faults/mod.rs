@@ -2,6 +2,7 @@
 //! that the clients keep says what must hold afterwards. docs/reliability.md tells what was found.
 
 mod chance;
+mod device;
 mod family;
 mod keys;
 mod kills;

@@ -12,6 +12,7 @@ use crate::harness::machine::{MASTER_KEY, Machine};
 use crate::harness::postgres::Cluster;
 use crate::harness::{Backend, Client, Person, Request};
 
+use super::device::GRANT;
 use super::family::{Code, Kind, heard};
 
 /// How long a server may need until it is itself again, whatever was done to it.
@@ -22,6 +23,8 @@ pub struct Stage {
     /// A PostgreSQL of one's own, where it is to be killed too.
     pub cluster: Option<Cluster>,
     pub clients: Vec<(Kind, Client)>,
+    /// Has no browser (RFC 8628).
+    pub device: Client,
     pub alice: Person,
     /// May administrate, and introspect everything.
     pub admin: Client,
@@ -46,6 +49,7 @@ impl Stage {
             (Kind::Public, machine.client_with(json!({ "token_endpoint_auth_method": "none" }))),
             (Kind::Strict, machine.client_with(json!({ "refresh_rotation": "strict" }))),
         ];
+        let device = machine.client_with(json!({ "redirect_uris": [], "grant_types": [GRANT, "refresh_token"] }));
         let admin = machine.client_with(json!({
             "grant_types": ["client_credentials"], "redirect_uris": [], "response_types": [], "scope": "admin:read admin:write", "introspection": "any",
         }));
@@ -56,7 +60,7 @@ impl Stage {
             alice.tokens(client, "openid").await;
         }
         drop(server);
-        Self { machine, cluster, clients, alice, admin }
+        Self { machine, cluster, clients, device, alice, admin }
     }
 
     /// A code for one of the applications; nothing, where the server did not answer.
@@ -72,7 +76,16 @@ impl Stage {
         let code = to.query_pairs().find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
         let code = code.unwrap_or_else(|| panic!("no code: {to}"));
         let auditor = self.admin.through(self.machine.site());
-        Some(Code { kind, client, auditor, code, verifier: request.verifier, issued: Instant::now(), may_spent: false })
+        Some(Code {
+            kind,
+            grant: "authorization_code",
+            client,
+            auditor,
+            code,
+            verifier: request.verifier,
+            issued: Instant::now(),
+            may_spent: false,
+        })
     }
 
     /// A token for the admin API.

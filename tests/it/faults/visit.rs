@@ -1,5 +1,6 @@
 //! What a person does, step by step, each step acknowledged or not: an application is registered, somebody signs in, allows it, and
-//! signs out again. Beside the page of the family that comes from it, this is the ledger's page of a browser.
+//! signs out again, or ends the session or the application's access on the account page. Beside the page of the family that comes from it,
+//! this is the ledger's page of a browser.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,16 +8,27 @@ use std::time::Instant;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Browser, Client, Page, Person, Request, Site};
+use crate::harness::{Answer, Browser, Client, Page, Person, Request, Site, jwt};
 
 use super::family::{Code, Family, Kind, Standing, heard};
 
 /// What is known of something that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub enum Known {
     No,
     Maybe,
     Yes,
+}
+
+/// How a visit ends.
+pub enum Leave<'a> {
+    /// It goes on.
+    Stay,
+    SignOut,
+    /// On the account page of another browser in which the person is signed in.
+    EndedFrom(&'a Browser),
+    /// The application's access is taken back.
+    TakenBack,
 }
 
 pub struct Visit {
@@ -28,12 +40,14 @@ pub struct Visit {
     signed_in: Known,
     allowed: Known,
     signed_out: Known,
+    taken_back: Known,
     code: Option<Code>,
     id_token: Option<String>,
     pub family: Option<Family>,
 }
 
-fn here(page: Result<Page, reqwest::Error>) -> Option<Page> {
+/// A page that came whole, or nothing.
+pub fn here(page: Result<Page, reqwest::Error>) -> Option<Page> {
     page.ok().filter(|page| page.status != 503)
 }
 
@@ -74,23 +88,24 @@ impl Visit {
             signed_in: Known::No,
             allowed: Known::No,
             signed_out: Known::No,
+            taken_back: Known::No,
             code: None,
             id_token: None,
             family: None,
         }
     }
 
-    /// Signs in, allows the application, redeems the code, and signs out if `out`; as far as the server answers.
-    pub async fn go(&mut self, out: bool) -> bool {
+    /// Signs in, allows the application, redeems the code, and leaves; as far as the server answers.
+    pub async fn go(&mut self, leave: Leave<'_>) -> bool {
         let browser = Browser::new(self.client.site.clone());
-        let done = self.step_by_step(&browser, out).await;
+        let done = self.step_by_step(&browser, leave).await;
         if self.cookies.is_empty() {
             self.cookies = browser.cookies().into_iter().collect();
         }
         done.is_some()
     }
 
-    async fn step_by_step(&mut self, browser: &Browser, out: bool) -> Option<()> {
+    async fn step_by_step(&mut self, browser: &Browser, leave: Leave<'_>) -> Option<()> {
         let request = Request::of(&self.client);
         let mut page = here(browser.try_get(request.url(browser.site())).await)?;
         let mut consenting = false;
@@ -120,6 +135,7 @@ impl Visit {
         let (_, code) = to.query_pairs().find(|(name, _)| name == "code").unwrap_or_else(|| panic!("no code: {to}"));
         let code = Code {
             kind: Kind::Recover,
+            grant: "authorization_code",
             client: self.client.clone(),
             auditor: self.auditor.clone(),
             code: code.into_owned(),
@@ -137,23 +153,46 @@ impl Visit {
                 return None;
             }
         }
-        if out {
-            self.signed_out = Known::Maybe;
-            if let Some(family) = &mut self.family {
-                family.standing = Standing::MayEnded;
+        let id_token = self.id_token.clone().unwrap();
+        match leave {
+            Leave::Stay => return Some(()),
+            Leave::SignOut => {
+                self.signed_out = Known::Maybe;
+                self.stands(Standing::MayEnded);
+                let mut page = here(browser.try_get(format!("/logout?id_token_hint={id_token}")).await)?;
+                if page.is_consent() {
+                    page = here(browser.try_submit(&page, &[("decision", "allow")]).await)?;
+                }
+                assert_eq!(page.status, 200, "{}", page.body);
+                self.signed_out = Known::Yes;
             }
-            let hint = self.id_token.clone().unwrap();
-            let mut page = here(browser.try_get(format!("/logout?id_token_hint={hint}")).await)?;
-            if page.is_consent() {
-                page = here(browser.try_submit(&page, &[("decision", "allow")]).await)?;
+            Leave::EndedFrom(other) => {
+                let sid = jwt(&id_token).1["sid"].as_str().unwrap().to_owned();
+                let page = here(other.try_get("/account").await)?;
+                self.signed_out = Known::Maybe;
+                self.stands(Standing::MayEnded);
+                let page = here(other.try_submit(&page, &[("end_session", &sid)]).await)?;
+                assert_eq!(page.status, 303, "{}", page.body);
+                self.signed_out = Known::Yes;
             }
-            assert_eq!(page.status, 200, "{}", page.body);
-            self.signed_out = Known::Yes;
-            if let Some(family) = &mut self.family {
-                family.standing = Standing::Ended;
+            Leave::TakenBack => {
+                let page = here(browser.try_get("/account").await)?;
+                self.taken_back = Known::Maybe;
+                self.stands(Standing::MayEnded);
+                let client_id = self.client.client_id.clone();
+                let page = here(browser.try_submit(&page, &[("withdraw", &client_id)]).await)?;
+                assert_eq!(page.status, 303, "{}", page.body);
+                self.taken_back = Known::Yes;
             }
         }
+        self.stands(Standing::Ended);
         Some(())
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        if let Some(family) = &mut self.family {
+            family.standing = standing;
+        }
     }
 
     /// After the restart: what was acknowledged stands, and what was not is one thing or the other.
@@ -181,10 +220,11 @@ impl Visit {
             (Known::Maybe, Known::No) | (_, Known::Maybe) => {}
         }
         if let Some(allowed_now) = allowed_now {
-            match self.allowed {
-                Known::Yes => assert!(allowed_now, "a consent that was acknowledged is gone"),
-                Known::No => assert!(!allowed_now, "a consent that nobody gave"),
-                Known::Maybe => {}
+            match (self.allowed, self.taken_back) {
+                (Known::Yes, Known::No) => assert!(allowed_now, "a consent that was acknowledged is gone"),
+                (_, Known::Yes) => assert!(!allowed_now, "a consent is there although its end was acknowledged"),
+                (Known::No, Known::No) => assert!(!allowed_now, "a consent that nobody gave"),
+                (Known::Maybe, Known::No) | (_, Known::Maybe) => {}
             }
         }
         if let Some(mut code) = self.code.take() {
@@ -196,8 +236,9 @@ impl Visit {
         if let Some(family) = &mut self.family {
             family.go_to(site);
             family.settle().await;
-            // What was issued in the session lives and ends with it.
-            assert_eq!(family.standing == Standing::Live, in_now, "the session and what hangs on it are of one mind");
+            // What was issued in the session lives and ends with it, and with the consent.
+            let lives = in_now && allowed_now == Some(true);
+            assert_eq!(family.standing == Standing::Live, lives, "the session, the consent and what hangs on them are of one mind");
         }
     }
 }
