@@ -10,6 +10,7 @@
 //! where a ROLLBACK at every release would cost a round trip and a warning in the server's log.
 
 mod connect;
+mod hosts;
 mod row;
 mod trouble;
 mod tx;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool};
 
 use crate::config::database::DatabaseConfig;
@@ -37,6 +38,7 @@ pub use row::{Column, Row};
 pub use tx::Tx;
 pub(super) use tx::went_on;
 
+use hosts::Hosts;
 use trouble::{Trouble, in_time, store_error};
 use tx::{Connection, State};
 
@@ -128,7 +130,9 @@ struct Postgresql {
     /// prepared statements, and every statement needs a transaction, since a statement is parsed and run in two steps.
     pooled: Option<Arc<str>>,
     /// Where to hear of changes, if anywhere.
-    hears: Option<PgConnectOptions>,
+    hears: Option<Arc<Hosts>>,
+    /// While they are here somebody watches them.
+    _hosts: Arc<Hosts>,
 }
 
 impl Pools {
@@ -318,12 +322,13 @@ impl Db {
     /// 0006). `None` on SQLite, see [`Db::change_number`], and behind a pooler that no notification passes.
     pub async fn changes(&self) -> Result<Option<Changes>, StoreError> {
         let Pools::Postgres(Postgresql { losses, pooled, hears: Some(hears), .. }) = &self.0.pools else { return Ok(None) };
+        hears.look(self.0.acquire_timeout).await;
         let own = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.0.acquire_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(hears.clone());
+            .connect_lazy_with(hears.current().clone());
         let mut listener = PgListener::connect_with(&own).await.map_err(store_error)?;
         in_time(LOOKING, listener.listen(CHANGED)).await.map_err(Trouble::told)?;
         Ok(Some(Changes { listener, losses: pooled.is_none().then(|| Arc::clone(losses)) }))

@@ -23,6 +23,11 @@ impl Losses {
         self.last.fetch_max(micros(self.begin.elapsed()), Ordering::AcqRel);
     }
 
+    /// When that was, in microseconds since these began; 0 while nothing was lost.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
     /// Was a connection of this age opened before the last loss?
     pub(super) fn doom(&self, age: Duration) -> bool {
         let opened = micros(self.begin.elapsed().saturating_sub(age));

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 
+use super::hosts::Hosts;
 use super::trouble::store_error;
 use super::{Pools, Postgresql};
 use crate::config::database::DatabaseConfig;
@@ -91,17 +92,20 @@ pub(super) async fn look_at(config: &DatabaseConfig) -> Result<Pools, StoreError
 
 /// `looking`: nothing can be written.
 pub(super) async fn postgres(config: &DatabaseConfig, looking: bool) -> Result<Pools, StoreError> {
-    let options = postgres_options(config.url.expose())?;
-    let options = if config.transaction_pooler {
-        // PgBouncer refuses the first as a parameter that it does not know; the second, see `postgres_query`.
-        options.extra_float_digits(None).statement_cache_capacity(0)
-    } else {
-        options.statement_cache_capacity(PREPARED_STATEMENTS)
-    };
+    let hosts = hosts(config.url.expose(), |options| {
+        if config.transaction_pooler {
+            // PgBouncer refuses the first as a parameter that it does not know; the second, see `postgres_query`.
+            options.extra_float_digits(None).statement_cache_capacity(0)
+        } else {
+            options.statement_cache_capacity(PREPARED_STATEMENTS)
+        }
+    })?;
     let hears = match &config.notifications_url {
-        Some(url) => Some(postgres_options(url.expose())?),
-        None => (!config.transaction_pooler).then(|| options.clone()),
+        Some(url) => Some(self::hosts(url.expose(), |options| options)?),
+        None => (!config.transaction_pooler).then(|| Arc::clone(&hosts)),
     };
+    hosts.look(config.acquire_timeout).await;
+    let options = hosts.current().clone();
     let limit = config.statement_timeout.as_millis();
     let (idle, mode) = (limit.saturating_mul(2), if looking { "ONLY" } else { "WRITE" });
     // Numbers from our own configuration; as statements and not as start-up options, which poolers refuse.
@@ -159,16 +163,16 @@ pub(super) async fn postgres(config: &DatabaseConfig, looking: bool) -> Result<P
                 .to_owned(),
         ));
     }
-    Ok(Pools::Postgres(Postgresql { pool, losses, pooled, hears }))
+    hosts.watch(&pool, &losses, config.acquire_timeout);
+    Ok(Pools::Postgres(Postgresql { pool, losses, pooled, hears, _hosts: hosts }))
 }
 
-fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(url).map_err(store_error)?.application_name("chancery");
+fn hosts(url: &str, each: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Result<Arc<Hosts>, StoreError> {
     if !url.contains('@') && std::env::var_os("PGUSER").is_none() {
         // The driver would quietly sign in as "anonymous".
         return Err(StoreError::Unavailable("the database URL names no user: postgres://USER@HOST/DATABASE".to_owned()));
     }
-    Ok(options)
+    Hosts::of(url, each).map(Arc::new)
 }
 
 /// Do two open connections meet the same session, or one of them two? Then a pooler deals out sessions for single transactions.

@@ -13,6 +13,25 @@ use crate::harness::postgres::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_synchronous_standby_loses_nothing_and_needs_no_restart() {
+    fail_over(Known::ByOneAddress).await;
+}
+
+/// As PostgreSQL's own programs do it: the URL names all hosts, and nothing moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_another_host_of_the_url_loses_nothing_and_needs_no_restart() {
+    fail_over(Known::ByName).await;
+}
+
+/// How the server finds who takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Somebody leads its address there.
+    ByOneAddress,
+    /// It looks.
+    ByName,
+}
+
+async fn fail_over(known: Known) {
     let primary = tokio::task::block_in_place(Cluster::start);
     let direct = primary.database().await;
     let database = direct.split(['/', '?']).nth(3).unwrap().to_owned();
@@ -23,7 +42,15 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing_and_needs_no_restart(
     until(Duration::from_secs(10), async || number(&direct, synchronous).await == 1).await;
 
     let wire = Wire::to(primary.folder()).await;
-    let installation = Installation::on(&wire.url(&database), 1, &[]);
+    let url = match known {
+        Known::ByOneAddress => wire.url(&database),
+        Known::ByName => {
+            // The one that takes no writes comes first.
+            let hosts = [standby.folder(), primary.folder()].map(|folder| folder.display().to_string().replace('/', "%2F"));
+            format!("postgres://chancery@{}/{database}?target_session_attrs=read-write", hosts.join(","))
+        }
+    };
+    let installation = Installation::on(&url, 1, &[]);
     let server = installation.start(0).await;
     let site = installation.site(0);
     let (alice, client) = installation.actors();
@@ -53,9 +80,10 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing_and_needs_no_restart(
     let bound = ACQUIRE + STATEMENT + Duration::from_millis(1500);
     assert_eq!(only_503(&[app.redeem(&waiting, &client.redirect_uri).await], bound), 1);
     assert_eq!(alice.open(&Request::of(&client)).await.status, 503);
-    let db = store(&wire.url(&database)).await;
-    let (done, _) = unit_of_work(&db).await;
-    assert!(matches!(done, Err(StoreError::Unavailable(_))), "{done:?}");
+    if known == Known::ByOneAddress {
+        let (done, _) = unit_of_work(&store(&url).await).await;
+        assert!(matches!(done, Err(StoreError::Unavailable(_))), "{done:?}");
+    }
     let refused = load.since(begin).iter().filter(|seen| seen.status == 503).count();
     assert!(refused > 0, "a standby takes no writes");
     sql(&standby.url("postgres"), "SELECT pg_promote()").await;
@@ -63,7 +91,7 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing_and_needs_no_restart(
     let refused = only_503(&load.since(begin), bound);
     println!("failed over: {refused} answers were 503; all well again {took:?} after the promotion");
 
-    unit_of_work(&db).await.0.unwrap();
+    unit_of_work(&store(&url).await).await.0.unwrap();
     load.end().await;
     client.redeem(waiting.code(), &waiting.verifier).await.ok();
     for back in spent {
