@@ -39,8 +39,8 @@ const WAITING_FOR_ONE: usize = 4;
 /// All others look once more after a moment, within which a host that is well has answered; so many at once.
 const MOMENT: Duration = Duration::from_millis(500);
 const LINGERING: usize = 32;
-/// Why somebody gets no keys though nothing is known against their host.
-const BUSY: &str = "busy: others wait for keys already, and this server lets only so many requests wait; try again";
+/// Seconds after which somebody may ask again who got no keys though nothing is known against their host.
+const RETRY_AFTER: u64 = 2;
 
 /// The keys of all clients that have some elsewhere.
 pub struct ClientKeys {
@@ -70,6 +70,24 @@ struct Known {
     ended: u64,
 }
 
+/// Why there are no keys.
+#[derive(Debug)]
+enum NoKeys {
+    /// What is known against their host.
+    Unavailable(String),
+    /// Others wait for keys already, and this server lets only so many requests wait.
+    Busy,
+}
+
+impl NoKeys {
+    fn of(self, client: &Client) -> Reason {
+        match self {
+            Self::Unavailable(detail) => Reason::ClientKeysUnavailable { client_id: client.client_id.clone(), detail },
+            Self::Busy => Reason::Overloaded { retry_after: RETRY_AFTER },
+        }
+    }
+}
+
 impl ClientKeys {
     /// Knows nothing yet.
     pub fn new(outbound: Arc<Outbound>) -> Self {
@@ -81,7 +99,7 @@ impl ClientKeys {
     /// The client's keys, by now with one to encrypt to by `alg` (RFC 7518 §4.1) if there is any.
     ///
     /// # Errors
-    /// `ClientKeysUnavailable`: it has none, or they cannot be fetched.
+    /// `ClientKeysUnavailable`: it has none, or they cannot be fetched; `Overloaded`: too many wait for such already.
     pub async fn to_encrypt(&self, client: &Client, alg: &str, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
         let keys = self.of(client, now).await?;
         if client.metadata.jwks_uri.is_none() || keys.to_encrypt(alg).is_some() {
@@ -93,7 +111,7 @@ impl ClientKeys {
     /// The client's keys.
     ///
     /// # Errors
-    /// `ClientKeysUnavailable`: it has none, or they cannot be fetched.
+    /// As [`Self::to_encrypt`].
     async fn of(&self, client: &Client, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
         self.look(client, None, now).await
     }
@@ -101,7 +119,7 @@ impl ClientKeys {
     /// Verifies what the client signed, by its keys as they are now.
     ///
     /// # Errors
-    /// `ClientKeysUnavailable`, or `ClientSignatureWrong`.
+    /// `ClientKeysUnavailable`, `Overloaded`, or `ClientSignatureWrong`.
     pub async fn verify(&self, client: &Client, jwt: &ClientJwt<'_>, now: Timestamp) -> Result<(), Reason> {
         let keys = self.of(client, now).await?;
         let Err(first) = jwt.verify(&keys) else { return Ok(()) };
@@ -129,12 +147,12 @@ impl ClientKeys {
 
     /// The client's keys; other ones than `unfit`, if there are by now.
     async fn look(&self, client: &Client, unfit: Option<&Arc<JwkSet>>, now: Timestamp) -> Result<Arc<JwkSet>, Reason> {
-        let unavailable = |detail: String| Reason::ClientKeysUnavailable { client_id: client.client_id.clone(), detail };
+        let unavailable = |why: NoKeys| why.of(client);
         if let Some(keys) = &client.metadata.jwks {
             return Ok(Arc::new(keys.clone()));
         }
         let Some(url) = &client.metadata.jwks_uri else {
-            return Err(unavailable("it has registered neither jwks nor jwks_uri".to_owned()));
+            return Err(unavailable(NoKeys::Unavailable("it has registered neither jwks nor jwks_uri".to_owned())));
         };
         let digest = Digest::of(url.as_bytes()).as_bytes().to_vec();
         let place = self.places.get_with(digest.clone(), async { Arc::default() }).await;
@@ -230,7 +248,7 @@ impl Place {
 
 impl Known {
     /// What is to be said without asking the host; if nothing, how many fetches have ended until now.
-    fn answer(&self, url: &str, unfit: Option<&Arc<JwkSet>>, now: Timestamp) -> Result<Result<Arc<JwkSet>, String>, u64> {
+    fn answer(&self, url: &str, unfit: Option<&Arc<JwkSet>>, now: Timestamp) -> Result<Result<Arc<JwkSet>, NoKeys>, u64> {
         if let Some((fetched_at, set)) = &self.set {
             let fits = unfit.is_none_or(|unfit| !Arc::ptr_eq(unfit, set));
             if fits && now.since(*fetched_at) < FRESH {
@@ -240,7 +258,7 @@ impl Known {
         match &self.tried {
             Some((tried_at, why)) if now.since(*tried_at) < COOL_DOWN => Ok(self.not_stale(now).ok_or_else(|| {
                 let why = why.as_deref().unwrap_or("it was fetched a moment ago");
-                format!("{}: {why}", without_query(url))
+                NoKeys::Unavailable(format!("{}: {why}", without_query(url)))
             })),
             Some(_) | None => Err(self.ended),
         }
@@ -252,9 +270,9 @@ impl Known {
     }
 
     /// What does for somebody whose turn does not come. Who needs another set than before has nothing from that one.
-    fn instead(&self, unfit: Option<&Arc<JwkSet>>, now: Timestamp) -> Result<Arc<JwkSet>, String> {
+    fn instead(&self, unfit: Option<&Arc<JwkSet>>, now: Timestamp) -> Result<Arc<JwkSet>, NoKeys> {
         let set = self.not_stale(now).filter(|set| unfit.is_none_or(|unfit| !Arc::ptr_eq(unfit, set)));
-        set.ok_or_else(|| BUSY.to_owned())
+        set.ok_or(NoKeys::Busy)
     }
 }
 

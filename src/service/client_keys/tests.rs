@@ -61,7 +61,7 @@ fn ask(keys: &Arc<ClientKeys>, url: &str, now: Timestamp) -> tokio::task::JoinHa
 }
 
 fn is_busy(answer: &Result<Arc<JwkSet>, Reason>) -> bool {
-    matches!(answer, Err(Reason::ClientKeysUnavailable { detail, .. }) if detail.contains("busy"))
+    matches!(answer, Err(Reason::Overloaded { .. }))
 }
 
 /// whoever waits for a host holds a request's place, of which there are not many.
