@@ -187,6 +187,8 @@ pub enum Reason {
     TooManyOpenRequests { scope: String, limit: u64, retry_after: u64 },
     /// One client asked about too many tokens that nobody issued.
     TooManyUnknownTokens { limit: u64, retry_after: u64 },
+    /// A client did not take the word that a session has ended. Nobody had asked for anything: it goes on record alone.
+    LogoutUndelivered { client_id: String, attempts: i64, because: String, again_at: Option<Timestamp> },
 
     // The token endpoint.
     /// grant_type is not one of ours; password and implicit are never offered.

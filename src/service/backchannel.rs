@@ -1,6 +1,7 @@
 //! Logout tokens on their way (OpenID Connect Back-Channel Logout §2.5): one attempt to deliver one, and what follows from its outcome.
 //! Which are due is in the database, written with the end that they tell of; [`jobs::logout`](crate::jobs::logout) takes them up.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -14,9 +15,12 @@ use crate::jose::{Content, Typ};
 use crate::oauth::client::Client;
 use crate::oauth::refusal::Reason;
 use crate::oidc::logout_token::{self, LogoutToken};
+use crate::service::address::Prefix;
 use crate::service::audit::{self, Actor};
+use crate::service::decisions::Decision;
 use crate::service::{encrypt, issue};
 use crate::storage::StoreError;
+use crate::storage::audit::AuditEvent;
 use crate::storage::logouts::{self, Delivery};
 
 /// From the claim on nobody else tries for so long: much longer than an attempt can take.
@@ -90,6 +94,7 @@ pub async fn attempt(app: &App, delivery: &Delivery) -> Result<Outcome, StoreErr
         Outcome::Refused => give_up(app, delivery, "the client answered 400", now).await?,
         Outcome::Failed { why } => match next(delivery, now) {
             Some(due_at) => {
+                record(app, delivery, why, Some(due_at), now);
                 tracing::debug!(
                     client_id = delivery.to.client_id,
                     attempts = delivery.attempts,
@@ -114,12 +119,31 @@ fn next(delivery: &Delivery, now: Timestamp) -> Option<Timestamp> {
 
 async fn give_up(app: &App, delivery: &Delivery, why: &str, now: Timestamp) -> Result<bool, StoreError> {
     let client_id = &delivery.to.client_id;
-    tracing::warn!(client_id, attempts = delivery.attempts, why, "a client was not told that a session has ended");
+    let trace_id = record(app, delivery, why, None, now);
+    tracing::warn!(client_id, trace_id, attempts = delivery.attempts, why, "a client was not told that a session has ended");
     metrics::counter!("chancery_logout_deliveries_given_up_total").increment(1);
     let event = audit::event(app, now, &Actor::Server, "logout.undelivered", client_id);
+    let event = AuditEvent { trace_id: Some(trace_id), ..event };
     let told =
         json!({ "sid": delivery.to.sid, "attempts": delivery.attempts, "since": delivery.created_at.rfc3339(), "because": why });
     logouts::done(&app.db, delivery, Some(&audit::with_now(event, told))).await
+}
+
+/// For `chancery explain`: the trace id of what came of an attempt.
+fn record(app: &App, delivery: &Delivery, why: &str, again_at: Option<Timestamp>, now: Timestamp) -> String {
+    let trace_id = format!("{:032x}", u128::from_be_bytes(entropy::bytes(app.entropy.as_ref())));
+    let client_id = delivery.to.client_id.clone();
+    let because = why.to_owned();
+    app.decisions.record(Decision {
+        trace_id: trace_id.clone(),
+        endpoint: "backchannel_logout_uri".to_owned(),
+        client_id: Some(client_id.clone()),
+        // Nobody has asked.
+        address_prefix: Prefix::of(Ipv4Addr::UNSPECIFIED.into()),
+        reason: Reason::LogoutUndelivered { client_id, attempts: delivery.attempts, because, again_at },
+        now,
+    });
+    trace_id
 }
 
 async fn post(app: &App, delivery: &Delivery) -> Result<Outcome, Reason> {

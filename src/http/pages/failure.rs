@@ -76,6 +76,7 @@ pub fn shown(reason: &Reason) -> Shown<'_> {
 
         Reason::WrongContentType { .. }
         | Reason::TooManyUnknownTokens { .. }
+        | Reason::LogoutUndelivered { .. }
         | Reason::TooManyRegistrations { .. }
         | Reason::ClientMetadataRefused { .. }
         | Reason::SoftwareStatementUnsupported

@@ -230,6 +230,9 @@ impl Reason {
             Self::TooManyUnknownTokens { .. } => {
                 rule("too-many-unknown-tokens", "tokens are not found by trying", "RFC 7662 section 4")
             }
+            Self::LogoutUndelivered { .. } => {
+                rule("logout-undelivered", "a client takes its logout tokens", "OpenID Connect Back-Channel Logout section 2.8")
+            }
             Self::UnsupportedGrantType { .. } => {
                 rule("unsupported-grant-type", "grant_type is one that is offered", "RFC 6749 section 5.2, RFC 9700 section 2.4")
             }

@@ -447,7 +447,7 @@ impl Reason {
             )
             .expected(format!("the next attempt in {}", words(Duration::from_secs(*retry_after)))),
             Self::Overloaded { retry_after } => Story::new(
-                "More requests, or more passwords to check, were waiting than the server can work off in time.",
+                "More requests were waiting than the server can work off in time: for a place, for a password to be checked, or for keys of clients to be fetched.",
                 "If this is everyday traffic, give the server or its database more processors, or add a replica; see requests and longest_wait in [limits], and workers in [passwords]. If it is a flood, this is what keeps the server standing.",
             )
             .expected(format!("another attempt in {}", words(Duration::from_secs(*retry_after)))),
@@ -462,6 +462,16 @@ impl Reason {
                 "Somebody may be trying tokens, or sending rubbish to a resource server that asks here: let that refuse what is not shaped like one of our tokens before it asks. If it serves several authorization servers, let it look at the issuer first. The limit is unknown_tokens_per_minute in [throttle].",
             )
             .expected(format!("at most {limit} a minute; the next in {}", words(Duration::from_secs(*retry_after)))),
+            Self::LogoutUndelivered { client_id, attempts, because, again_at } => Story::new(
+                format!("The client {client_id} was not told that a session has ended, in attempt {attempts}: {because}."),
+                match again_at {
+                    Some(again_at) => format!(
+                        "It is told again at {}. See why its backchannel_logout_uri does not answer 200 within some seconds; addresses inside your network need [outbound] allow.",
+                        again_at.rfc3339()
+                    ),
+                    None => "It is not told any more: its own session lives until it ends by itself. The audit log has logout.undelivered. See why its backchannel_logout_uri refused the token or was away for so long.".to_owned(),
+                },
+            ),
             Self::UnsupportedGrantType { received } => Story::new(
                 format!("The client asked for grant_type={received}."),
                 match received.as_str() {

@@ -79,6 +79,7 @@ fn every_reason(seen: &str, kept: &str) -> Vec<Reason> {
         Reason::Overloaded { retry_after: 1 },
         Reason::TooManyOpenRequests { scope: k(), limit: 500, retry_after: 60 },
         Reason::TooManyUnknownTokens { limit: 300, retry_after: 60 },
+        Reason::LogoutUndelivered { client_id: s(), attempts: 2, because: k(), again_at: Some(NOW) },
         Reason::UnsupportedGrantType { received: s() },
         Reason::UnauthorizedGrantType { client_id: s(), grant_type: s(), registered: ks() },
         Reason::CodeUnknown,

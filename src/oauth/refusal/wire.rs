@@ -253,6 +253,8 @@ impl Reason {
                 ..bad("temporarily_unavailable", "Too many tokens came that were never issued. Tokens of this server are still answered.".to_owned())
             },
 
+            // Told to nobody.
+            Self::LogoutUndelivered { .. } => bad("invalid_request", "The client did not take a logout token.".to_owned()),
             Self::UnsupportedGrantType { received } => bad(
                 "unsupported_grant_type",
                 match received.as_str() {

@@ -135,6 +135,7 @@ pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
         | Reason::Overloaded { .. }
         | Reason::TooManyOpenRequests { .. }
         | Reason::TooManyUnknownTokens { .. }
+        | Reason::LogoutUndelivered { .. }
         | Reason::TooManyRegistrations { .. }
         | Reason::SoftwareStatementUnsupported
         | Reason::InitialAccessTokenRefused { .. }

@@ -52,8 +52,8 @@ const TABLE: &[(&str, By, &[&str])] = &[
     ("device.claim", Person, &[]),
     ("device.allow", Person, &[]),
     ("device.deny", Person, &[]),
-    // Long after the request.
-    ("logout.undelivered", Operator, &["sid", "attempts", "since", "because"]),
+    // Long after the request: by a trace of its own.
+    ("logout.undelivered", Rule, &["sid", "attempts", "since", "because"]),
     ("throttle.reached", Rule, &["failures", "window"]),
     ("factor.add", Person, &["factor"]),
     ("factor.remove", Person, &["factor"]),

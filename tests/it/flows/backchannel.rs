@@ -147,6 +147,15 @@ async fn what_failed_is_tried_again_and_what_was_refused_is_not(server: Server) 
     assert_eq!((ill.received().len(), strict.received().len()), (3, 1));
     let given_up: Vec<_> = server.audit().await.into_iter().filter(|action| action == "logout.undelivered").collect();
     assert_eq!(given_up.len(), 1, "the one that was refused");
+    // Each attempt that came to nothing is explained, and the last one by the audit event's trace.
+    let events = chancery::storage::audit::list(&server.app.db, 100, None).await.unwrap();
+    let trace_id = events.into_iter().find(|event| event.action == "logout.undelivered").unwrap().trace_id.unwrap();
+    let explained = async || chancery::service::decisions::find(&server.app.db, &trace_id).await.unwrap().is_some();
+    soon("no decision was recorded", explained).await;
+    let recorded =
+        server.app.db.all("SELECT client_id FROM decisions WHERE rule = 'logout-undelivered'", chancery::args![]).await.unwrap();
+    let of = |app: &Client| recorded.iter().filter(|row| row.get::<String>("client_id").unwrap() == app.client_id).count();
+    assert_eq!((of(&ill_app), of(&strict_app)), (2, 1));
 }
 
 async fn every_end_reaches_the_clients(server: Server) {
