@@ -109,5 +109,7 @@ fn describe() {
     describe_histogram!("chancery_job_seconds", Unit::Seconds, "Duration of a round of a background job");
     describe_counter!("chancery_swept_rows_total", "Expired rows that were removed, by table");
     describe_gauge!("chancery_ready", "1 while /readyz says so");
+    describe_gauge!("chancery_unknown_resources", "APIs in the database that a newer version wrote and this one leaves alone");
+    describe_gauge!("chancery_unknown_keys", "Keys in the database that a newer version made and this one leaves alone");
     describe_gauge!("chancery_clock_offset_seconds", Unit::Seconds, "How far this machine's clock is ahead of the database's");
 }

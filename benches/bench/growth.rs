@@ -169,7 +169,7 @@ async fn secrets(store: &str, master: &str, first: &[Uuid]) -> (DataKeys, Vec<Fa
     let db = Db::connect(&DatabaseConfig::new(store)).await.unwrap();
     let master = MasterKey::parse(&Secret::new(master.to_owned())).unwrap();
     let records = keys::data_keys(&db).await.unwrap();
-    let data_keys = DataKeys::open_records(&master, &records, Timestamp::from_seconds(i64::MAX / 2_000_000), None).unwrap();
+    let data_keys = DataKeys::open_records(&master, &records.known, Timestamp::from_seconds(i64::MAX / 2_000_000), None).unwrap();
     let mut templates = Vec::new();
     for id in first {
         templates.push(families::find(&db, *id).await.unwrap().unwrap().family);

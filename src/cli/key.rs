@@ -20,7 +20,7 @@ pub async fn run(file: Option<PathBuf>, command: KeyCommand, out: Out) -> Result
     let office = Office::open(file).await?;
     let keys = open(&office).await?;
     match command {
-        KeyCommand::List => list(&keys.list().await?, &keys.list_data().await?, out),
+        KeyCommand::List => list(&keys.list().await?, &keys.list_data().await?, &keys.unknown(), out),
         KeyCommand::Rotate(args) => rotate(&office, &keys, &args, out).await,
         KeyCommand::Rewrap => {
             let sealed = keys.rewrap(&by(&office), office.now()).await?;
@@ -101,7 +101,7 @@ fn show_rotation(rotation: &Rotation) -> Value {
     }
 }
 
-fn list(signing: &[KeyInfo], data: &[DataKeyInfo], out: Out) -> Result<(), CliError> {
+fn list(signing: &[KeyInfo], data: &[DataKeyInfo], unknown: &[stored::Unknown], out: Out) -> Result<(), CliError> {
     let at = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
     let value = json!({
         "signing": signing.iter().map(|key| json!({
@@ -119,6 +119,7 @@ fn list(signing: &[KeyInfo], data: &[DataKeyInfo], out: Out) -> Result<(), CliEr
             "retired_at": at(key.retired_at),
             "compromised_at": at(key.compromised_at),
         })).collect::<Vec<_>>(),
+        "of_newer_version": unknown.iter().map(|key| json!({ "kind": key.kind, "id": key.id, (key.property): key.value })).collect::<Vec<_>>(),
     });
     out.show(&value, || {
         let mut table = Table::new(["KEY", "FOR", "STATE", "SINCE"]);
@@ -132,6 +133,9 @@ fn list(signing: &[KeyInfo], data: &[DataKeyInfo], out: Out) -> Result<(), CliEr
                 (None, None) => ("current", key.created_at),
             };
             table.row([key.id.to_string(), key.purpose.as_str().to_owned(), state.to_owned(), since.rfc3339()]);
+        }
+        for key in unknown {
+            table.row([key.id.clone(), key.value.clone(), "of a newer version".to_owned(), String::new()]);
         }
         table
     })

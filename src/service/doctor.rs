@@ -138,6 +138,9 @@ checks! {
     MasterKeyOld "master-key-old",
         "Keys are still sealed under the older of two master keys.",
         "`chancery key rewrap`, then take the older one out of the configuration.";
+    KeysOfNewerVersion "keys-of-newer-version",
+        "The database holds keys that this program does not know: a newer version made them, and this one leaves them alone.",
+        "Finish the update: every server, and every command on this database, of the newer version. Until then `chancery key rewrap` refuses.";
     SigningKeyOverdue "signing-key-overdue",
         "A signing key is past its time, or one is missing: no server has done for an hour what was due.",
         "Start a server, or see in its log why the job \"key rotation\" fails.";

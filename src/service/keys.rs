@@ -16,7 +16,7 @@ use crate::entropy::Entropy;
 use crate::jose::{Alg, Event, KeyLife, KeyMaker, KeySet, KeyState, NewKeyPairs, SignError, SigningKey, plan};
 use crate::oauth::refusal::Reason;
 use crate::seal::{DataKeys, MasterKey, Purpose, SealError};
-use crate::storage::keys as store;
+use crate::storage::keys::{self as store, Unknown};
 use crate::storage::{Db, StoreError};
 
 pub use change::By;
@@ -51,13 +51,19 @@ pub enum KeyError {
     /// A row that contradicts itself.
     #[error("the signing key {0} is damaged in the database")]
     Damaged(String),
+    /// What concerns every key cannot be done by a program that does not know them all.
+    #[error(
+        "the database holds a {0}, which this version of chancery does not know: a newer version made it, and it would be left behind. \
+         Nothing was changed. Do this with the newest version that runs on this database"
+    )]
+    NewerVersion(String),
 }
 
 impl From<KeyError> for Reason {
     fn from(error: KeyError) -> Self {
         let detail = error.to_string();
         match error {
-            KeyError::Store(StoreError::Unavailable(_)) => Self::StorageUnavailable { detail },
+            KeyError::Store(StoreError::Unavailable(_) | StoreError::NewerVersion(_)) => Self::StorageUnavailable { detail },
             KeyError::Store(
                 StoreError::Conflict(_) | StoreError::Owned { .. } | StoreError::Corrupt(_) | StoreError::Schema(_),
             )
@@ -67,6 +73,7 @@ impl From<KeyError> for Reason {
             | KeyError::Sign(_)
             | KeyError::UnknownKey(_)
             | KeyError::Damaged(_) => Self::Internal { detail },
+            KeyError::NewerVersion(_) => Self::AdminConflict { member: None, detail },
         }
     }
 }
@@ -106,6 +113,8 @@ pub struct DataKeyInfo {
 pub struct Inspected {
     /// Data keys and check value that are still sealed under the older of two master keys.
     pub under_older: usize,
+    /// Keys that a newer version of this program has written.
+    pub unknown: Vec<String>,
     /// What was due in the lives of signing keys at the instant that was asked for, by algorithm.
     pub due: Vec<(Alg, Event)>,
 }
@@ -126,13 +135,14 @@ pub async fn inspect(
     };
     change::check(master, &value)?;
     let snapshot = snapshot::load(db, master, None, now).await?;
-    let data = store::data_keys(db).await?;
+    let data = store::data_keys(db).await?.known;
     let live = data.iter().filter(|record| record.compromised_at.is_none()).map(|record| record.sealed.as_slice());
     let under_older = live.chain(std::iter::once(value.as_slice())).filter(|sealed| !master.is_newest(sealed)).count();
     let wanted = store::wanted_rotations(db).await?;
     let due_for =
         |alg: Alg| plan(alg, &snapshot.times(alg), wanted.contains(&alg), life, due_at).into_iter().map(move |event| (alg, event));
-    Ok(Some(Inspected { under_older, due: Alg::ALL.into_iter().flat_map(due_for).collect() }))
+    let unknown = snapshot.unknown.iter().map(ToString::to_string).collect();
+    Ok(Some(Inspected { under_older, unknown, due: Alg::ALL.into_iter().flat_map(due_for).collect() }))
 }
 
 /// Somebody registers these algorithms: the key job makes the first keys of those that have none.
@@ -182,12 +192,13 @@ impl Keys {
         }
         let snapshot = match snapshot::load(db, &context.master, None, now).await {
             // A purpose that a former version of this program did not know. Without any data key the database is damaged.
-            Err(KeyError::Seal(SealError::NoKey(_))) if !store::data_keys(db).await?.is_empty() => {
+            Err(KeyError::Seal(SealError::NoKey(_))) if !store::data_keys(db).await?.known.is_empty() => {
                 change::apply(db, &context, &maker, (Change::Establish, &By::server()), now).await?;
                 snapshot::load(db, &context.master, None, now).await?
             }
             other => other?,
         };
+        snapshot::tell_unknown(&[], &snapshot.unknown);
         let keys = Self {
             db: db.clone(),
             context,
@@ -266,7 +277,11 @@ impl Keys {
     /// Replaces the active key of one algorithm, or of all that have keys. A next key that is too young signs by itself as soon as everybody can know it.
     /// `compromised`: at once, and nothing that the old key signed is believed from now on.
     pub async fn rotate(&self, by: &By, now: Timestamp, alg: Option<Alg>, compromised: bool) -> Result<Vec<Rotation>, KeyError> {
-        let before = self.reload(now, true).await?.set.clone();
+        let before = self.reload(now, true).await?;
+        if compromised && alg.is_none() {
+            all_known(before.unknown.iter().filter(|unknown| unknown.is_signing()))?;
+        }
+        let before = before.set.clone();
         let chosen = |one: &Alg| alg.map_or_else(|| before.active(*one).is_some(), |alg| alg == *one);
         let algs: Vec<Alg> = Alg::ALL.into_iter().filter(chosen).collect();
         if compromised {
@@ -281,7 +296,9 @@ impl Keys {
 
     /// Declares one signing key compromised, in whatever state it is, and puts others in its place at once.
     pub async fn compromise(&self, by: &By, now: Timestamp, kid: &str) -> Result<(), KeyError> {
-        if self.reload(now, true).await?.set.find(kid).is_none() {
+        let before = self.reload(now, true).await?;
+        if before.set.find(kid).is_none() {
+            all_known(before.unknown.iter().filter(|unknown| unknown.is_signing() && unknown.id == kid))?;
             return Err(KeyError::UnknownKey(kid.to_owned()));
         }
         self.change(Change::Compromise(vec![kid.to_owned()]), by, now).await
@@ -294,8 +311,11 @@ impl Keys {
     }
 
     /// Seals every data key anew under the newest of the two master keys. Answers how many were not yet. No session ends.
+    ///
+    /// # Errors
+    /// `NewerVersion` if there is one that this program does not know: it would be lost with the older master key.
     pub async fn rewrap(&self, by: &By, now: Timestamp) -> Result<usize, KeyError> {
-        let due = store::data_keys(&self.db).await?;
+        let due = store::data_keys(&self.db).await?.known;
         let due = due.iter().filter(|record| !self.context.master.is_newest(&record.sealed)).count();
         self.change(Change::Rewrap, by, now).await?;
         Ok(due)
@@ -303,7 +323,7 @@ impl Keys {
 
     /// Every signing key, oldest first.
     pub async fn list(&self) -> Result<Vec<KeyInfo>, KeyError> {
-        let records = store::signing_keys(&self.db).await?;
+        let records = store::signing_keys(&self.db).await?.known;
         let info = |key: store::SigningKeyRecord| KeyInfo {
             kid: key.kid,
             alg: key.alg,
@@ -317,7 +337,7 @@ impl Keys {
 
     /// Every data key, oldest first.
     pub async fn list_data(&self) -> Result<Vec<DataKeyInfo>, KeyError> {
-        let records = store::data_keys(&self.db).await?;
+        let records = store::data_keys(&self.db).await?.known;
         let info = |key: crate::seal::DataKeyRecord| DataKeyInfo {
             id: key.id,
             purpose: key.purpose,
@@ -326,6 +346,11 @@ impl Keys {
             compromised_at: key.compromised_at,
         };
         Ok(records.into_iter().map(info).collect())
+    }
+
+    /// What a newer version of this program has written, as it was last loaded.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        self.snapshot().unknown.clone()
     }
 
     async fn change(&self, change: Change, by: &By, now: Timestamp) -> Result<(), KeyError> {
@@ -358,6 +383,9 @@ impl Keys {
         let outdated = self.outdated.swap(false, Ordering::AcqRel);
         match snapshot::load(&self.db, &self.context.master, Some(&snapshot), now).await {
             Ok(loaded) => {
+                if loaded.unknown != snapshot.unknown {
+                    snapshot::tell_unknown(&snapshot.unknown, &loaded.unknown);
+                }
                 let loaded = Arc::new(loaded);
                 *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::clone(&loaded);
                 *last_failure = None;
@@ -382,6 +410,11 @@ impl Keys {
         let next = after.entries().find(|entry| entry.alg == alg && entry.state == KeyState::Next)?;
         Some(Rotation::Waits { alg, next: next.kid.clone(), until: self.context.life.may_sign_at(next.created_at) })
     }
+}
+
+/// Refuses what would leave these keys behind.
+fn all_known<'a>(mut unknown: impl Iterator<Item = &'a Unknown>) -> Result<(), KeyError> {
+    unknown.next().map_or(Ok(()), |one| Err(KeyError::NewerVersion(one.to_string())))
 }
 
 /// How many new key pairs the events ask for, by algorithm.

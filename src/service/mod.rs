@@ -53,6 +53,7 @@ impl From<StoreError> for Reason {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(detail) => Reason::StorageUnavailable { detail },
+            newer @ StoreError::NewerVersion(_) => Reason::StorageUnavailable { detail: newer.to_string() },
             StoreError::Conflict(detail) | StoreError::Corrupt(detail) | StoreError::Schema(detail) => Reason::Internal { detail },
             owned @ StoreError::Owned { .. } => Reason::Internal { detail: owned.to_string() },
         }

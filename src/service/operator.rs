@@ -67,9 +67,11 @@ impl From<StoreError> for OperationError {
     fn from(error: StoreError) -> Self {
         match error {
             owned @ StoreError::Owned { .. } => Self::Owned(owned.to_string()),
-            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_) => {
-                Self::Store(error)
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Conflict(_)
+            | StoreError::Corrupt(_)
+            | StoreError::NewerVersion(_)
+            | StoreError::Schema(_) => Self::Store(error),
         }
     }
 }

@@ -309,9 +309,11 @@ fn kept_by_operators(error: StoreError) -> Reason {
             code: MetadataCode::InvalidClientMetadata,
             detail: "is kept by the operators of this server, who alone change or remove this client".to_owned(),
         },
-        error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Schema(_)) => {
-            error.into()
-        }
+        error @ (StoreError::Unavailable(_)
+        | StoreError::Conflict(_)
+        | StoreError::Corrupt(_)
+        | StoreError::NewerVersion(_)
+        | StoreError::Schema(_)) => error.into(),
     }
 }
 

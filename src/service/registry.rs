@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
@@ -35,6 +35,7 @@ pub struct Registry {
     number: AtomicI64,
     clients: Cache<String, Entry<Client>>,
     catalogue: Cache<(), Entry<Catalogue>>,
+    unknown_resources: Mutex<Vec<String>>,
     origins: Cache<(), Entry<HashSet<String>>>,
     /// As they were read last, however long ago.
     latest_origins: RwLock<Option<Arc<HashSet<String>>>>,
@@ -97,6 +98,7 @@ impl Registry {
             number: AtomicI64::new(0),
             clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
+            unknown_resources: Mutex::default(),
             latest_origins: RwLock::default(),
             reading_origins: tokio::sync::Mutex::default(),
             catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
@@ -208,6 +210,20 @@ impl Registry {
         Ok(State { forgotten, number })
     }
 
+    /// Says once which resources are not there for this replica: a newer version has written them.
+    fn leave_alone(&self, unknown: Vec<String>) {
+        let mut before = self.unknown_resources.lock().unwrap_or_else(PoisonError::into_inner);
+        for identifier in unknown.iter().filter(|identifier| !before.contains(identifier)) {
+            tracing::warn!(
+                identifier,
+                "a newer version has written an API that this one does not know whole: it is left alone here"
+            );
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("chancery_unknown_resources").set(unknown.len() as f64);
+        *before = unknown;
+    }
+
     /// Forgets everything: something changed.
     pub fn clear(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
@@ -253,7 +269,9 @@ impl View<'_> {
         if let Some(catalogue) = registry.catalogue.get(&()).await.and_then(|entry| entry.at(state)) {
             return Ok(catalogue);
         }
-        let entry = Entry::new(state, Catalogue::new(resources::all(&registry.db).await?, &registry.issuer));
+        let (known, unknown) = resources::all_known(&registry.db).await?;
+        registry.leave_alone(unknown);
+        let entry = Entry::new(state, Catalogue::new(known, &registry.issuer));
         registry.catalogue.insert((), entry.clone()).await;
         Ok(entry.value)
     }

@@ -369,6 +369,14 @@ async fn insert_secret(tx: &mut Tx, client_id: &str, secret: &ClientSecret) -> R
     tx.execute(INSERT_SECRET, args![secret.id, client_id, &secret.digest, secret.created_at, secret.expires_at]).await.map(drop)
 }
 
+/// Whole or not at all: a member that is not known may be a rule that the client must keep, and would be lost with the next change.
+fn metadata(client_id: &str, text: &str) -> Result<ClientMetadata, StoreError> {
+    from_json(text).map_err(|error| match error {
+        StoreError::NewerVersion(what) => StoreError::NewerVersion(format!("the metadata of the client {client_id:?}, {what}")),
+        other => other,
+    })
+}
+
 fn registered(row: &Row) -> Result<Option<Registered>, StoreError> {
     let Some(at) = row.get::<Option<Timestamp>>("registered_at")? else { return Ok(None) };
     Ok(Some(Registered {
@@ -387,8 +395,8 @@ fn group(rows: &[Row]) -> Result<Vec<Client>, StoreError> {
         let client_id: String = row.get("client_id")?;
         if clients.last().is_none_or(|client| client.client_id != client_id) {
             clients.push(Client {
+                metadata: metadata(&client_id, &row.get::<String>("metadata")?)?,
                 client_id,
-                metadata: from_json::<ClientMetadata>(&row.get::<String>("metadata")?)?,
                 enabled: row.get("enabled")?,
                 secrets: Vec::new(),
                 tokens_not_before: row.get("tokens_not_before")?,

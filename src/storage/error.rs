@@ -22,6 +22,9 @@ pub enum StoreError {
     /// What was read cannot be understood, or the database refused a statement for what it says: a fault of this program or a damaged file.
     #[error("the database holds what this program does not understand: {0}")]
     Corrupt(String),
+    /// What was read is well formed, and says what this program does not know. The answer is 503: a replica of the newer version can do it.
+    #[error("a newer version of chancery has written what this one does not know: {0}")]
+    NewerVersion(String),
     /// The schema is not the one that this binary knows: migrations are pending, or a newer binary was here.
     #[error("the database schema does not fit: {0}")]
     Schema(String),

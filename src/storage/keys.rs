@@ -2,6 +2,11 @@
 //!
 //! Whoever changes keys takes [`lock`] first, so that changes happen one after the other on all replicas; the unique indexes (one
 //! active and one next signing key per algorithm, one current data key per purpose) stand behind it.
+//!
+//! While replicas are replaced by newer ones there may be keys whose purpose or algorithm this program does not know. They are told apart
+//! and left alone: [`Rows::unknown`].
+
+use std::fmt;
 
 use crate::args;
 use crate::clock::Timestamp;
@@ -20,6 +25,7 @@ statements! {
     TRACES = Both("SELECT (SELECT COUNT(*) FROM meta WHERE name = 'master_key_check') + (SELECT COUNT(*) FROM data_keys)
                    + (SELECT COUNT(*) FROM signing_keys) AS traces");
 
+    NEWEST_DATA_KEY = Both("SELECT MAX(id) AS newest FROM data_keys");
     DATA_KEYS = Both("SELECT id, purpose, sealed, created_at, retired_at, compromised_at FROM data_keys ORDER BY id");
     INSERT_DATA_KEY = Both("INSERT INTO data_keys (id, purpose, sealed, created_at) VALUES ($1, $2, $3, $4)");
     RETIRE_DATA_KEYS = Both("UPDATE data_keys SET retired_at = $2 WHERE purpose = $1 AND retired_at IS NULL");
@@ -72,6 +78,57 @@ impl SigningKeyRecord {
     }
 }
 
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct Rows<T> {
+    pub known: Vec<T>,
+    /// What a newer version of this program has written.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A key that this program does not know what to do with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unknown {
+    /// `data key`, `signing key`.
+    pub kind: &'static str,
+    /// Its id or kid.
+    pub id: String,
+    /// `purpose`, `algorithm`, `state`.
+    pub property: &'static str,
+    pub value: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} with the {} {:?}", self.kind, self.id, self.property, self.value)
+    }
+}
+
+impl Unknown {
+    /// Does it sign, or stand over keys that do?
+    pub fn is_signing(&self) -> bool {
+        self.kind == "signing key"
+    }
+}
+
+impl<T> Rows<T> {
+    fn read(rows: &[Row], one: impl Fn(&Row) -> Result<Result<T, Unknown>, StoreError>) -> Result<Self, StoreError> {
+        let mut read = Self { known: Vec::with_capacity(rows.len()), unknown: Vec::new() };
+        for row in rows {
+            match one(row)? {
+                Ok(key) => read.known.push(key),
+                Err(unknown) => read.unknown.push(unknown),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Is there nothing, known or not?
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.unknown.is_empty()
+    }
+}
+
 /// The value by which the master key is recognised; `None` on a database without keys.
 pub async fn check_value(db: &Db) -> Result<Option<Vec<u8>>, StoreError> {
     db.optional(CHECK, args![]).await?.map(|row| row.get("value")).transpose()
@@ -107,13 +164,19 @@ pub async fn set_check_value(tx: &mut Tx, value: Vec<u8>) -> Result<(), StoreErr
 }
 
 /// All data keys, oldest id first.
-pub async fn data_keys(db: &Db) -> Result<Vec<DataKeyRecord>, StoreError> {
-    db.all(DATA_KEYS, args![]).await?.iter().map(data_key).collect()
+pub async fn data_keys(db: &Db) -> Result<Rows<DataKeyRecord>, StoreError> {
+    Rows::read(&db.all(DATA_KEYS, args![]).await?, data_key)
 }
 
 /// All data keys, within a unit of work.
-pub async fn data_keys_tx(tx: &mut Tx) -> Result<Vec<DataKeyRecord>, StoreError> {
-    tx.all(DATA_KEYS, args![]).await?.iter().map(data_key).collect()
+pub async fn data_keys_tx(tx: &mut Tx) -> Result<Rows<DataKeyRecord>, StoreError> {
+    Rows::read(&tx.all(DATA_KEYS, args![]).await?, data_key)
+}
+
+/// The id of a data key that is to be written: whatever the others are for.
+pub async fn next_data_key_id_tx(tx: &mut Tx) -> Result<i64, StoreError> {
+    let newest: Option<i64> = tx.optional(NEWEST_DATA_KEY, args![]).await?.map_or(Ok(None), |row| row.get("newest"))?;
+    Ok(newest.unwrap_or(0) + 1)
 }
 
 /// Writes a new data key; the purpose's current one must have been retired.
@@ -136,13 +199,13 @@ pub async fn reseal_data_key(tx: &mut Tx, id: i64, sealed: Vec<u8>) -> Result<()
 }
 
 /// All signing keys, oldest first.
-pub async fn signing_keys(db: &Db) -> Result<Vec<SigningKeyRecord>, StoreError> {
-    db.all(SIGNING_KEYS, args![]).await?.iter().map(signing_key).collect()
+pub async fn signing_keys(db: &Db) -> Result<Rows<SigningKeyRecord>, StoreError> {
+    Rows::read(&db.all(SIGNING_KEYS, args![]).await?, signing_key)
 }
 
 /// All signing keys, within a unit of work.
-pub async fn signing_keys_tx(tx: &mut Tx) -> Result<Vec<SigningKeyRecord>, StoreError> {
-    tx.all(SIGNING_KEYS, args![]).await?.iter().map(signing_key).collect()
+pub async fn signing_keys_tx(tx: &mut Tx) -> Result<Rows<SigningKeyRecord>, StoreError> {
+    Rows::read(&tx.all(SIGNING_KEYS, args![]).await?, signing_key)
 }
 
 /// Writes a new signing key, published from `created_at` on.
@@ -211,34 +274,37 @@ fn wanted(row: &Row) -> Option<Result<Alg, StoreError>> {
     name.map(|name| Alg::ALL.into_iter().find(|alg| wanted_name(*alg) == name)).transpose()
 }
 
-fn data_key(row: &Row) -> Result<DataKeyRecord, StoreError> {
-    let purpose: String = row.get("purpose")?;
-    Ok(DataKeyRecord {
-        id: row.get("id")?,
-        purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("data key purpose", &purpose))?,
+fn data_key(row: &Row) -> Result<Result<DataKeyRecord, Unknown>, StoreError> {
+    let (id, purpose): (i64, String) = (row.get("id")?, row.get("purpose")?);
+    let Some(purpose) = Purpose::from_name(&purpose) else {
+        return Ok(Err(Unknown { kind: "data key", id: id.to_string(), property: "purpose", value: purpose }));
+    };
+    Ok(Ok(DataKeyRecord {
+        id,
+        purpose,
         sealed: row.get("sealed")?,
         created_at: row.get("created_at")?,
         retired_at: row.get("retired_at")?,
         compromised_at: row.get("compromised_at")?,
-    })
+    }))
 }
 
-fn signing_key(row: &Row) -> Result<SigningKeyRecord, StoreError> {
+fn signing_key(row: &Row) -> Result<Result<SigningKeyRecord, Unknown>, StoreError> {
+    let kid: String = row.get("kid")?;
     let (alg, state, public): (String, String, String) = (row.get("alg")?, row.get("state")?, row.get("public_jwk")?);
+    let unknown = |property, value| Ok(Err(Unknown { kind: "signing key", id: kid.clone(), property, value }));
+    let Some(alg) = Alg::from_name(&alg) else { return unknown("algorithm", alg) };
+    let Some(state) = KeyState::from_name(&state) else { return unknown("state", state) };
     let created_at = row.get("created_at")?;
-    Ok(SigningKeyRecord {
-        kid: row.get("kid")?,
-        alg: Alg::from_name(&alg).ok_or_else(|| unknown("algorithm", &alg))?,
-        state: KeyState::from_name(&state).ok_or_else(|| unknown("key state", &state))?,
+    Ok(Ok(SigningKeyRecord {
+        kid,
+        alg,
+        state,
         sealed_private: row.get("sealed_private")?,
         public: serde_json::from_str(&public).map_err(|error| StoreError::Corrupt(format!("a public key is damaged: {error}")))?,
         created_at,
         state_since: row.get("state_since")?,
         published_at: row.get::<Option<Timestamp>>("published_at")?.unwrap_or(created_at),
         activated_at: row.get("activated_at")?,
-    })
-}
-
-fn unknown(what: &str, name: &str) -> StoreError {
-    StoreError::Corrupt(format!("unknown {what} {name:?}"))
+    }))
 }

@@ -127,9 +127,11 @@ pub async fn update(
     .await
     .or_else(|error| match error {
         StoreError::Conflict(_) => Ok(false),
-        error @ (StoreError::Unavailable(_) | StoreError::Owned { .. } | StoreError::Corrupt(_) | StoreError::Schema(_)) => {
-            Err(error)
-        }
+        error @ (StoreError::Unavailable(_)
+        | StoreError::Owned { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::NewerVersion(_)
+        | StoreError::Schema(_)) => Err(error),
     })
 }
 

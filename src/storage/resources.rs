@@ -11,7 +11,7 @@ use crate::storage::owners::{Guard, guarded};
 use crate::storage::text::{from_json, to_json};
 
 statements! {
-    ALL = Both("SELECT document FROM resources ORDER BY identifier");
+    ALL = Both("SELECT identifier, document FROM resources ORDER BY identifier");
     FIND = Both("SELECT document, updated_at FROM resources WHERE identifier = $1");
     INSERT = Both("INSERT INTO resources (identifier, document, created_at, updated_at) VALUES ($1, $2, $3, $3)");
     // updated_at moves with every change, even twice in one microsecond: who knows it knows the state.
@@ -25,6 +25,19 @@ statements! {
 /// Every resource, by identifier.
 pub async fn all(db: &Db) -> Result<Vec<Resource>, StoreError> {
     db.all(ALL, args![]).await?.iter().map(read).collect()
+}
+
+/// All resources that this program knows how to serve, and the identifiers of those that a newer version has written.
+pub async fn all_known(db: &Db) -> Result<(Vec<Resource>, Vec<String>), StoreError> {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for row in db.all(ALL, args![]).await? {
+        match read(&row) {
+            Ok(resource) => known.push(resource),
+            Err(StoreError::NewerVersion(_)) => unknown.push(row.get("identifier")?),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((known, unknown))
 }
 
 /// One resource.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use crate::storage::StoreError;
 
@@ -21,12 +22,17 @@ pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
 }
 
 /// A document read back. The text itself is people's data and stays out of the error.
+///
+/// # Errors
+/// [`StoreError::NewerVersion`] where it is JSON, and has members or values that this program does not know.
 pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| {
-        StoreError::Corrupt(format!(
-            "a stored document is not what it should be (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
+        let place = format!("(line {}, column {})", error.line(), error.column());
+        match error.classify() {
+            Category::Data => StoreError::NewerVersion(format!("a stored document {place}")),
+            Category::Io | Category::Syntax | Category::Eof => {
+                StoreError::Corrupt(format!("a stored document is not what it should be {place}"))
+            }
+        }
     })
 }

@@ -20,7 +20,7 @@ pub async fn examine(db: &Db, config: &Config, now: Timestamp) -> Report {
     match look(db, config, now).await {
         Ok(findings) => findings.into_iter().for_each(|finding| report.found(finding)),
         Err(error) => {
-            let checks = [Check::MasterKeyWrong, Check::MasterKeyOld, Check::SigningKeyOverdue];
+            let checks = [Check::MasterKeyWrong, Check::MasterKeyOld, Check::KeysOfNewerVersion, Check::SigningKeyOverdue];
             report.not_examined(&checks, &error.to_string());
         }
     }
@@ -50,6 +50,7 @@ async fn look(db: &Db, config: &Config, now: Timestamp) -> Result<Vec<Finding>, 
         let what = format!("{} keys are still sealed under the older of the two master keys", inspected.under_older);
         findings.push(Finding::warning(Check::MasterKeyOld, what));
     }
+    findings.extend(inspected.unknown.iter().map(|key| Finding::warning(Check::KeysOfNewerVersion, format!("there is a {key}"))));
     findings.extend(inspected.due.iter().map(|(alg, event)| overdue(*alg, event)));
     Ok(findings)
 }

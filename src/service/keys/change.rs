@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::snapshot::signing_context;
-use super::{KeyError, pairs_needed};
+use super::{KeyError, all_known, pairs_needed};
 use crate::clock::Timestamp;
 use crate::entropy::{self, Entropy};
 use crate::jose::{Alg, Event, KeyLife, KeyMaker, KeyPair, KeyState, SignError, plan};
@@ -156,7 +156,7 @@ impl Unit {
             Change::Advance => self.advance(tx).await,
             Change::First(alg) => {
                 let signs = |key: &SigningKeyRecord| key.alg == alg && key.state == KeyState::Active;
-                if !store::signing_keys_tx(tx).await?.iter().any(signs) {
+                if !store::signing_keys_tx(tx).await?.known.iter().any(signs) {
                     store::want_rotation(tx, alg, self.now).await?;
                 }
                 self.advance(tx).await
@@ -179,7 +179,7 @@ impl Unit {
 
     /// Makes a data key for every purpose that has none.
     async fn complete_data_keys(&self, tx: &mut Tx) -> Result<(), Stop> {
-        let there = store::data_keys_tx(tx).await?;
+        let there = store::data_keys_tx(tx).await?.known;
         for purpose in Purpose::ALL {
             if !there.iter().any(|key| key.purpose == purpose && key.retired_at.is_none()) {
                 self.insert_data_key(tx, purpose).await?;
@@ -189,8 +189,7 @@ impl Unit {
     }
 
     async fn insert_data_key(&self, tx: &mut Tx, purpose: Purpose) -> Result<(), Stop> {
-        let newest = store::data_keys_tx(tx).await?.iter().map(|key| key.id).max().unwrap_or(0);
-        let id = newest + 1;
+        let id = store::next_data_key_id_tx(tx).await?;
         let sealed = new_data_key(&self.context.master, &*self.context.entropy, id, purpose);
         let key = DataKeyRecord { id, purpose, sealed, created_at: self.now, retired_at: None, compromised_at: None };
         Ok(store::insert_data_key(tx, &key).await?)
@@ -198,7 +197,7 @@ impl Unit {
 
     /// Takes the steps that are due in the lives of all signing keys.
     async fn advance(&mut self, tx: &mut Tx) -> Result<(), Stop> {
-        let keys = store::signing_keys_tx(tx).await?;
+        let keys = store::signing_keys_tx(tx).await?.known;
         let wanted = store::wanted_rotations_tx(tx).await?;
         let plan_for = |alg: Alg| {
             let times: Vec<_> = keys.iter().filter(|key| key.alg == alg).map(SigningKeyRecord::times).collect();
@@ -260,7 +259,7 @@ impl Unit {
 
     /// Nothing signed by these keys is believed from now on.
     async fn compromise(&self, tx: &mut Tx, chosen: impl Fn(&SigningKeyRecord) -> bool) -> Result<(), Stop> {
-        for key in store::signing_keys_tx(tx).await? {
+        for key in store::signing_keys_tx(tx).await?.known {
             if chosen(&key) && key.state != KeyState::Compromised {
                 store::become_state(tx, &key.kid, KeyState::Compromised, self.now).await?;
                 self.audit(tx, became(KeyState::Compromised), &key.kid, None).await?;
@@ -271,6 +270,10 @@ impl Unit {
 
     async fn rotate_data(&mut self, tx: &mut Tx, purpose: Purpose, compromised: bool) -> Result<(), Stop> {
         let signing = purpose == Purpose::Signing;
+        if signing {
+            // They are sealed under it too.
+            all_known(store::signing_keys_tx(tx).await?.unknown.iter())?;
+        }
         // Opened before the key is retired; signing keys are sealed anew below.
         let before = if signing && !compromised { Some(self.sealing_keys(tx).await?) } else { None };
         store::retire_data_keys(tx, purpose, compromised, self.now).await?;
@@ -278,7 +281,7 @@ impl Unit {
         self.audit(tx, if compromised { "data_key.compromise" } else { "data_key.rotate" }, purpose.as_str(), None).await?;
         if let Some(before) = before {
             let after = self.sealing_keys(tx).await?;
-            for key in store::signing_keys_tx(tx).await?.iter().filter(|key| !key.sealed_private.is_empty()) {
+            for key in store::signing_keys_tx(tx).await?.known.iter().filter(|key| !key.sealed_private.is_empty()) {
                 let context = signing_context(&key.kid);
                 let plain = before.open(Purpose::Signing, &context, &key.sealed_private)?;
                 let sealed = after.seal(Purpose::Signing, &*self.context.entropy, &context, plain.expose());
@@ -294,7 +297,9 @@ impl Unit {
 
     async fn rewrap(&self, tx: &mut Tx) -> Result<(), Stop> {
         let mut sealed_anew = 0;
-        for record in store::data_keys_tx(tx).await? {
+        let records = store::data_keys_tx(tx).await?;
+        all_known(records.unknown.iter())?;
+        for record in records.known {
             // A compromised key opens nothing any more; under which master key it lies does not matter.
             if record.compromised_at.is_none()
                 && let Some(sealed) = record.rewrapped(&self.context.master, &*self.context.entropy)?
@@ -325,7 +330,7 @@ impl Unit {
 
     /// The data keys as they are within this unit of work, the newest sealing.
     async fn sealing_keys(&self, tx: &mut Tx) -> Result<DataKeys, Stop> {
-        Ok(DataKeys::open_records(&self.context.master, &store::data_keys_tx(tx).await?, self.now, None)?)
+        Ok(DataKeys::open_records(&self.context.master, &store::data_keys_tx(tx).await?.known, self.now, None)?)
     }
 }
 

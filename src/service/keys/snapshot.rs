@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::jose::{Alg, KeyEntry, KeySet, KeyState, KeyTimes, SigningKey};
 use crate::seal::{DataKeys, MasterKey, Purpose};
 use crate::storage::Db;
-use crate::storage::keys::{self as store, SigningKeyRecord};
+use crate::storage::keys::{self as store, Rows, SigningKeyRecord, Unknown};
 
 /// Signing keys and data keys as they were at one instant.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub set: Arc<KeySet>,
     pub data: Arc<DataKeys>,
     pub verified: VerifiedTokens,
+    /// What was left out: a newer version of this program has written it.
+    pub unknown: Vec<Unknown>,
     loaded_at: Timestamp,
     times: Vec<(Alg, KeyTimes)>,
 }
@@ -31,6 +33,17 @@ impl Snapshot {
     }
 }
 
+/// Says what was left out that was not left out before, and how much it is.
+pub(super) fn tell_unknown(before: &[Unknown], now: &[Unknown]) {
+    for one in now.iter().filter(|one| !before.contains(one)) {
+        tracing::warn!(
+            "the database holds a {one}, which this version does not know: a newer one made it, and it is left alone here"
+        );
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("chancery_unknown_keys").set(now.len() as f64);
+}
+
 /// What a private signing key is sealed for.
 pub(super) fn signing_context(kid: &str) -> Vec<u8> {
     format!("chancery signing key {kid}").into_bytes()
@@ -39,10 +52,11 @@ pub(super) fn signing_context(kid: &str) -> Vec<u8> {
 /// Reads all keys. `before` saves opening and parsing what was there already.
 pub(super) async fn load(db: &Db, master: &MasterKey, before: Option<&Snapshot>, now: Timestamp) -> Result<Snapshot, KeyError> {
     // In this order: the data key that seals a signing key was there before it.
-    let signing = store::signing_keys(db).await?;
+    let Rows { known: signing, unknown } = store::signing_keys(db).await?;
     let data = store::data_keys(db).await?;
+    let unknown: Vec<Unknown> = unknown.into_iter().chain(data.unknown).collect();
     // A new data key seals only when every replica has had the time to load it.
-    let data = DataKeys::open_records(master, &data, now.minus(2 * FRESH), before.map(|before| &*before.data))?;
+    let data = DataKeys::open_records(master, &data.known, now.minus(2 * FRESH), before.map(|before| &*before.data))?;
     let times = signing.iter().map(|record| (record.alg, record.times())).collect();
     let mut entries = Vec::with_capacity(signing.len());
     for record in signing {
@@ -52,6 +66,7 @@ pub(super) async fn load(db: &Db, master: &MasterKey, before: Option<&Snapshot>,
         set: Arc::new(KeySet::new(entries)),
         data: Arc::new(data),
         verified: VerifiedTokens::default(),
+        unknown,
         loaded_at: now,
         times,
     })

@@ -13,4 +13,5 @@ mod installation;
 mod pooler;
 mod replicas;
 mod rolling;
+mod versions;
 mod wire;
