@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -134,8 +133,6 @@ class Cluster(Engine):
     def stop(self):
         super().stop()
         run(*AS_ROOT, "rm", "-rf", self.folder / "containerd", self.folder / "images.tar")
-        for branch in Path("/sys/fs/cgroup").glob("**/k8s.io"):
-            subprocess.run([*AS_ROOT, "find", branch, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], capture_output=True, check=False)
 
 
 @pytest.fixture
