@@ -6,11 +6,10 @@ import { after, before, test } from 'node:test'
 import * as jose from 'jose'
 import * as client from 'openid-client'
 
+import { ALGORITHMS, callback, insecure, newKey, signIn, signed } from '../support/openid-client.js'
 import { Person } from '../support/person.js'
 import { ALICE, Server } from '../support/server.js'
 
-const callback = 'https://app.example.com/callback'
-const algorithms = ['RS256', 'PS256', 'ES256', 'Ed25519']
 let server, person, keys, host, published
 
 before(async () => {
@@ -19,10 +18,7 @@ before(async () => {
   server.addUser()
   person = new Person(ALICE)
   keys = {}
-  for (const alg of algorithms) {
-    const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true })
-    keys[alg] = { key: privateKey, kid: `for ${alg}`, jwk: { ...(await jose.exportJWK(publicKey)), kid: `for ${alg}`, use: 'sig', alg } }
-  }
+  for (const alg of ALGORITHMS) keys[alg] = await newKey(alg)
   host = createServer((_, response) => response.writeHead(200, { 'content-type': 'application/jwk-set+json' }).end(JSON.stringify(published)))
   await new Promise((resolve) => host.listen(0, '127.0.0.1', resolve))
 })
@@ -42,21 +38,9 @@ const register = (members) =>
   })
 
 const discover = (registered, { key, kid }) =>
-  client.discovery(new URL(server.issuer), registered.client_id, undefined, client.PrivateKeyJwt({ key, kid }), { execute: [client.allowInsecureRequests] })
+  client.discovery(new URL(server.issuer), registered.client_id, undefined, client.PrivateKeyJwt({ key, kid }), insecure)
 
-async function signIn(config, signed) {
-  const verifier = client.randomPKCECodeVerifier()
-  const [state, nonce] = [client.randomState(), client.randomNonce()]
-  const challenge = await client.calculatePKCECodeChallenge(verifier)
-  const parameters = { redirect_uri: callback, scope: 'openid email', state, nonce, code_challenge: challenge, code_challenge_method: 'S256' }
-  const url = signed ? await client.buildAuthorizationUrlWithJAR(config, parameters, signed) : client.buildAuthorizationUrl(config, parameters)
-  if (signed) assert.deepEqual([...url.searchParams.keys()].sort(), ['client_id', 'request'])
-  const back = await person.open(url, { destination: callback })
-  assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
-  return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
-}
-
-for (const alg of algorithms) {
+for (const alg of ALGORITHMS) {
   test(`a key for ${alg} opens every endpoint, and signs requests`, async () => {
     const own = keys[alg]
     const registered = register({ jwks: { keys: [own.jwk] }, token_endpoint_auth_signing_alg: alg, request_object_signing_alg: alg })
@@ -65,19 +49,19 @@ for (const alg of algorithms) {
     for (const list of ['token_endpoint_auth', 'request_object']) {
       assert.ok(config.serverMetadata()[`${list}_signing_alg_values_supported`].includes(alg), list)
     }
-    const tokens = await signIn(config)
+    const tokens = await signIn(config, { person })
     assert.equal(tokens.claims().aud, registered.client_id)
     assert.equal((await client.tokenIntrospection(config, tokens.access_token)).active, true)
     await client.tokenRevocation(config, tokens.access_token)
     assert.equal((await client.tokenIntrospection(config, tokens.access_token)).active, false)
     assert.ok((await client.clientCredentialsGrant(config)).access_token)
 
-    const again = await signIn(config, own)
+    const again = await signIn(config, { person, url: signed(own) })
     assert.equal(again.claims().sub, tokens.claims().sub)
     const stranger = await jose.generateKeyPair(alg)
     const forged = await discover(registered, { key: stranger.privateKey, kid: own.kid })
     await assert.rejects(client.clientCredentialsGrant(forged), { error: 'invalid_client' })
-    await assert.rejects(signIn(config, { key: stranger.privateKey, kid: own.kid }))
+    await assert.rejects(signIn(config, { person, url: signed({ key: stranger.privateKey, kid: own.kid }) }))
   })
 }
 
@@ -86,8 +70,8 @@ test('keys at an address are fetched, and a client that signs its requests sends
   const jwks_uri = `http://127.0.0.1:${host.address().port}/jwks`
   const registered = register({ jwks_uri, require_signed_request_object: true })
   const config = await discover(registered, keys.ES256)
-  assert.ok((await signIn(config, keys.ES256)).id_token)
-  await assert.rejects(signIn(config), { error: 'invalid_request' })
+  assert.ok((await signIn(config, { person, url: signed(keys.ES256) })).id_token)
+  await assert.rejects(signIn(config, { person }), { error: 'invalid_request' })
   // Beside the old key a new one: it is found because its kid is new.
   published = { keys: [keys.ES256.jwk, keys.Ed25519.jwk] }
   assert.ok((await client.clientCredentialsGrant(config)).access_token)

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import * as client from 'openid-client'
 
+import { callback, home, insecure, signIn } from '../support/openid-client.js'
 import { Person } from '../support/person.js'
 import { ALICE, Server } from '../support/server.js'
 
-const callback = 'https://app.example.com/callback'
-const home = 'https://app.example.com/'
+const scope = 'openid profile email offline_access'
 let server, registered, alice
 
 before(async () => {
@@ -25,31 +25,14 @@ before(async () => {
 after(() => server?.stop())
 
 const discover = (authentication = client.ClientSecretBasic(registered.client_secret), id = registered.client_id) =>
-  client.discovery(new URL(server.issuer), id, undefined, authentication, { execute: [client.allowInsecureRequests] })
-
-async function signIn(config, person, { scope = 'openid profile email offline_access', ...extra } = {}) {
-  const verifier = client.randomPKCECodeVerifier()
-  const [state, nonce] = [client.randomState(), client.randomNonce()]
-  const url = client.buildAuthorizationUrl(config, {
-    redirect_uri: callback,
-    scope,
-    state,
-    nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(verifier),
-    code_challenge_method: 'S256',
-    ...extra,
-  })
-  const back = await person.open(url, { destination: callback })
-  assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
-  return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
-}
+  client.discovery(new URL(server.issuer), id, undefined, authentication, insecure)
 
 test('a person signs in, and the library reads who it is', async () => {
   const config = await discover()
   assert.equal(config.serverMetadata().issuer, server.issuer)
   assert.ok(config.serverMetadata().supportsPKCE())
   const person = new Person(ALICE)
-  const tokens = await signIn(config, person, { prompt: 'consent' })
+  const tokens = await signIn(config, { person, scope, prompt: 'consent' })
   assert.deepEqual(person.seen, ['login', 'decision'])
   assert.equal(tokens.token_type, 'bearer')
   assert.ok(tokens.expires_in > 0)
@@ -71,7 +54,7 @@ test('a person signs in, and the library reads who it is', async () => {
 
 test('tokens are refreshed, introspected and revoked', async () => {
   const config = await discover()
-  const tokens = await signIn(config, new Person(ALICE), { prompt: 'consent' })
+  const tokens = await signIn(config, { scope, prompt: 'consent' })
   const renewed = await client.refreshTokenGrant(config, tokens.refresh_token)
   assert.notEqual(renewed.access_token, tokens.access_token)
   assert.equal(renewed.claims().sub, tokens.claims().sub)
@@ -94,9 +77,9 @@ test('tokens are refreshed, introspected and revoked', async () => {
 test('a second sign-in in the same browser asks nothing, and max_age is honoured', async () => {
   const config = await discover()
   const person = new Person(ALICE)
-  const first = await signIn(config, person)
+  const first = await signIn(config, { person, scope })
   person.seen = []
-  const second = await signIn(config, person, { max_age: '10000' })
+  const second = await signIn(config, { person, scope, max_age: '10000' })
   assert.deepEqual(person.seen, [])
   assert.equal(second.claims().auth_time, first.claims().auth_time)
   assert.equal(second.claims().sub, first.claims().sub)
@@ -139,7 +122,7 @@ test('a machine gets a token of its own, with each way of sending the secret', a
 test('signing out ends the session and comes back to the app', async () => {
   const config = await discover()
   const person = new Person(ALICE)
-  const tokens = await signIn(config, person, { scope: 'openid' })
+  const tokens = await signIn(config, { person, scope: 'openid' })
   const url = client.buildEndSessionUrl(config, { id_token_hint: tokens.id_token, post_logout_redirect_uri: home, state: 'bye' })
   const back = await person.open(url, { destination: home })
   assert.equal(back.href, `${home}?state=bye`)

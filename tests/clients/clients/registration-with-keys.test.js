@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import * as client from 'openid-client'
 
-import { ALGORITHMS, confidential, insecure, newKey, signIn } from '../support/openid-client.js'
+import { ALGORITHMS, confidential, insecure, newKey, offline, signIn } from '../support/openid-client.js'
 import { Server } from '../support/server.js'
 
 let server
@@ -22,7 +22,7 @@ for (const alg of ALGORITHMS) {
     const registered = config.clientMetadata()
     assert.deepEqual([registered.client_secret, registered.client_secret_expires_at], [undefined, undefined])
     assert.equal(registered.jwks.keys[0].kid, kid)
-    const tokens = await signIn(config)
+    const tokens = await signIn(config, offline)
     assert.ok((await client.refreshTokenGrant(config, tokens.refresh_token)).access_token)
   })
 }

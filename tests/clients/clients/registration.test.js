@@ -5,12 +5,10 @@ import { after, before, test } from 'node:test'
 import * as oauth from 'oauth4webapi'
 import * as client from 'openid-client'
 
-import { Person } from '../support/person.js'
+import { callback, insecure, signIn } from '../support/openid-client.js'
 import { ALICE, Server } from '../support/server.js'
 
-const callback = 'https://app.example.com/callback'
 const metadata = { client_name: 'Self-made', redirect_uris: [callback], grant_types: ['authorization_code', 'refresh_token'] }
-const insecure = { execute: [client.allowInsecureRequests] }
 let server
 
 before(async () => {
@@ -20,22 +18,6 @@ before(async () => {
 after(() => server?.stop())
 
 const initialAccessToken = (...more) => server.command('registration', 'token', 'add', ...more, '--json').token
-
-async function signIn(config) {
-  const verifier = client.randomPKCECodeVerifier()
-  const [state, nonce] = [client.randomState(), client.randomNonce()]
-  const url = client.buildAuthorizationUrl(config, {
-    redirect_uri: callback,
-    scope: 'openid email',
-    state,
-    nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(verifier),
-    code_challenge_method: 'S256',
-  })
-  const back = await new Person(ALICE).open(url, { destination: callback })
-  assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
-  return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
-}
 
 // The secret is known once the client is registered; the library's own choice is client_secret_post.
 const authentication = {

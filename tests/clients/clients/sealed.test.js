@@ -7,9 +7,9 @@ import * as jose from 'jose'
 import * as client from 'openid-client'
 
 import { Person } from '../support/person.js'
+import { callback, newKey, signIn } from '../support/openid-client.js'
 import { ALICE, Server } from '../support/server.js'
 
-const callback = 'https://app.example.com/callback'
 const kinds = ['id_token', 'userinfo']
 let server, person, metadata, keys
 
@@ -19,10 +19,7 @@ before(async () => {
   person = new Person(ALICE)
   metadata = await (await fetch(`${server.issuer}/.well-known/openid-configuration`)).json()
   keys = {}
-  for (const alg of ['RSA-OAEP-256', 'ECDH-ES']) {
-    const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true, crv: 'P-256' })
-    keys[alg] = { privateKey, kid: `for ${alg}`, jwk: { ...(await jose.exportJWK(publicKey)), kid: `for ${alg}`, use: 'enc', alg } }
-  }
+  for (const alg of ['RSA-OAEP-256', 'ECDH-ES']) keys[alg] = await newKey(alg, 'enc')
 })
 after(() => server?.stop())
 
@@ -33,23 +30,6 @@ async function configure(registered) {
   const authentication = client.ClientSecretBasic(registered.client_secret)
   const options = { execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks] }
   return client.discovery(new URL(server.issuer), registered.client_id, registered, authentication, options)
-}
-
-async function signIn(config) {
-  const verifier = client.randomPKCECodeVerifier()
-  const [state, nonce] = [client.randomState(), client.randomNonce()]
-  const url = client.buildAuthorizationUrl(config, {
-    redirect_uri: callback,
-    scope: 'openid email',
-    state,
-    nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(verifier),
-    code_challenge_method: 'S256',
-  })
-  const back = await person.open(url, { destination: callback })
-  assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
-  const tokens = await client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
-  return { tokens, nonce }
 }
 
 test('what is offered is what the issue asks for', () => {
@@ -64,7 +44,7 @@ test('openid-client and jose verify ID tokens and userinfo of each algorithm', a
   for (const alg of metadata.id_token_signing_alg_values_supported) {
     const registered = register({ id_token_signed_response_alg: alg, userinfo_signed_response_alg: alg })
     const config = await configure(registered)
-    const { tokens } = await signIn(config)
+    const tokens = await signIn(config, { person })
     assert.equal(jose.decodeProtectedHeader(tokens.id_token).alg, alg)
     const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub)
     assert.equal(info.email, ALICE.email, alg)
@@ -85,8 +65,8 @@ test('openid-client decrypts ID tokens and userinfo, each key management with ea
       const how = Object.fromEntries(kinds.flatMap((kind) => [[`${kind}_encrypted_response_alg`, alg], [`${kind}_encrypted_response_enc`, enc]]))
       const registered = register({ ...how, jwks: { keys: [keys[alg].jwk] }, userinfo_signed_response_alg: 'ES256' })
       const config = await configure(registered)
-      client.enableDecryptingResponses(config, [enc], { key: keys[alg].privateKey, kid: keys[alg].kid })
-      const { tokens } = await signIn(config)
+      client.enableDecryptingResponses(config, [enc], { key: keys[alg].key, kid: keys[alg].kid })
+      const tokens = await signIn(config, { person })
       const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub)
       assert.equal(info.email, ALICE.email, `${alg} ${enc}`)
     }
@@ -98,10 +78,10 @@ test('jose decrypts claims that are encrypted and not signed', async () => {
     // Without enc: the default of OpenID Connect Registration §2.
     const registered = register({ userinfo_encrypted_response_alg: alg, jwks: { keys: Object.values(keys).map(({ jwk }) => jwk) } })
     assert.equal(registered.userinfo_encrypted_response_enc, 'A128CBC-HS256')
-    const { tokens } = await signIn(await configure(registered))
+    const tokens = await signIn(await configure(registered), { person })
     const answer = await fetch(metadata.userinfo_endpoint, { headers: { authorization: `Bearer ${tokens.access_token}` } })
     assert.equal(answer.headers.get('content-type'), 'application/jwt')
-    const { payload, protectedHeader } = await jose.jwtDecrypt(await answer.text(), keys[alg].privateKey, {
+    const { payload, protectedHeader } = await jose.jwtDecrypt(await answer.text(), keys[alg].key, {
       issuer: server.issuer,
       audience: registered.client_id,
       keyManagementAlgorithms: [alg],
@@ -109,7 +89,7 @@ test('jose decrypts claims that are encrypted and not signed', async () => {
     })
     assert.equal(protectedHeader.kid, keys[alg].kid)
     assert.equal(payload.email, ALICE.email)
-    const other = keys[alg === 'ECDH-ES' ? 'RSA-OAEP-256' : 'ECDH-ES'].privateKey
+    const other = keys[alg === 'ECDH-ES' ? 'RSA-OAEP-256' : 'ECDH-ES'].key
     await assert.rejects(jose.jwtDecrypt(tokens.id_token, other), 'the ID token is signed alone')
   }
 })

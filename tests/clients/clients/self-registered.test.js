@@ -6,7 +6,7 @@ import * as jose from 'jose'
 import * as client from 'openid-client'
 
 import { Person } from '../support/person.js'
-import { callback, confidential, home, insecure, newKey, signIn, signed } from '../support/openid-client.js'
+import { callback, confidential, home, insecure, newKey, offline, signIn, signed } from '../support/openid-client.js'
 import { ALICE, Server } from '../support/server.js'
 
 let server
@@ -28,7 +28,7 @@ test('an app registers itself, signs people in, looks after its registration and
   assert.ok(registered.client_secret)
   assert.equal(registered.client_secret_expires_at, 0)
   assert.deepEqual(registered.contacts, wanted.contacts)
-  const tokens = await signIn(config)
+  const tokens = await signIn(config, offline)
   assert.equal((await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub)).email, ALICE.email)
 
   const manage = async (method, bearer, body) => {
@@ -67,7 +67,7 @@ test('all of it at once: registered by itself, private_key_jwt, a signed request
   client.enableDecryptingResponses(config, ['A128CBC-HS256', 'A256GCM'], { key: sealing.key, kid: sealing.kid })
   client.enableNonRepudiationChecks(config)
   const person = new Person(ALICE)
-  const tokens = await signIn(config, { person, url: signed(own) })
+  const tokens = await signIn(config, { person, url: signed(own), ...offline })
   assert.equal(tokens.id_token.split('.').length, 5, 'sealed')
   const info = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub)
   assert.equal(info.email, ALICE.email)

@@ -31,24 +31,30 @@ export const confidential = (more) => ({
   ...more,
 })
 
-/** A whole sign-in; `url` makes the authorization request out of its parameters. */
-export async function signIn(config, { url = client.buildAuthorizationUrl, person = new Person(ALICE), ...extra } = {}) {
+/** What the authorization request of a client holds that wants to go on without the person. */
+export const offline = { scope: 'openid email offline_access', prompt: 'consent' }
+
+/** A whole sign-in; `url` makes the authorization request out of its parameters, to which `more` come. */
+export async function signIn(config, { url = client.buildAuthorizationUrl, person = new Person(ALICE), ...more } = {}) {
   const verifier = client.randomPKCECodeVerifier()
   const [state, nonce] = [client.randomState(), client.randomNonce()]
   const request = await url(config, {
     redirect_uri: callback,
-    scope: 'openid email offline_access',
-    prompt: 'consent',
+    scope: 'openid email',
     state,
     nonce,
     code_challenge: await client.calculatePKCECodeChallenge(verifier),
     code_challenge_method: 'S256',
-    ...extra,
+    ...more,
   })
   const back = await person.open(request, { destination: callback })
   assert.ok(back instanceof URL, `no redirect to the app: ${JSON.stringify(back.html ?? back)}`)
   return client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true })
 }
 
-/** Makes of a request's parameters one signed request object, for `url` above. */
-export const signed = (key) => (config, parameters) => client.buildAuthorizationUrlWithJAR(config, parameters, key)
+/** Makes of a request's parameters one signed request object and nothing beside it, for `url` above. */
+export const signed = (key) => async (config, parameters) => {
+  const url = await client.buildAuthorizationUrlWithJAR(config, parameters, key)
+  assert.deepEqual([...url.searchParams.keys()].sort(), ['client_id', 'request'])
+  return url
+}
