@@ -273,15 +273,15 @@ pub struct ErrorView<'a> {
 
 impl ErrorView<'_> {
     fn phrase(&self) -> Phrase {
-        (failure::shown(self.reason).phrase)(self.frame.texts())
+        failure::phrase(self.reason.page().text, self.frame.texts())
     }
 
     fn parameter(&self) -> Option<&str> {
-        failure::shown(self.reason).parameter
+        self.reason.page().parameter
     }
 
     fn received(&self) -> Option<String> {
-        failure::shown(self.reason).received.map(failure::tame)
+        self.reason.page().received.map(failure::tame)
     }
 }
 

@@ -2,7 +2,7 @@
 //! unknown and may be anything (design 4.7, security.md R-84).
 
 use crate::oauth::params;
-use crate::oauth::refusal::Reason;
+use crate::oauth::refusal::{Keep, Reason, Words};
 use crate::oauth::registration::AccessFault;
 use crate::service::keyed::Keyed;
 
@@ -13,184 +13,70 @@ const LONGEST_LIST: usize = 24 * 1024;
 /// A path's segments beyond this many characters may be a token in a link.
 const LONGEST_SEGMENT: usize = 24;
 
-/// The reason as it may be kept. Every variant is named: a new one has to be thought about.
-pub(super) fn scrub(reason: Reason, keyed: &Keyed) -> Reason {
-    match reason {
-        // Identifiers that may be anything.
-        Reason::UnknownClient { client_id } => Reason::UnknownClient { client_id: hint(&client_id, keyed) },
-        Reason::SignInFailed { branch, identifier } => Reason::SignInFailed { branch, identifier: keyed.show(&identifier) },
-        Reason::SignInThrottled { scope, retry_after } => Reason::SignInThrottled { scope: cut(scope), retry_after },
-        Reason::NotFound { path } => Reason::NotFound { path: without_long_segments(&path) },
+/// The reason as it may be kept. How each of its facts is kept, the table of reasons says; here stands what depends on two of them.
+pub(super) fn scrub(mut reason: Reason, keyed: &Keyed) -> Reason {
+    let keeper = Keeper { keyed };
+    // What was sent in a parameter that may hold a credential; a detail may repeat what was sent.
+    if let Reason::MalformedParameter { name, received: sent, .. }
+    | Reason::DocumentRefused { member: Some(name), detail: sent }
+    | Reason::ClientMetadataRefused { member: Some(name), detail: sent, .. } = &mut reason
+        && params::is_secret(name)
+    {
+        "(not kept)".clone_into(sent);
+    }
+    // Whether there is such a client is written down, so its id is one that somebody made up.
+    if let Reason::RegistrationAccessRefused { client_id, because: AccessFault::NoSuchClient } = &mut reason {
+        keeper.hint(client_id);
+    }
+    reason.keep(&keeper);
+    reason
+}
 
-        // What was sent in a parameter that may hold a credential.
-        Reason::MalformedParameter { name, received, detail } => {
-            let received = if params::is_secret(&name) { "(not kept)".to_owned() } else { cut(received) };
-            Reason::MalformedParameter { name: cut(name), received, detail: cut(detail) }
-        }
-        Reason::DuplicateParameter { name } => Reason::DuplicateParameter { name: cut(name) },
-        Reason::MissingParameter { name } => Reason::MissingParameter { name: cut(name) },
-        Reason::ParameterTooLong { name, limit } => Reason::ParameterTooLong { name: cut(name), limit },
-        Reason::CredentialsInQuery { name } => Reason::CredentialsInQuery { name: cut(name) },
-        Reason::WrongContentType { received } => Reason::WrongContentType { received: received.map(cut) },
-        Reason::UnsupportedResponseType { received } => Reason::UnsupportedResponseType { received: cut(received) },
-        Reason::UnsupportedResponseMode { received } => Reason::UnsupportedResponseMode { received: cut(received) },
-        Reason::UnsupportedGrantType { received } => Reason::UnsupportedGrantType { received: cut(received) },
-        Reason::PkceMethodUnsupported { received } => Reason::PkceMethodUnsupported { received: received.map(cut) },
-        Reason::PkceChallengeMalformed { received } => Reason::PkceChallengeMalformed { received: cut(received) },
-        Reason::ScopeUnknown { scope } => Reason::ScopeUnknown { scope: cut(scope) },
-        Reason::ScopeMalformed { received } => Reason::ScopeMalformed { received: cut(received) },
-        Reason::ResourceMalformed { received } => Reason::ResourceMalformed { received: cut(received) },
-        Reason::PromptInvalid { received } => Reason::PromptInvalid { received: cut(received) },
-        Reason::CrossSiteForm { origin } => Reason::CrossSiteForm { origin: origin.map(cut) },
-        Reason::WrongIssuer { expected, received } => Reason::WrongIssuer { expected, received: cut(received) },
-        Reason::MethodNotAllowed { method, allowed } => Reason::MethodNotAllowed { method: cut(method), allowed },
+struct Keeper<'a> {
+    keyed: &'a Keyed,
+}
 
-        Reason::AdminNotFound { kind, id } => Reason::AdminNotFound { kind, id: cut(id) },
-        Reason::WrongMediaType { expected, received } => Reason::WrongMediaType { expected, received: received.map(cut) },
-        Reason::DocumentRefused { member, detail } => {
-            // The detail may repeat what was sent.
-            let secret = member.as_deref().is_some_and(params::is_secret);
-            let detail = if secret { "(not kept)".to_owned() } else { cut(detail) };
-            Reason::DocumentRefused { member: member.map(cut), detail }
+impl Keep for Keeper<'_> {
+    fn cut(&self, words: &mut impl Words) {
+        if let Some(text) = words.text()
+            && let Some((end, _)) = text.char_indices().nth(LONGEST)
+        {
+            text.truncate(end);
+            text.push('…');
         }
-        Reason::ClientMetadataRefused { member, code, detail } => {
-            let secret = member.as_deref().is_some_and(params::is_secret);
-            let detail = if secret { "(not kept)".to_owned() } else { cut(detail) };
-            Reason::ClientMetadataRefused { member: member.map(cut), code, detail }
-        }
-        // Whether there is such a client is written down, so its id is one that somebody made up.
-        Reason::RegistrationAccessRefused { client_id, because: because @ AccessFault::NoSuchClient } => {
-            Reason::RegistrationAccessRefused { client_id: hint(&client_id, keyed), because }
-        }
-        Reason::AdminConflict { member, detail } => Reason::AdminConflict { member, detail: cut(detail) },
-        Reason::PreconditionFailed { expected, present } => Reason::PreconditionFailed { expected: cut(expected), present },
+    }
 
-        Reason::ClientAssertionMalformed { client_id, detail } => {
-            Reason::ClientAssertionMalformed { client_id: client_id.map(|id| hint(&id, keyed)), detail: cut(detail) }
+    fn shorten(&self, list: &mut Vec<String>) {
+        let all = list.len();
+        let mut bytes = 0;
+        list.retain(|item| {
+            bytes += item.len();
+            bytes <= LONGEST_LIST
+        });
+        if list.len() < all {
+            list.push(format!("… and {} more", all - list.len()));
         }
-        Reason::ClientAssertionOfAnotherClient { client_id, issuer, subject } => {
-            Reason::ClientAssertionOfAnotherClient { client_id, issuer: cut(issuer), subject: cut(subject) }
-        }
-        Reason::ClientAssertionAudience { client_id, accepted, received } => {
-            Reason::ClientAssertionAudience { client_id, accepted, received: cut(received) }
-        }
+    }
 
-        Reason::RequestObjectInvalid { detail } => Reason::RequestObjectInvalid { detail: cut(detail) },
+    /// An unknown client_id is most often a known one mistyped, and at times a secret in the wrong place.
+    fn hint(&self, words: &mut impl Words) {
+        if let Some(text) = words.text() {
+            let length = text.chars().count();
+            let start: String = text.chars().take((length / 3).min(4)).collect();
+            *text = format!("{start}… ({length} characters, {})", self.keyed.show(text));
+        }
+    }
 
-        // Lists of registered values that may be long.
-        Reason::RedirectUriMissing { client_id, registered } => {
-            Reason::RedirectUriMissing { client_id, registered: shorten(registered) }
+    fn keyed(&self, words: &mut impl Words) {
+        if let Some(text) = words.text() {
+            *text = self.keyed.show(text);
         }
-        Reason::RedirectUriMismatch { client_id, registered, received } => {
-            Reason::RedirectUriMismatch { client_id, registered: shorten(registered), received: cut(received) }
-        }
-        Reason::PostLogoutRedirectUriMismatch { client_id, registered, received } => {
-            Reason::PostLogoutRedirectUriMismatch { client_id, registered: shorten(registered), received: cut(received) }
-        }
-        Reason::ScopeNotAllowed { scope, allowed } => Reason::ScopeNotAllowed { scope: cut(scope), allowed: shorten(allowed) },
-        Reason::ResourceNotAllowed { resource, allowed } => {
-            Reason::ResourceNotAllowed { resource: cut(resource), allowed: shorten(allowed) }
-        }
-        Reason::ResourcesDisagree { resources, about } => Reason::ResourcesDisagree { resources: shorten(resources), about },
-        Reason::ClaimsTooLarge { audience, claims, bytes } => {
-            Reason::ClaimsTooLarge { audience: shorten(audience), claims: shorten(claims), bytes }
-        }
-        Reason::AcrUnmet { wanted, present } => Reason::AcrUnmet { wanted: shorten(wanted), present: present.clone() },
-        Reason::ConsentRequired { missing } => Reason::ConsentRequired { missing: shorten(missing) },
-        Reason::InsufficientScope { needed, received } => Reason::InsufficientScope { needed, received: shorten(received) },
-        Reason::TokenWrongAudience { expected, received } => Reason::TokenWrongAudience { expected, received: shorten(received) },
-        Reason::SeveralClientAuthenticationMethods { received } => {
-            Reason::SeveralClientAuthenticationMethods { received: shorten(received) }
-        }
+    }
 
-        // Made by this server, from what it knows itself.
-        kept @ (Reason::BodyTooLarge { .. }
-        | Reason::ClientDisabled { .. }
-        | Reason::MalformedAuthorization { .. }
-        | Reason::ClientAuthenticationMissing { .. }
-        | Reason::WrongClientAuthenticationMethod { .. }
-        | Reason::WrongClientSecret { .. }
-        | Reason::ClientAssertionAlgorithm { .. }
-        | Reason::ClientAssertionTime { .. }
-        | Reason::ClientAssertionReplayed { .. }
-        | Reason::ClientSignatureWrong { .. }
-        | Reason::ClientKeysUnavailable { .. }
-        | Reason::ClientIdMismatch { .. }
-        | Reason::ClientMayNotAuthorize { .. }
-        | Reason::PkceMissing { .. }
-        | Reason::RequestObjectUnsupported
-        | Reason::RequestObjectUnverified { .. }
-        | Reason::RequestObjectMissing { .. }
-        | Reason::RequestUriUnsupported
-        | Reason::RegistrationParameterUnsupported
-        | Reason::LoginRequired { .. }
-        | Reason::InteractionRequired { .. }
-        | Reason::AccessDenied
-        | Reason::IdTokenHintInvalid { .. }
-        | Reason::EncryptionKeyMissing { .. }
-        | Reason::InteractionUnknown
-        | Reason::InteractionExpired { .. }
-        | Reason::CsrfMismatch
-        | Reason::FactorFailed { .. }
-        | Reason::Overloaded { .. }
-        | Reason::TooManyOpenRequests { .. }
-        | Reason::TooManyUnknownTokens { .. }
-        | Reason::LogoutUndelivered { .. }
-        | Reason::TooManyRegistrations { .. }
-        | Reason::SoftwareStatementUnsupported
-        | Reason::InitialAccessTokenRefused { .. }
-        | Reason::RegistrationAccessRefused { .. }
-        | Reason::UnauthorizedGrantType { .. }
-        | Reason::CodeUnknown
-        | Reason::CodeExpired { .. }
-        | Reason::CodeReplayed { .. }
-        | Reason::CodeRetried { .. }
-        | Reason::CodeOfAnotherClient { .. }
-        | Reason::CodeRedirectUriMismatch { .. }
-        | Reason::VerifierMissing
-        | Reason::VerifierMalformed { .. }
-        | Reason::VerifierWrong { .. }
-        | Reason::VerifierWithoutChallenge
-        | Reason::RefreshTokenUnknown
-        | Reason::RefreshTokenOfAnotherClient { .. }
-        | Reason::RefreshFamilyEnded { .. }
-        | Reason::RefreshFamilyIdle { .. }
-        | Reason::RefreshFamilyExpired { .. }
-        | Reason::RefreshTokenStolen { .. }
-        | Reason::RefreshRecoveryOver { .. }
-        | Reason::RefreshTokenAhead { .. }
-        | Reason::AuthorizationPending { .. }
-        | Reason::SlowDown { .. }
-        | Reason::DeviceCodeUnknown
-        | Reason::DeviceCodeOfAnotherClient { .. }
-        | Reason::DeviceCodeExpired { .. }
-        | Reason::DeviceCodeReplayed { .. }
-        | Reason::DeviceCodeRetried { .. }
-        | Reason::DeviceCodeWithdrawn
-        | Reason::DeviceDenied
-        | Reason::UserCodeUnknown
-        | Reason::UserCodeExpired { .. }
-        | Reason::UserCodeOfAnotherPerson
-        | Reason::UserCodeSpent
-        | Reason::UserCodeThrottled { .. }
-        | Reason::GrantEnded { .. }
-        | Reason::SessionEnded
-        | Reason::UserDisabled { .. }
-        | Reason::UserGone
-        | Reason::StateChanged
-        | Reason::TokenMissing
-        | Reason::TokenSentTwice
-        | Reason::TokenMalformed { .. }
-        | Reason::TokenSignatureInvalid { .. }
-        | Reason::TokenExpired { .. }
-        | Reason::TokenFromTheFuture { .. }
-        | Reason::TokenWrongIssuer { .. }
-        | Reason::TokenRevoked { .. }
-        | Reason::IntrospectionNotAllowed { .. }
-        | Reason::PostLogoutRedirectUriWithoutHint
-        | Reason::StorageUnavailable { .. }
-        | Reason::Internal { .. }
-        | Reason::AdminForbidden { .. }) => kept,
+    fn path(&self, path: &mut impl Words) {
+        if let Some(path) = path.text() {
+            *path = without_long_segments(path);
+        }
     }
 }
 
@@ -202,34 +88,9 @@ pub(super) fn client_of(reason: &Reason, json: &serde_json::Value) -> Option<Str
     ["client_id", "presented_by", "authenticated"].iter().find_map(|name| json.get(name)?.as_str().map(str::to_owned))
 }
 
-/// An unknown client_id is most often a known one mistyped, and at times a secret in the wrong place: enough to recognise the first,
-/// too little to use the second.
-fn hint(text: &str, keyed: &Keyed) -> String {
-    let length = text.chars().count();
-    let start: String = text.chars().take((length / 3).min(4)).collect();
-    format!("{start}… ({length} characters, {})", keyed.show(text))
-}
-
 fn without_long_segments(path: &str) -> String {
     let segments = path.split('/').take(16).map(|segment| if segment.chars().count() > LONGEST_SEGMENT { "…" } else { segment });
     segments.collect::<Vec<_>>().join("/")
-}
-
-fn cut(text: String) -> String {
-    if text.chars().nth(LONGEST).is_none() { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
-}
-
-fn shorten(mut list: Vec<String>) -> Vec<String> {
-    let all = list.len();
-    let mut bytes = 0;
-    list.retain(|item| {
-        bytes += item.len();
-        bytes <= LONGEST_LIST
-    });
-    if list.len() < all {
-        list.push(format!("… and {} more", all - list.len()));
-    }
-    list
 }
 
 #[cfg(test)]
