@@ -39,25 +39,14 @@ fn is_ours(page: &Page) -> bool {
     page.location().is_some_and(|to| to.as_str().starts_with("https://id.test"))
 }
 
-/// Follows redirects of ours to the next page, or to where the browser leaves.
-async fn settle(browser: &Browser, mut page: Page) -> Page {
-    for _ in 0..6 {
-        if !is_ours(&page) {
-            return page;
-        }
-        page = browser.follow(&page).await;
-    }
-    panic!("it goes round in circles at {}", page.url);
-}
-
 async fn opened(person: &Person, request: &Request) -> Page {
-    settle(&person.browser, person.open(request).await).await
+    person.browser.settle(person.open(request).await).await
 }
 
 async fn sign_in(browser: &Browser, page: &Page, person: &Person) -> Page {
     assert!(page.is_login(), "{} {}", page.status, page.body);
     let page = browser.submit(page, &[("username", &person.username), ("password", &person.password)]).await;
-    settle(browser, page).await
+    browser.settle(page).await
 }
 
 /// The consent page of a request, after signing in where that is due.
@@ -127,7 +116,7 @@ async fn a_page_shown_to_one_person_is_not_answered_for_another(server: Server) 
     let login = alice.browser.get(format!("/login?{interaction}")).await;
     let bobs = sign_in(&alice.browser, &login, &bob).await;
     assert!(bobs.is_consent() && bobs.body.contains("bob@example.com"), "{}", bobs.body);
-    let stale = settle(&alice.browser, alice.browser.submit(&alices, &[("decision", "allow")]).await).await;
+    let stale = alice.browser.settle(alice.browser.submit(&alices, &[("decision", "allow")]).await).await;
     assert!(stale.is_consent() && stale.body.contains("bob@example.com"), "{:?} {}", stale.location(), stale.body);
     let done = alice.browser.submit(&stale, &[("decision", "allow")]).await;
     let code = param(&done, "code").expect("bob's own answer counts");
@@ -143,7 +132,7 @@ async fn an_account_is_chosen_by_who_saw_it(server: Server) {
     at(&Browser::new(server.site()), &bob).visit(&client, "openid").await.code();
     let choice = opened(&alice, &Request::of(&client).with("prompt", "select_account")).await;
     takes_over(&alice, &bob, &client).await;
-    let stale = settle(&alice.browser, alice.browser.submit(&choice, &[("account", "current")]).await).await;
+    let stale = alice.browser.settle(alice.browser.submit(&choice, &[("account", "current")]).await).await;
     assert_eq!(param(&stale, "code"), None, "alice's choice gave bob's code away");
     assert!(stale.body.contains("bob@example.com"), "{}", stale.body);
     let done = alice.browser.submit(&stale, &[("account", "current")]).await;
@@ -171,7 +160,7 @@ async fn an_account_page_takes_nothing_from_the_next_person(server: Server) {
     let account = alice.browser.get("/account").await;
     takes_over(&alice, &bob, &client).await;
     for typed in [("withdraw", client.client_id.as_str()), ("sign_out", "everywhere"), ("sign_out", "here")] {
-        let page = settle(&alice.browser, alice.browser.submit(&account, &[typed]).await).await;
+        let page = alice.browser.settle(alice.browser.submit(&account, &[typed]).await).await;
         assert!(page.text("main").unwrap().contains("bob@example.com"), "{typed:?}: {}", page.body);
         assert!(client.is_active(&bobs.str("access_token")).await, "{typed:?}");
     }
@@ -185,7 +174,7 @@ async fn consent_covers_what_the_page_named_and_nothing_else(server: Server) {
     let page = consent_page(&alice, &request).await;
     assert!(!page.body.contains("admin:read"), "she is no administrator, so it cannot be granted: {}", page.body);
     server.update_client(&client, json!({ "scope": "openid profile" })).await;
-    let again = settle(&alice.browser, alice.browser.submit(&page, &[("decision", "allow")]).await).await;
+    let again = alice.browser.settle(alice.browser.submit(&page, &[("decision", "allow")]).await).await;
     assert!(again.is_consent(), "{:?}", again.location());
     let done = alice.browser.submit(&again, &[("decision", "allow")]).await;
     let tokens = client.redeem(&param(&done, "code").unwrap(), &request.verifier).await.ok();
@@ -246,7 +235,7 @@ async fn no_page_can_be_skipped(server: Server) {
         let login = opened(&mallory, &Request::of(&client)).await;
         let interaction = login.form().fields.into_iter().find(|field| field.0 == "interaction").unwrap().1;
         let page = mallory.browser.submit(page, &[typed, ("interaction", &interaction)]).await;
-        let page = settle(&mallory.browser, page).await;
+        let page = mallory.browser.settle(page).await;
         assert!(page.is_login(), "{typed:?}: {} {:?}", page.status, page.location());
     }
     // A choice of account is no consent, and a consent of before no choice.
@@ -254,13 +243,13 @@ async fn no_page_can_be_skipped(server: Server) {
     let stands = opened(&alice, &request).await;
     let interaction = stands.form().fields.into_iter().find(|field| field.0 == "interaction").unwrap().1;
     let page = alice.browser.submit(&answered, &[("decision", "allow"), ("interaction", &interaction)]).await;
-    let page = settle(&alice.browser, page).await;
+    let page = alice.browser.settle(page).await;
     assert!(page.form().buttons.iter().any(|button| button.0 == "account"), "{}", page.body);
-    let page = settle(&alice.browser, alice.browser.submit(&page, &[("account", "current")]).await).await;
+    let page = alice.browser.settle(alice.browser.submit(&page, &[("account", "current")]).await).await;
     assert!(page.is_consent(), "{} {:?}", page.status, page.location());
     // The pages themselves, asked for by hand.
     for path in ["/consent", "/select-account"] {
-        let page = settle(&alice.browser, alice.browser.get(format!("{path}?interaction={interaction}")).await).await;
+        let page = alice.browser.settle(alice.browser.get(format!("{path}?interaction={interaction}")).await).await;
         assert!(page.is_consent(), "{path}: {:?}", page.location());
         local_refusal(&alice.browser.get(path).await);
         local_refusal(&alice.browser.get(format!("{path}?interaction=")).await);
@@ -331,7 +320,7 @@ async fn prompts_by_the_letter(server: Server) {
     let other = alice.browser.get(two.url.as_str()).await;
     assert!(other.is_login(), "the other tab is still asked");
     let interaction = two.url.query().unwrap();
-    let skipped = settle(&alice.browser, alice.browser.get(format!("/consent?{interaction}")).await).await;
+    let skipped = alice.browser.settle(alice.browser.get(format!("/consent?{interaction}")).await).await;
     assert!(skipped.is_login(), "{:?}", skipped.location());
 }
 
@@ -418,7 +407,7 @@ async fn a_long_request_by_post_is_no_longer_than_its_parameters(server: Server)
     }
     let browser = Browser::new(server.site());
     let page = browser.send(Method::POST, "/authorize", Some(request.fields.clone()), &[("sec-fetch-site", "cross-site")]).await;
-    let page = settle(&browser, page).await;
+    let page = browser.settle(page).await;
     let page = sign_in(&browser, &page, &alice).await;
     let done = browser.submit(&page, &[("decision", "allow")]).await;
     assert!(param(&done, "code").is_some(), "{} {}", done.status, done.body);

@@ -90,23 +90,12 @@ pub fn is_enrolment(page: &Page) -> bool {
     page.location().is_none() && page.text("#secret").is_some()
 }
 
-/// Follows redirects of ours.
-async fn settle(browser: &Browser, mut page: Page) -> Page {
-    for _ in 0..6 {
-        match page.location() {
-            Some(to) if to.origin().ascii_serialization() == "https://id.test" => page = browser.follow(&page).await,
-            Some(_) | None => return page,
-        }
-    }
-    panic!("it goes round in circles at {}", page.url);
-}
-
 /// Types the password on whatever page asks for it, and arrives at what comes then.
-async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
-    let page = settle(browser, page).await;
+pub async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
+    let page = browser.settle(page).await;
     assert!(page.is_login(), "{} {} {}", page.url, page.status, page.body);
     let typed = [("username", person.username.as_str()), ("password", person.password.as_str())];
-    settle(browser, browser.submit(&page, &typed).await).await
+    browser.settle(browser.submit(&page, &typed).await).await
 }
 
 /// A new browser at the step after the password.
@@ -119,7 +108,7 @@ pub async fn at_the_step(server: &Server, person: &Person) -> (Browser, Page) {
 }
 
 pub async fn send_code(browser: &Browser, page: &Page, code: &str) -> Page {
-    settle(browser, browser.submit(page, &[("code", code)]).await).await
+    browser.settle(browser.submit(page, &[("code", code)]).await).await
 }
 
 /// The page for recovery codes, from the step.
@@ -165,9 +154,9 @@ fn callback_code(page: &Page) -> Option<String> {
 
 /// From the page that ends a request to its tokens, saying yes where that is asked.
 async fn tokens(browser: &Browser, mut page: Page, request: &Request, client: &Client) -> Answer {
-    page = settle(browser, page).await;
+    page = browser.settle(page).await;
     if page.is_consent() && callback_code(&page).is_none() {
-        page = settle(browser, browser.submit(&page, &[("decision", "allow")]).await).await;
+        page = browser.settle(browser.submit(&page, &[("decision", "allow")]).await).await;
     }
     let code = callback_code(&page).unwrap_or_else(|| panic!("no code at {} {:?}\n{}", page.url, page.location(), page.body));
     client.redeem(&code, &request.verifier).await.ok()
@@ -183,7 +172,7 @@ async fn the_code_is_asked_for_after_the_password_and_never_before(server: Serve
     let phone = enrol(&server, &alice).await;
     let browser = Browser::new(server.site());
     let request = Request::of(&client);
-    let login = settle(&browser, browser.get(request.url(&server)).await).await;
+    let login = browser.settle(browser.get(request.url(&server)).await).await;
     // With a wrong password nothing tells that there is a second step.
     let wrong = browser.submit(&login, &[("username", &alice.username), ("password", "not the password")]).await;
     assert!(wrong.is_login() && wrong.text("input[name=code]").is_none() && wrong.location().is_none());
@@ -284,7 +273,7 @@ async fn the_step_cannot_be_skipped(server: Server) {
     let csrf = page.form().fields.iter().find(|field| field.0 == "csrf").unwrap().1.clone();
     // On to the pages that would come after it.
     for path in ["/consent", "/select-account", "/second-factor", "/second-factor/enrol"] {
-        let next = settle(&browser, browser.get(format!("{path}?interaction={interaction}")).await).await;
+        let next = browser.settle(browser.get(format!("{path}?interaction={interaction}")).await).await;
         assert!(next.is_login() && callback_code(&next).is_none(), "{path}: {} {}", next.url, next.body);
         for (name, answer) in [("decision", "allow"), ("account", "current"), ("code", ""), ("use", "recovery")] {
             let fields = [("csrf", csrf.as_str()), ("interaction", &interaction), ("sign_in", &sign_in), (name, answer)];
@@ -295,16 +284,16 @@ async fn the_step_cannot_be_skipped(server: Server) {
         }
     }
     // An app of one's own in place of the one that is there.
-    let enrolment = settle(&browser, browser.get(format!("/second-factor/enrol?sign_in={sign_in}")).await).await;
+    let enrolment = browser.settle(browser.get(format!("/second-factor/enrol?sign_in={sign_in}")).await).await;
     assert!(is_step(&enrolment), "{} {}", enrolment.url, enrolment.body);
     // The account, and the app that asks in silence.
-    assert!(settle(&browser, browser.get("/account").await).await.is_login());
-    assert!(settle(&browser, browser.get("/account/factors").await).await.is_login());
+    assert!(browser.settle(browser.get("/account").await).await.is_login());
+    assert!(browser.settle(browser.get("/account/factors").await).await.is_login());
     let silent = browser.get(request.clone().with("prompt", "none").url(&server)).await;
     assert!(silent.location().unwrap().as_str().contains("error=login_required"));
     // The id of the step is no session.
     browser.set_cookie(SESSION, &sign_in);
-    assert!(settle(&browser, browser.get("/account").await).await.is_login());
+    assert!(browser.settle(browser.get("/account").await).await.is_login());
 }
 
 async fn the_step_belongs_to_its_browser_and_ends(server: Server) {
@@ -467,7 +456,7 @@ async fn an_old_session_does_not_satisfy_a_demand(server: Server) {
     // She had signed in here with the password alone, before there was an app.
     alice.answer(&Request::of(&strict).with("prompt", "none")).await.unwrap().refused("login_required");
     let request = Request::of(&strict);
-    let page = settle(&alice.browser, alice.open(&request).await).await;
+    let page = alice.browser.settle(alice.open(&request).await).await;
     assert!(is_step(&page) && page.text("input[name=password]").is_none(), "{} {}", page.url, page.body);
     let cookie = alice.browser.cookies()[SESSION].clone();
     let done = send_code(&alice.browser, &page, &phone.code(&server)).await;
@@ -480,14 +469,14 @@ async fn an_old_session_does_not_satisfy_a_demand(server: Server) {
     assert_eq!(claim(&answer, "auth_time"), claim(&before, "auth_time"));
     let thief = Browser::new(server.site());
     thief.set_cookie(SESSION, &cookie);
-    assert!(settle(&thief, thief.get("/account").await).await.is_login(), "the old cookie is dead");
+    assert!(thief.settle(thief.get("/account").await).await.is_login(), "the old cookie is dead");
     assert!(server.audit().await.contains(&"session.step_up".to_owned()));
     // What was issued before tells what was true then.
     assert_eq!(told(&before), (json!(PASSWORD), json!(["pwd"])));
     // A factor alone is no sign-in: prompt=login and max_age want the password as well.
     for more in [("prompt", "login"), ("max_age", "1")] {
         server.wait(Duration::from_secs(30));
-        let page = settle(&alice.browser, alice.open(&Request::of(&strict).with(more.0, more.1)).await).await;
+        let page = alice.browser.settle(alice.open(&Request::of(&strict).with(more.0, more.1)).await).await;
         assert!(page.is_login(), "{more:?} {}", page.url);
     }
 }
@@ -498,20 +487,20 @@ async fn a_session_left_open_enrols_nothing(server: Server) {
     alice.tokens(&plain, "openid").await;
     // Just signed in: she enrols at once.
     let request = Request::of(&strict);
-    let page = settle(&alice.browser, alice.open(&request).await).await;
+    let page = alice.browser.settle(alice.open(&request).await).await;
     assert!(is_enrolment(&page), "{} {}", page.url, page.body);
     // Later whoever sits there has to know the password.
     server.wait(Duration::from_secs(601));
-    let late = settle(&alice.browser, alice.browser.submit(&page, &[("code", "000000")]).await).await;
+    let late = alice.browser.settle(alice.browser.submit(&page, &[("code", "000000")]).await).await;
     assert!(late.is_login(), "{} {}", late.url, late.body);
-    let page = settle(&alice.browser, alice.open(&request).await).await;
+    let page = alice.browser.settle(alice.open(&request).await).await;
     assert!(page.is_login(), "{} {}", page.url, page.body);
-    assert!(settle(&alice.browser, alice.browser.get("/second-factor/enrol").await).await.is_login());
+    assert!(alice.browser.settle(alice.browser.get("/second-factor/enrol").await).await.is_login());
     let page = password(&alice, &alice.browser, page).await;
     assert!(is_enrolment(&page));
     let (_, codes) = confirm(&server, &alice.browser, &page).await;
     assert!(codes.status == 200);
-    let done = settle(&alice.browser, alice.open(&request).await).await;
+    let done = alice.browser.settle(alice.open(&request).await).await;
     assert_eq!(told(&tokens(&alice.browser, done, &request, &strict).await).0, MFA);
 }
 
@@ -525,7 +514,7 @@ async fn a_device_is_let_in_by_no_less_than_its_client_demands(server: Server) {
     let phone = enrol(&server, &alice).await;
     let begun = television.call("/device/code", &[("scope", "openid")]).await.ok();
     let address = format!("/device?user_code={}", begun.str("user_code"));
-    let step = settle(&alice.browser, alice.browser.get(&address).await).await;
+    let step = alice.browser.settle(alice.browser.get(&address).await).await;
     assert!(is_step(&step), "{} {}", step.url, step.body);
     let mut fields = step.form().fields;
     fields.extend([("user_code".to_owned(), begun.str("user_code")), ("decision".to_owned(), "allow".to_owned())]);
@@ -564,7 +553,7 @@ async fn acr_values_ask_for_more_where_there_is_more(server: Server) {
     let back = alice.arrive(&wish(&format!("{PASSWORD} {MFA}"))).await;
     assert_eq!(told(&client.redeem(back.code(), &back.verifier).await.ok()).0, PASSWORD);
     let request = wish(&format!("urn:unknown {MFA} {PASSWORD}"));
-    let page = settle(&alice.browser, alice.open(&request).await).await;
+    let page = alice.browser.settle(alice.open(&request).await).await;
     assert!(is_step(&page), "{} {}", page.url, page.body);
     let done = send_code(&alice.browser, &page, &phone.code(&server)).await;
     assert_eq!(told(&tokens(&alice.browser, done, &request, &client).await).0, MFA);
@@ -586,10 +575,10 @@ async fn an_essential_acr_is_asked_for_and_reached(server: Server) {
     };
     alice.arrive(&demands(MFA).with("prompt", "none")).await.refused("login_required");
     let request = demands(MFA);
-    let page = settle(&alice.browser, alice.open(&request).await).await;
+    let page = alice.browser.settle(alice.open(&request).await).await;
     assert!(is_step(&page), "{} {}", page.url, page.body);
     // Nobody gets around the page.
-    let skipped = settle(&alice.browser, alice.browser.get(page.url.as_str().replace("/second-factor", "/consent")).await).await;
+    let skipped = alice.browser.settle(alice.browser.get(page.url.as_str().replace("/second-factor", "/consent")).await).await;
     assert!(is_step(&skipped), "{} {}", skipped.url, skipped.body);
     let done = send_code(&alice.browser, &page, &phone.code(&server)).await;
     assert_eq!(told(&tokens(&alice.browser, done, &request, &client).await).0, MFA);
@@ -651,19 +640,19 @@ async fn factors_are_changed_by_who_proved_them_lately(server: Server) {
     let phone = enrol(&server, &alice).await;
     let page = alice.browser.get("/account/factors").await;
     for change in ["remove_app", "recovery_codes"] {
-        let asked = settle(&alice.browser, alice.browser.submit(&page, &[("change", change)]).await).await;
+        let asked = alice.browser.settle(alice.browser.submit(&page, &[("change", change)]).await).await;
         assert!(is_step(&asked), "{change}: {} {}", asked.url, asked.body);
     }
     let (_, still) = at_the_step(&server, &alice).await;
     assert!(is_step(&still));
-    let asked = settle(&alice.browser, alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
+    let asked = alice.browser.settle(alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
     let page = send_code(&alice.browser, &asked, &phone.next_code(&server)).await;
     assert!(page.url.path() == "/account/factors", "{}", page.url);
     // Later the password is asked for again.
     server.wait(Duration::from_secs(601));
-    let asked = settle(&alice.browser, alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
+    let asked = alice.browser.settle(alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
     assert_eq!(asked.url.path(), "/account/confirm", "{}", asked.body);
-    let page = settle(&alice.browser, alice.browser.submit(&asked, &[("password", &alice.password)]).await).await;
+    let page = alice.browser.settle(alice.browser.submit(&asked, &[("password", &alice.password)]).await).await;
     assert_eq!(page.url.path(), "/account/factors", "{}", page.body);
     // Not by another site, and not for a page that somebody else saw.
     let mut fields = page.form().fields;
@@ -671,7 +660,7 @@ async fn factors_are_changed_by_who_proved_them_lately(server: Server) {
     let elsewhere = [("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")];
     let forged = alice.browser.send(reqwest::Method::POST, "/account/factors", Some(fields), &elsewhere).await;
     assert!((400..500).contains(&forged.status));
-    let gone = settle(&alice.browser, alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
+    let gone = alice.browser.settle(alice.browser.submit(&page, &[("change", "remove_app")]).await).await;
     assert!(gone.body.contains("/second-factor/enrol"), "{}", gone.body);
     assert!(server.audit().await.contains(&"factor.remove".to_owned()));
     let browser = Browser::new(server.site());
@@ -716,7 +705,7 @@ async fn an_enrolment_belongs_to_its_person_and_time(server: Server) {
     let second = alices.get("/second-factor/enrol").await;
     confirm(&server, &alices, &page).await;
     let code = shown_secret(&second).code(server.app.clock.now());
-    let late = settle(&alices, alices.submit(&second, &[("code", &code)]).await).await;
+    let late = alices.settle(alices.submit(&second, &[("code", &code)]).await).await;
     assert_eq!(late.url.path(), "/account/factors", "{}", late.body);
 }
 

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::factors;
+use super::factors::{self, password};
 use crate::harness::{Browser, Page, Person, Request, Server, jwt, on_both, unique};
 
 on_both![
@@ -98,24 +98,8 @@ impl Key {
     }
 }
 
-async fn settle(browser: &Browser, mut page: Page) -> Page {
-    for _ in 0..6 {
-        match page.location() {
-            Some(to) if to.origin().ascii_serialization() == "https://id.test" => page = browser.follow(&page).await,
-            Some(_) | None => return page,
-        }
-    }
-    panic!("it goes round in circles at {}", page.url);
-}
-
-async fn password(person: &Person, browser: &Browser, page: Page) -> Page {
-    let page = settle(browser, page).await;
-    let typed = [("username", person.username.as_str()), ("password", person.password.as_str())];
-    settle(browser, browser.submit(&page, &typed).await).await
-}
-
 pub async fn send(browser: &Browser, page: &Page, answer: &Value) -> Page {
-    settle(browser, browser.submit(page, &[("passkey", &answer.to_string())]).await).await
+    browser.settle(browser.submit(page, &[("passkey", &answer.to_string())]).await).await
 }
 
 /// Signs in with the password and makes a passkey on the account page.
@@ -133,9 +117,9 @@ pub async fn enrol(server: &Server, person: &Person) -> Key {
 }
 
 async fn tokens(server: &Server, browser: &Browser, page: Page, request: &Request, client: &crate::harness::Client) -> Value {
-    let mut page = settle(browser, page).await;
+    let mut page = browser.settle(page).await;
     if page.location().is_none() && page.is_consent() {
-        page = settle(browser, browser.submit(&page, &[("decision", "allow")]).await).await;
+        page = browser.settle(browser.submit(&page, &[("decision", "allow")]).await).await;
     }
     let to = page.location().unwrap_or_else(|| panic!("no code at {}\n{}", page.url, page.body));
     let code = to.query_pairs().find(|pair| pair.0 == "code").unwrap().1.into_owned();
@@ -149,7 +133,7 @@ async fn a_passkey_is_all_that_it_takes(server: Server) {
     let mut key = enrol(&server, &alice).await;
     let browser = Browser::new(server.site());
     let request = Request::of(&client);
-    let page = settle(&browser, browser.get(request.url(&server)).await).await;
+    let page = browser.settle(browser.get(request.url(&server)).await).await;
     // Nobody is named, so nothing tells who has passkeys here.
     assert!(page.is_login() && attribute(&page, "data-allow").is_empty() && attribute(&page, "data-rp-id") == "id.test");
     assert!(page.header("content-security-policy").contains("script-src 'self'"));
@@ -296,7 +280,7 @@ async fn passkeys_are_enrolled_and_removed_by_who_proved_it(server: Server) {
     let id = button.attr("value").unwrap().to_owned();
     let planted = Key::new().registration(&page).to_string();
     for typed in [vec![("change", "add_passkey"), ("passkey", planted.as_str())], vec![("remove_passkey", id.as_str())]] {
-        let asked = settle(&alice.browser, alice.browser.submit(&page, &typed).await).await;
+        let asked = alice.browser.settle(alice.browser.submit(&page, &typed).await).await;
         assert_eq!(asked.url.path(), "/second-factor", "{typed:?} {}", asked.body);
     }
     // Bob's session takes nothing from alice.
@@ -313,10 +297,10 @@ async fn passkeys_are_enrolled_and_removed_by_who_proved_it(server: Server) {
     assert!(bobs.submit(&own, &[("change", "add_passkey"), ("passkey", &stale)]).await.text("[role=alert]").is_some());
     // Who proved it removes it, and the recovery codes go with the last factor.
     let mut key = key;
-    let asked = settle(&alice.browser, alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
+    let asked = alice.browser.settle(alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
     let page = send(&alice.browser, &asked, &key.answer(&asked)).await;
     assert_eq!(page.url.path(), "/account/factors", "{}", page.body);
-    let gone = settle(&alice.browser, alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
+    let gone = alice.browser.settle(alice.browser.submit(&page, &[("remove_passkey", &id)]).await).await;
     assert!(gone.text("button[name=remove_passkey]").is_none() && gone.text("button[value=recovery_codes]").is_none());
     let browser = Browser::new(server.site());
     let page = browser.get("/login").await;
@@ -441,7 +425,7 @@ async fn a_passkey_confirms_in_place_of_the_password(server: Server) {
     let (server, alice, client) = server.actors().await;
     let mut key = enrol(&server, &alice).await;
     let browser = &alice.browser;
-    let page = settle(browser, browser.get("/login").await).await;
+    let page = browser.settle(browser.get("/login").await).await;
     send(browser, &page, &key.answer(&page)).await;
     let own = browser.get("/account/factors").await;
     server.wait(Duration::from_secs(3600));
@@ -511,7 +495,7 @@ async fn without_a_password_a_passkey_confirms_and_sets_one(server: Server) {
     for password in ["", "a guess"] {
         assert!(browser.submit(&confirm, &[("password", password)]).await.text("[role=alert]").is_some());
     }
-    let form = settle(&browser, browser.submit(&confirm, &[("passkey", &key.answer(&confirm).to_string())]).await).await;
+    let form = browser.settle(browser.submit(&confirm, &[("passkey", &key.answer(&confirm).to_string())]).await).await;
     assert_eq!((form.status, form.url.path()), (200, "/account/password"), "{}", form.body);
     let held = alice.browser.cookies()[SESSION].clone();
     let short = browser.submit(&form, &[("new_password", "short"), ("new_password_again", "short")]).await;

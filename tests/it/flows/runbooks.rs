@@ -101,18 +101,8 @@ async fn sign_in(person: &Person) -> (Browser, Page) {
     let browser = Browser::new(Arc::clone(person.browser.site()));
     let page = browser.get("/login").await;
     let page = browser.submit(&page, &[("username", &person.username), ("password", &person.password)]).await;
-    let page = settle(&browser, page).await;
+    let page = browser.settle(page).await;
     (browser, page)
-}
-
-async fn settle(browser: &Browser, mut page: Page) -> Page {
-    for _ in 0..6 {
-        if page.location().is_none() {
-            return page;
-        }
-        page = browser.follow(&page).await;
-    }
-    panic!("it goes round in circles at {}", page.url);
 }
 
 /// Whether password and code let somebody in. Without the code nobody gets in.
@@ -121,7 +111,7 @@ async fn factor_lets_in(person: &Person, code: &str) -> bool {
     assert!(is_step(&page), "no second factor was asked for at {}:\n{}", page.url, page.body);
     let page = if code.len() > 6 { recovery_page(&browser, &page).await } else { page };
     browser.submit(&page, &[("code", code)]).await;
-    let account = settle(&browser, browser.get("/account").await).await;
+    let account = browser.settle(browser.get("/account").await).await;
     assert_eq!(account.status, 200, "{}", account.body);
     !account.is_login()
 }
@@ -129,7 +119,7 @@ async fn factor_lets_in(person: &Person, code: &str) -> bool {
 /// Whether the password alone lets somebody in.
 async fn password_lets_in(person: &Person) -> bool {
     let (browser, _) = sign_in(person).await;
-    let account = settle(&browser, browser.get("/account").await).await;
+    let account = browser.settle(browser.get("/account").await).await;
     !account.is_login()
 }
 

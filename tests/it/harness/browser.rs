@@ -148,6 +148,17 @@ impl Browser {
         self.get(to.as_str()).await
     }
 
+    /// Follows redirects that stay on the server, to the next page or to where the browser leaves.
+    pub async fn settle(&self, mut page: Page) -> Page {
+        for _ in 0..6 {
+            match page.location() {
+                Some(to) if to.origin() == page.url.origin() => page = self.follow(&page).await,
+                Some(_) | None => return page,
+            }
+        }
+        panic!("it goes round in circles at {}", page.url);
+    }
+
     /// Submits a page's primary form with some fields typed in or a button pressed.
     pub async fn submit(&self, page: &Page, typed: &[(&str, &str)]) -> Page {
         self.try_submit(page, typed).await.unwrap()
