@@ -33,7 +33,6 @@ statements! {
                  FROM interactions WHERE digest = $1");
     UPDATE_STATE = Both("UPDATE interactions SET state = $2, session_id = COALESCE($3, session_id) WHERE digest = $1 AND consumed_at IS NULL");
     CONSUME = Both("UPDATE interactions SET consumed_at = $2 WHERE digest = $1 AND consumed_at IS NULL");
-    COUNT_RECENT = Both("SELECT COUNT(*) AS recent FROM interactions WHERE browser = $1 AND created_at > $2");
 }
 
 /// Opens an interaction.
@@ -77,9 +76,4 @@ pub async fn update_state(db: &Db, digest: &Digest, state: &str, session_id: Opt
 /// Ends an interaction without issuing anything. `false` if it was over before: somebody else answers it.
 pub async fn consume(db: &Db, digest: &Digest, now: Timestamp) -> Result<bool, StoreError> {
     Ok(db.execute(CONSUME, args![digest, now]).await? > 0)
-}
-
-/// How many interactions this browser opened after `since`, for its quota (security.md R-77).
-pub async fn count_recent(db: &Db, browser: &Digest, since: Timestamp) -> Result<u64, StoreError> {
-    db.optional(COUNT_RECENT, args![browser, since]).await?.map_or(Ok(0), |row| row.get("recent"))
 }
