@@ -182,10 +182,7 @@ async fn code(
         let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
         if codes::redeem(&app.db, redeem).await? {
-            let refresh_token = match &family {
-                Some(family) => Some(issue::refresh_token(&keys.data, family)?),
-                None => None,
-            };
+            let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
             return Ok(Tokens { minted, refresh_token });
         }
     }
@@ -222,10 +219,7 @@ async fn device(
         let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
         if device_codes::redeem(&app.db, redeem).await? {
-            let refresh_token = match &family {
-                Some(family) => Some(issue::refresh_token(&keys.data, family)?),
-                None => None,
-            };
+            let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
             return Ok(Tokens { minted, refresh_token });
         }
     }
