@@ -21,7 +21,7 @@ use crate::oidc::pairwise;
 use crate::secret::Secret;
 use crate::service::browser::Browser;
 use crate::service::{factors, logout, token};
-use crate::storage::{interactions, sessions};
+use crate::storage::{consents, interactions, sessions};
 
 use code::Authorized;
 use interaction::{Open, State};
@@ -213,12 +213,7 @@ async fn next_step(
         SessionFacts::of(session, user, sub, app.config.lifetimes.session_idle, now)
     });
     let rests_on = remembered.as_ref().map(|consent| consent.updated_at);
-    let consent = remembered.map(|consent| Consent {
-        scopes: consent.scopes,
-        resources: consent.resources,
-        claims: consent.claims,
-        metadata_version: consent.metadata_version,
-    });
+    let consent = remembered.map(consents::Consent::agreed);
     if let (Some((session, _)), Some(facts)) = (&found, &facts)
         && facts.state == SessionState::Live
     {

@@ -225,12 +225,7 @@ pub async fn allow(app: &App, seen: &Seen, viewer: Viewer<'_>, now: Timestamp) -
 /// The consent that is remembered for the grant, with all that was agreed to before.
 fn agreed(grant: &Grant, client: &Client, before: Option<consents::Consent>, now: Timestamp) -> consents::Consent {
     let changed_at = before.as_ref().map(|consent| consent.updated_at);
-    let before = before.map(|consent| Consent {
-        scopes: consent.scopes,
-        resources: consent.resources,
-        claims: consent.claims,
-        metadata_version: consent.metadata_version,
-    });
+    let before = before.map(consents::Consent::agreed);
     let agreed = Consent {
         scopes: grant.scopes.clone(),
         resources: grant.resources.clone(),
@@ -238,16 +233,7 @@ fn agreed(grant: &Grant, client: &Client, before: Option<consents::Consent>, now
         metadata_version: client.metadata_version,
     }
     .and_before(before.as_ref());
-    consents::Consent {
-        user_id: grant.user_id,
-        client_id: client.client_id.clone(),
-        scopes: agreed.scopes,
-        resources: agreed.resources,
-        claims: agreed.claims,
-        metadata_version: agreed.metadata_version,
-        created_at: now,
-        updated_at: consents::Consent::changed_at(now, changed_at),
-    }
+    consents::Consent::of(agreed, grant.user_id, client.client_id.clone(), changed_at, now)
 }
 
 /// The person says no: the device is told so when it asks.

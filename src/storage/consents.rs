@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::args;
 use crate::clock::Timestamp;
+use crate::oauth::authorize::decision;
 use crate::storage::audit::AuditEvent;
 use crate::storage::audited;
 use crate::storage::db::{Db, Row, Tx};
@@ -63,6 +64,19 @@ statements! {
 }
 
 impl Consent {
+    /// What a person agreed to, as it is written down at `now` in the place of one that was changed at `before`.
+    pub fn of(agreed: decision::Consent, user_id: Uuid, client_id: String, before: Option<Timestamp>, now: Timestamp) -> Self {
+        let decision::Consent { scopes, resources, claims, metadata_version } = agreed;
+        let updated_at = Self::changed_at(now, before);
+        Self { user_id, client_id, scopes, resources, claims, metadata_version, created_at: now, updated_at }
+    }
+
+    /// What was agreed to, as a decision looks at it.
+    pub fn agreed(self) -> decision::Consent {
+        let Self { scopes, resources, claims, metadata_version, .. } = self;
+        decision::Consent { scopes, resources, claims, metadata_version }
+    }
+
     /// When a consent is changed that was last changed at `before`: later, whatever the clocks say, since by this it is told apart.
     pub fn changed_at(now: Timestamp, before: Option<Timestamp>) -> Timestamp {
         before.map_or(now, |before| now.max(before.plus(Duration::from_micros(1))))

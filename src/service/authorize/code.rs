@@ -82,16 +82,7 @@ pub(super) async fn issue(
         expires_at: now.plus(lifetimes.code),
         consumed_at: None,
     };
-    let consent = agreed.map(|agreed| consents::Consent {
-        user_id: user.id,
-        client_id: client.client_id.clone(),
-        scopes: agreed.scopes,
-        resources: agreed.resources,
-        claims: agreed.claims,
-        metadata_version: agreed.metadata_version,
-        created_at: now,
-        updated_at: consents::Consent::changed_at(now, rests_on),
-    });
+    let consent = agreed.map(|agreed| consents::Consent::of(agreed, user.id, client.client_id.clone(), rests_on, now));
     let events = audit::authorized(app, consent.as_ref(), &grant, now);
     let complete = completion::Complete {
         interaction: id.map(Secret::digest),
