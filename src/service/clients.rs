@@ -17,7 +17,6 @@ use crate::service::revision::Precondition;
 use crate::storage::StoreError;
 use crate::storage::clients as store;
 use crate::storage::owners::Guard;
-use crate::storage::registrations;
 
 pub use document::{
     ClientDocument, ClientFile, ShownClient, ShownSecret, ToldClient, ToldSecret, show, show_secret, tell, tell_secret,
@@ -196,14 +195,11 @@ async fn change(operator: &Operator<'_>, before: Client, read: ClientDocument) -
     };
     let taken_over = takes_over(&before, &after);
     let event = operator.event(action, &before.client_id, Some(show(&before)), Some(show_changed(&after, taken_over)));
-    let stored = secret.as_ref().map(|(_, stored)| stored);
     keys::want(operator.db, after.metadata.signing_algs(), operator.now).await?;
-    let changed = if taken_over {
-        registrations::take_over(operator.db, &after, before.updated_at, stored, &event).await?
-    } else {
-        store::update(operator.db, &after, before.updated_at, stored, &event).await?
-    };
-    Ok(changed.then(|| WithSecret { client: after, secret: secret.map(|(secret, _)| secret) }))
+    let (secret, stored) = secret.unzip();
+    let change = store::Change { client: after.clone(), expected: before.updated_at, secret: stored, taken_over };
+    let changed = store::update(operator.db, change, &event).await?;
+    Ok(changed.then_some(WithSecret { client: after, secret }))
 }
 
 /// The client with this metadata, and the secret that it needs from now on and did not have.

@@ -14,6 +14,19 @@ use crate::storage::registrations;
 use crate::storage::setup::ChangedClient;
 use crate::storage::text::{from_json, to_json};
 
+/// What becomes of one client.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its metadata, version and switch from now on.
+    pub client: Client,
+    /// When it was changed last before.
+    pub expected: Timestamp,
+    /// One that the change needs.
+    pub secret: Option<ClientSecret>,
+    /// It registered itself, and an operator changes it: no registration access token opens it from now on.
+    pub taken_over: bool,
+}
+
 /// Grants ended in one unit of work when a client is removed.
 const BATCH: i64 = 2000;
 
@@ -173,19 +186,19 @@ pub async fn redirect_uris(db: &Db, limit: u32, after: Option<&str>) -> Result<V
     rows.iter().map(read).collect()
 }
 
-/// Writes a client's metadata, version and switch, and a secret that the change needs, if nobody changed it since `expected`, its
-/// `updated_at` as read; `false` if somebody did, or it is gone. `client.updated_at` has to be later than `expected`.
-pub async fn update(
-    db: &Db,
-    client: &Client,
-    expected: Timestamp,
-    secret: Option<&ClientSecret>,
-    event: &AuditEvent,
-) -> Result<bool, StoreError> {
-    let guard = Guard::client(&client.client_id);
-    let (client, secret) = (client.clone(), secret.cloned());
-    guarded(db, "client.update", guard, Some(event), move |tx| {
-        Box::pin(async move { update_tx(tx, &client, expected, secret.as_ref()).await })
+/// Writes a change, if nobody changed the client since `expected`; `false` if somebody did, or it is gone. `client.updated_at` has to be
+/// later than `expected`.
+pub async fn update(db: &Db, change: Change, event: &AuditEvent) -> Result<bool, StoreError> {
+    let name = if change.taken_over { "client.take_over" } else { "client.update" };
+    guarded(db, name, Guard::client(&change.client.client_id), Some(event), move |tx| {
+        Box::pin(async move {
+            let Change { client, expected, secret, taken_over } = change;
+            let changed = update_tx(tx, &client, expected, secret.as_ref()).await?;
+            if changed > 0 && taken_over {
+                registrations::close_tx(tx, &client.client_id).await?;
+            }
+            Ok(changed)
+        })
     })
     .await
 }

@@ -144,28 +144,6 @@ pub async fn rotate(db: &Db, client_id: &str, (presented, fresh): (Digest, Diges
     .await
 }
 
-/// As [`clients::update`], by an operator: no registration access token opens the client from now on.
-pub async fn take_over(
-    db: &Db,
-    client: &Client,
-    expected: Timestamp,
-    secret: Option<&ClientSecret>,
-    event: &AuditEvent,
-) -> Result<bool, StoreError> {
-    let guard = Guard::client(&client.client_id);
-    let (client, secret) = (client.clone(), secret.cloned());
-    guarded(db, "client.take_over", guard, Some(event), move |tx| {
-        Box::pin(async move {
-            let changed = clients::update_tx(tx, &client, expected, secret.as_ref()).await?;
-            if changed > 0 {
-                close_tx(tx, &client.client_id).await?;
-            }
-            Ok(changed)
-        })
-    })
-    .await
-}
-
 /// Ends the client's registration access token, if it has one.
 pub(super) async fn close_tx(tx: &mut Tx, client_id: &str) -> Result<(), StoreError> {
     tx.execute(CLOSE, args![client_id, Digest::NOBODYS]).await.map(drop)

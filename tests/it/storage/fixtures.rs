@@ -65,6 +65,11 @@ pub fn user(username: &str) -> User {
     }
 }
 
+/// A client as an operator wants it, who has seen it as it was at `expected`.
+pub fn changed(client: &Client, expected: Timestamp) -> clients::Change {
+    clients::Change { client: client.clone(), expected, secret: None, taken_over: false }
+}
+
 pub fn client(client_id: &str) -> Client {
     Client {
         client_id: client_id.to_owned(),

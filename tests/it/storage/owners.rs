@@ -7,7 +7,7 @@ use chancery::oauth::resource::Resource;
 use chancery::storage::owners::{self, Object, Owned};
 use chancery::storage::{Db, StoreError, clients, resources};
 
-use super::fixtures::{World, at, client, event, secret};
+use super::fixtures::{World, at, changed, client, event, secret};
 
 fn orders() -> Resource {
     serde_json::from_value(serde_json::json!({
@@ -40,7 +40,7 @@ on_both! {
         give(db, Object::client("app"), true).await;
         give(db, Object::resource("https://orders.example.com"), false).await;
         let e = event("refused");
-        refused(clients::update(db, &world.client, world.client.updated_at, None, &e)).await;
+        refused(clients::update(db, changed(&world.client, world.client.updated_at), &e)).await;
         refused(clients::set_enabled(db, "app", false, at(1), &e)).await;
         refused(clients::end_tokens(db, "app", at(1), &e)).await;
         refused(clients::remove(db, "app", at(1), &e)).await;
@@ -96,7 +96,7 @@ on_both! {
                 })).await.unwrap()
             });
             by_hand.updated_at = at(77);
-            let changed = clients::update(&replica, &by_hand, world.client.updated_at, None, &event("by hand")).await;
+            let changed = clients::update(&replica, changed(&by_hand, world.client.updated_at), &event("by hand")).await;
             let seen = take.await.unwrap();
             match changed {
                 Ok(changed) => assert!(changed && seen == at(77), "a change that the file did not see"),

@@ -4,7 +4,7 @@ use chancery::clock::Timestamp;
 use chancery::oauth::resource::Resource;
 use chancery::storage::{StoreError, audit, clients, resources, users};
 
-use super::fixtures::{World, at, client, event, secret, user};
+use super::fixtures::{self, World, at, client, event, secret, user};
 
 fn orders(scope: &str) -> Resource {
     serde_json::from_value(serde_json::json!({
@@ -70,9 +70,9 @@ on_both! {
         let seen = changed.updated_at;
         changed.updated_at = at(1);
         changed.metadata.client_name = Some("One".to_owned());
-        assert!(clients::update(&world.store.db, &changed, seen, None, &event("client.update")).await.unwrap());
+        assert!(clients::update(&world.store.db, fixtures::changed(&changed, seen), &event("client.update")).await.unwrap());
         changed.metadata.client_name = Some("Two".to_owned());
-        assert!(!clients::update(&world.store.db, &changed, seen, None, &event("client.update")).await.unwrap());
+        assert!(!clients::update(&world.store.db, fixtures::changed(&changed, seen), &event("client.update")).await.unwrap());
         let found = clients::find(&world.store.db, "app").await.unwrap().unwrap();
         assert_eq!(found.metadata.client_name.as_deref(), Some("One"));
     }
