@@ -34,9 +34,11 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
         }
     });
     let swept = Arc::clone(app);
+    let shutdown = jobs.shutdown.clone();
     jobs.every("sweep", sweep::EVERY, move || {
         let app = Arc::clone(&swept);
-        async move { sweep::tick(&app.db, app.clock.now(), app.config.lifetimes.decision).await }
+        let shutdown = shutdown.clone();
+        async move { sweep::tick(&app.db, app.clock.now(), app.config.lifetimes.decision, shutdown).await }
     });
     jobs.every("measurements", measure::UPKEEP_EVERY, || async {
         measure::upkeep();

@@ -263,13 +263,17 @@ impl Db {
 
     /// One statement that writes and answers at most one row (`… RETURNING`), durable when it returns.
     pub async fn returning(&self, sql: impl Into<Sql>, args: Args) -> Result<Option<Row>, StoreError> {
+        Ok(self.returning_all(sql, args).await?.into_iter().next())
+    }
+
+    /// [`Db::returning`] of any number of rows.
+    pub async fn returning_all(&self, sql: impl Into<Sql>, args: Args) -> Result<Vec<Row>, StoreError> {
         let (sql, inner) = (sql.into(), &self.0);
         let work = async {
-            let rows = match self.kind() {
-                Kind::Sqlite => inner.commits.all(self, inner.acquire_timeout, sql, args).await?,
-                Kind::Postgres => self.writer().await?.all_alone(sql, args).await?,
-            };
-            Ok(rows.into_iter().next())
+            match self.kind() {
+                Kind::Sqlite => inner.commits.all(self, inner.acquire_timeout, sql, args).await,
+                Kind::Postgres => self.writer().await?.all_alone(sql, args).await,
+            }
         };
         self.seen(sql, Box::pin(work)).await
     }
@@ -307,6 +311,15 @@ impl Db {
     /// Asks the database for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.all("SELECT 1 AS one", Args::new()).await.map(drop)
+    }
+
+    /// SQLite: moves what was committed from the log into the file, beside the writer. Otherwise the next commits do it, and whoever waits
+    /// for them waits for that too.
+    pub(super) async fn checkpoint(&self) -> Result<(), StoreError> {
+        match self.kind() {
+            Kind::Sqlite => self.all("PRAGMA wal_checkpoint(PASSIVE)", Args::new()).await.map(drop),
+            Kind::Postgres => Ok(()),
+        }
     }
 
     /// SQLite: a number that moves whenever clients, resources or keys were changed by anybody (triggers of migration 0006), so that caches
@@ -435,12 +448,15 @@ impl Db {
     }
 }
 
-/// A connection, at once if one is idle.
+/// A connection, at once if one is idle. One that has to be opened first is opened to the end even if nobody waits for it any more: one
+/// that was given up halfway would close by itself some time after all others, and leave SQLite's log behind a server that has stopped.
 async fn sqlite(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
-    match pool.try_acquire() {
-        Some(connection) => Ok(connection),
-        None => Box::pin(pool.acquire()).await.map_err(store_error),
+    if let Some(connection) = pool.try_acquire() {
+        return Ok(connection);
     }
+    let pool = pool.clone();
+    let acquired = tokio::spawn(async move { pool.acquire().await }).await;
+    acquired.unwrap_or(Err(sqlx::Error::WorkerCrashed)).map_err(store_error)
 }
 
 /// A connection that the pool has looked at.

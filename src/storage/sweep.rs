@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::storage::db::{Db, Kind, Sql};
+use crate::storage::db::{Db, Kind, Row, Sql};
 use crate::storage::error::StoreError;
+use crate::storage::value::Args;
 
 /// How long decision records are kept, and how many (design 4.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,100 +16,116 @@ pub struct Retention {
     pub most_decisions: u64,
 }
 
+/// Postgres: whatever the planner believes to find, all that is over is not read and sorted for each batch anew.
+const ALONG_THE_INDEX: &str = "SET LOCAL enable_sort = off";
+
 /// Rows of one table in one [`run`]; the rest waits for the next.
-const MOST_ROWS: u64 = 100_000;
+const MOST_ROWS: usize = 100_000;
 /// Between two batches others write for so many times as long as the first one took.
-const REST: u32 = 3;
+const REST: u32 = 9;
 const SHORTEST_REST: Duration = Duration::from_millis(2);
-const LONGEST_REST: Duration = Duration::from_millis(200);
+const LONGEST_REST: Duration = Duration::from_millis(50);
+
+/// SQLite: after so many rows, what the log holds goes into the file. Rows that are over lie in many pages, each of them in the log for every
+/// batch: left to the requests, that would be a long wait for one of them again and again.
+const CHECKPOINT: usize = 200;
 
 /// Rows in one statement. A grant takes its codes and its family with it. SQLite has one writer: whoever wants to write while a batch goes
 /// waits for all of it, so batches there are short.
-const fn batch(kind: Kind) -> u32 {
+const fn batch(kind: Kind) -> usize {
     match kind {
-        Kind::Sqlite => 50,
-        Kind::Postgres => 500,
+        Kind::Sqlite => 10,
+        Kind::Postgres => 100,
     }
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+const NOTHING: Duration = Duration::ZERO;
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-macro_rules! sweep {
-    ($table:literal, $key:literal, $time:literal, $lock:literal) => {
+/// Takes the oldest rows of a table, at most `$3`, whose time is before `$2` and not before `$1`: that is where the batch before ended, so
+/// that none reads through the rows that the others have left dead on Postgres. There the list is made once, whatever the planner
+/// thinks of the table, and rows are reached by where they are.
+macro_rules! oldest {
+    (sqlite $table:literal, $key:literal, $time:literal) => {
         concat!(
             "DELETE FROM ",
             $table,
-            " WHERE ",
+            " WHERE (",
             $key,
-            " IN (SELECT ",
+            ") IN (SELECT ",
             $key,
             " FROM ",
             $table,
             " WHERE ",
             $time,
-            " < $1 ORDER BY ",
+            " >= $1 AND ",
             $time,
-            " LIMIT $2",
-            $lock,
-            ")"
+            " < $2 ORDER BY ",
+            $time,
+            " LIMIT $3) RETURNING ",
+            $time,
+            " AS time"
         )
     };
-    ($table:literal, $key:literal, $time:literal) => {
-        sweep!($table, $key, $time, "")
-    };
-    ($table:literal, $key:literal, $time:literal, skip locked) => {
-        sweep!($table, $key, $time, " FOR UPDATE SKIP LOCKED")
+    (postgres $table:literal, $time:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ctid = ANY (ARRAY(SELECT ctid FROM ",
+            $table,
+            " WHERE ",
+            $time,
+            " >= $1 AND ",
+            $time,
+            " < $2 ORDER BY ",
+            $time,
+            " LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING ",
+            $time,
+            " AS time"
+        )
     };
 }
 
-statements! {
-    INTERACTIONS = Split {
-        sqlite: sweep!("interactions", "digest", "expires_at"),
-        postgres: sweep!("interactions", "digest", "expires_at", skip locked),
+/// `NAME = "table" ("key"): "time" + how long a row is kept after it`.
+macro_rules! sweeps {
+    ($($name:ident = $table:literal ($key:literal): $time:literal + $kept:expr;)*) => {
+        statements! {
+            $($name = Split { sqlite: oldest!(sqlite $table, $key, $time), postgres: oldest!(postgres $table, $time) };)*
+            DECISIONS = Split { sqlite: oldest!(sqlite "decisions", "trace_id", "at"), postgres: oldest!(postgres "decisions", "at") };
+            DECISION_COUNTS = Split {
+                sqlite: oldest!(sqlite "decision_counts", "minute, rule, client_id, address_prefix", "minute"),
+                postgres: oldest!(postgres "decision_counts", "minute"),
+            };
+            OLDEST_KEPT_DECISION = Both("SELECT at FROM decisions ORDER BY at DESC LIMIT 1 OFFSET $1");
+        }
+        const SWEEPS: &[(&str, Sql, Duration)] = &[$(($table, $name, $kept)),*];
     };
-    CODES = Split { sqlite: sweep!("codes", "digest", "expires_at"), postgres: sweep!("codes", "digest", "expires_at", skip locked) };
-    DEVICE_CODES = Split {
-        sqlite: sweep!("device_codes", "digest", "expires_at"),
-        postgres: sweep!("device_codes", "digest", "expires_at", skip locked),
-    };
-    GRANTS = Split { sqlite: sweep!("grants", "id", "expires_at"), postgres: sweep!("grants", "id", "expires_at", skip locked) };
-    ENDED_GRANTS = Split { sqlite: sweep!("grants", "id", "ended_at"), postgres: sweep!("grants", "id", "ended_at", skip locked) };
-    SESSIONS = Split { sqlite: sweep!("sessions", "id", "expires_at"), postgres: sweep!("sessions", "id", "expires_at", skip locked) };
-    REVOKED_TOKENS = Split {
-        sqlite: sweep!("revoked_tokens", "jti", "expires_at"),
-        postgres: sweep!("revoked_tokens", "jti", "expires_at", skip locked),
-    };
-    SECRETS = Split {
-        sqlite: sweep!("client_secrets", "id", "expires_at"),
-        postgres: sweep!("client_secrets", "id", "expires_at", skip locked),
-    };
-    INITIAL_ACCESS_TOKENS = Split {
-        sqlite: sweep!("initial_access_tokens", "id", "expires_at"),
-        postgres: sweep!("initial_access_tokens", "id", "expires_at", skip locked),
-    };
-    SIGN_INS = Split { sqlite: sweep!("sign_ins", "digest", "expires_at"), postgres: sweep!("sign_ins", "digest", "expires_at", skip locked) };
-    SPENT_CHALLENGES = Split {
-        sqlite: sweep!("spent_challenges", "digest", "expires_at"),
-        postgres: sweep!("spent_challenges", "digest", "expires_at", skip locked),
-    };
-    SPENT_ASSERTIONS = Split {
-        sqlite: sweep!("spent_assertions", "digest", "expires_at"),
-        postgres: sweep!("spent_assertions", "digest", "expires_at", skip locked),
-    };
+}
+
+// What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
+sweeps! {
+    INTERACTIONS = "interactions" ("digest"): "expires_at" + HOUR;
+    CODES = "codes" ("digest"): "expires_at" + DAY;
+    DEVICE_CODES = "device_codes" ("digest"): "expires_at" + HOUR;
+    GRANTS = "grants" ("id"): "expires_at" + NOTHING;
+    ENDED_GRANTS = "grants" ("id"): "ended_at" + WEEK;
+    SESSIONS = "sessions" ("id"): "expires_at" + DAY;
+    REVOKED_TOKENS = "revoked_tokens" ("jti"): "expires_at" + HOUR;
+    SECRETS = "client_secrets" ("id"): "expires_at" + MONTH;
+    INITIAL_ACCESS_TOKENS = "initial_access_tokens" ("id"): "expires_at" + MONTH;
+    SIGN_INS = "sign_ins" ("digest"): "expires_at" + HOUR;
+    SPENT_CHALLENGES = "spent_challenges" ("digest"): "expires_at" + HOUR;
+    SPENT_ASSERTIONS = "spent_assertions" ("digest"): "expires_at" + FIVE_MINUTES;
     // Every delivery is done with or given up long before; these are of a server that never delivered.
-    LOGOUT_DELIVERIES = Split {
-        sqlite: sweep!("logout_deliveries", "id", "created_at"),
-        postgres: sweep!("logout_deliveries", "id", "created_at", skip locked),
-    };
-    FAILURES = Split { sqlite: sweep!("failures", "key", "expires_at"), postgres: sweep!("failures", "key", "expires_at", skip locked) };
-    DECISIONS = Split { sqlite: sweep!("decisions", "trace_id", "at"), postgres: sweep!("decisions", "trace_id", "at", skip locked) };
-    DECISION_COUNTS = Both("DELETE FROM decision_counts WHERE minute < $1");
-    OLDEST_KEPT_DECISION = Both("SELECT at FROM decisions ORDER BY at DESC LIMIT 1 OFFSET $1");
+    LOGOUT_DELIVERIES = "logout_deliveries" ("id"): "created_at" + WEEK;
+    FAILURES = "failures" ("key"): "expires_at" + NOTHING;
 }
 
-/// Sweeps every table once. Answers how many rows went, by table.
+/// Sweeps every table once. Answers how many rows went, by table. It can be cut off anywhere.
 ///
 /// # Errors
 /// The database is away; what was swept until then stays swept.
@@ -118,44 +135,50 @@ pub async fn run(db: &Db, now: Timestamp, retention: Retention) -> Result<Vec<(&
         // The first record too many and all before it.
         decisions_before = decisions_before.max(beyond.get::<Timestamp>("at")?.plus(Duration::from_micros(1)));
     }
-    // What has just ended is kept a while: "expired" is a better story than "unknown", and a replay is still seen for what it is.
-    let tables: [(&'static str, Sql, Timestamp); 15] = [
-        ("interactions", INTERACTIONS, now.minus(HOUR)),
-        ("codes", CODES, now.minus(DAY)),
-        ("device_codes", DEVICE_CODES, now.minus(HOUR)),
-        ("grants", GRANTS, now),
-        ("grants", ENDED_GRANTS, now.minus(DAY * 7)),
-        ("sessions", SESSIONS, now.minus(DAY)),
-        ("revoked_tokens", REVOKED_TOKENS, now.minus(HOUR)),
-        ("client_secrets", SECRETS, now.minus(DAY * 30)),
-        ("initial_access_tokens", INITIAL_ACCESS_TOKENS, now.minus(DAY * 30)),
-        ("sign_ins", SIGN_INS, now.minus(HOUR)),
-        ("spent_challenges", SPENT_CHALLENGES, now.minus(HOUR)),
-        ("spent_assertions", SPENT_ASSERTIONS, now.minus(FIVE_MINUTES)),
-        ("logout_deliveries", LOGOUT_DELIVERIES, now.minus(DAY * 7)),
-        ("failures", FAILURES, now),
-        ("decisions", DECISIONS, decisions_before),
-    ];
+    let minute = now.minus(retention.decisions).seconds().div_euclid(60);
+    let ended = SWEEPS.iter().map(|(table, statement, kept)| (*table, *statement, now.minus(*kept).micros()));
+    let recorded = [("decisions", DECISIONS, decisions_before.micros()), ("decision_counts", DECISION_COUNTS, minute)];
     let mut swept = Vec::new();
-    for (table, statement, before) in tables {
+    for (table, statement, before) in ended.chain(recorded) {
         swept.push((table, in_batches(db, statement, before).await?));
     }
-    let minute = now.minus(retention.decisions).seconds().div_euclid(60);
-    swept.push(("decision_counts", db.execute(DECISION_COUNTS, args![minute]).await?));
     Ok(swept)
 }
 
-async fn in_batches(db: &Db, statement: Sql, before: Timestamp) -> Result<u64, StoreError> {
+async fn in_batches(db: &Db, statement: Sql, before: i64) -> Result<u64, StoreError> {
     let most = batch(db.kind());
-    let mut gone = 0;
+    let (mut gone, mut logged, mut from) = (0, 0, i64::MIN);
     while gone < MOST_ROWS {
         let begun = Instant::now();
-        let batch = db.execute(statement, args![before, most]).await?;
-        gone += batch;
-        if batch < u64::from(most) {
+        let rows = one_batch(db, statement, args![from, before, most]).await?;
+        for row in &rows {
+            from = from.max(row.get("time")?);
+        }
+        gone += rows.len();
+        logged += rows.len();
+        if rows.len() < most {
             break;
         }
         tokio::time::sleep((begun.elapsed() * REST).clamp(SHORTEST_REST, LONGEST_REST)).await;
+        if logged >= CHECKPOINT {
+            logged = 0;
+            db.checkpoint().await?;
+        }
     }
-    Ok(gone)
+    Ok(gone as u64)
+}
+
+async fn one_batch(db: &Db, statement: Sql, values: Args) -> Result<Vec<Row>, StoreError> {
+    match db.kind() {
+        Kind::Sqlite => db.returning_all(statement, values).await,
+        Kind::Postgres => {
+            db.transaction("sweep", move |tx| {
+                Box::pin(async move {
+                    tx.execute(ALONG_THE_INDEX, args![]).await?;
+                    tx.all(statement, values).await
+                })
+            })
+            .await
+        }
+    }
 }

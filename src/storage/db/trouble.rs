@@ -11,12 +11,10 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// Can it have ended the transaction? What SQLite refuses for what it says it undoes alone ("Response To Errors Within A Transaction").
+    /// Can it have ended the transaction?
     pub(super) fn is_fatal(&self) -> bool {
         let Self::Driver(sqlx::Error::Database(error)) = self else { return true };
-        let code = error.code().and_then(|code| code.parse::<u32>().ok()).map(|extended| extended & 0xff);
-        // SQLITE_ERROR, SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_RANGE.
-        !matches!(code, Some(1 | 18 | 19 | 20 | 25))
+        error.code().and_then(|code| code.parse().ok()).is_none_or(ends_transaction)
     }
 
     pub(super) fn told(self) -> StoreError {
@@ -25,6 +23,14 @@ impl Trouble {
             Self::TooSlow(limit) => StoreError::Unavailable(format!("a statement did not answer within {} ms", limit.as_millis())),
         }
     }
+}
+
+/// SQLite undoes alone what it refuses for what it says, and may undo the transaction for everything else (sqlite.org/lang_transaction.html,
+/// "Response To Errors Within A Transaction"). Of the extended codes of a constraint (a value of another type is one, 3091) two can end
+/// a transaction too: a commit hook and a trigger that raises ROLLBACK; there is neither.
+const fn ends_transaction(code: u32) -> bool {
+    // ERROR, TOOBIG, CONSTRAINT, MISMATCH, RANGE
+    !matches!(code & 0xff, 1 | 18 | 19 | 20 | 25)
 }
 
 pub(super) async fn in_time<T>(limit: Duration, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
@@ -106,8 +112,33 @@ fn sqlite_error(code: &str, message: String) -> StoreError {
         {
             StoreError::Schema(message)
         }
-        // PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
-        3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15 => StoreError::Unavailable(message),
+        // PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, SCHEMA (changed again and again)
+        3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15 | 17 => StoreError::Unavailable(message),
         _ => StoreError::Corrupt(format!("{code}: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sqlite.org/rescode.html, extended codes included.
+    #[test]
+    fn what_sqlite_refuses_for_what_it_says_ends_no_transaction_and_is_not_tried_again() {
+        // ERROR, MISSING_COLLSEQ; TOOBIG; CHECK, FOREIGNKEY, NOTNULL, PRIMARYKEY, TRIGGER, UNIQUE, ROWID, DATATYPE; MISMATCH; RANGE
+        for code in [1, 257, 18, 275, 787, 1299, 1555, 1811, 2067, 2579, 3091, 20, 25] {
+            assert!(!ends_transaction(code), "{code}");
+            assert!(matches!(sqlite_error(&code.to_string(), String::new()), StoreError::Corrupt(_)), "{code}");
+        }
+        // ABORT_ROLLBACK; BUSY, BUSY_RECOVERY, BUSY_SNAPSHOT; LOCKED; NOMEM; READONLY_DBMOVED; INTERRUPT; IOERR, IOERR_FSYNC; FULL; SCHEMA
+        for code in [516, 5, 261, 517, 6, 7, 1032, 9, 10, 1034, 13, 17] {
+            assert!(ends_transaction(code), "{code}");
+            assert!(matches!(sqlite_error(&code.to_string(), String::new()), StoreError::Unavailable(_)), "{code}");
+        }
+        // CORRUPT, CORRUPT_INDEX; MISUSE; NOTADB
+        for code in [11, 779, 21, 26] {
+            assert!(ends_transaction(code), "{code}");
+            assert!(matches!(sqlite_error(&code.to_string(), String::new()), StoreError::Corrupt(_)), "{code}");
+        }
     }
 }

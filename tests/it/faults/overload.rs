@@ -100,15 +100,7 @@ impl Outcome {
 }
 
 async fn flood(backend: Backend, load: Load) {
-    let mut stage = Stage::set(backend, false).await;
-    let limits = Limits::of_the_day();
-    stage.machine.set("CHANCERY_LIMITS__REQUESTS", &limits.requests.to_string());
-    stage.machine.set("CHANCERY_LIMITS__WAITING", &limits.waiting.to_string());
-    stage.machine.set("CHANCERY_LIMITS__LONGEST_WAIT", &format!("{}ms", limits.longest_wait.as_millis()));
-    stage.machine.set("CHANCERY_PASSWORDS__MEMORY_KIB", "19456");
-    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS", "2000");
-    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS_PER_ADDRESS", "2000");
-    stage.machine.set("CHANCERY_LOG", "warn");
+    let (stage, limits) = limited(backend).await;
     let _server = stage.machine.start(&["serve"]).await;
     let request = request(&stage, load).await;
     let (public, management) = (address(&stage.machine.issuer), address(&stage.machine.management));
@@ -126,7 +118,19 @@ async fn flood(backend: Backend, load: Load) {
     let begun = Instant::now();
     let mut after = closed(public, &request, callers(load), Duration::from_secs(1)).await;
     while after.rate() < sustainable / 2.0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:.0} a second before, {:.0} after", sustainable, after.rate());
+        if begun.elapsed() > Duration::from_secs(10) {
+            // The machine may be slower than it was, and not the server: one that nobody has flooded tells.
+            let (other, _) = limited(backend).await;
+            let _other = other.machine.start(&["serve"]).await;
+            let request_there = self::request(&other, load).await;
+            let fresh = closed(address(&other.machine.issuer), &request_there, callers(load), Duration::from_secs(1)).await.rate();
+            let now = closed(public, &request, callers(load), Duration::from_secs(1)).await.rate();
+            assert!(
+                now > fresh / 2.0,
+                "{sustainable:.0} a second before, {now:.0} after, {fresh:.0} of a server that was never flooded"
+            );
+            break;
+        }
         after = closed(public, &request, callers(load), Duration::from_secs(1)).await;
     }
     println!(
@@ -166,6 +170,20 @@ async fn flood(backend: Backend, load: Load) {
     let kept = kept[0].get::<i64>("kept").unwrap();
     db.close().await;
     assert!(kept <= 60 * (2 + i64::try_from(limits.length.as_secs()).unwrap() / 60), "{kept} rows of one address");
+}
+
+/// A stage whose server has these limits.
+async fn limited(backend: Backend) -> (Stage, Limits) {
+    let mut stage = Stage::set(backend, false).await;
+    let limits = Limits::of_the_day();
+    stage.machine.set("CHANCERY_LIMITS__REQUESTS", &limits.requests.to_string());
+    stage.machine.set("CHANCERY_LIMITS__WAITING", &limits.waiting.to_string());
+    stage.machine.set("CHANCERY_LIMITS__LONGEST_WAIT", &format!("{}ms", limits.longest_wait.as_millis()));
+    stage.machine.set("CHANCERY_PASSWORDS__MEMORY_KIB", "19456");
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS", "2000");
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS_PER_ADDRESS", "2000");
+    stage.machine.set("CHANCERY_LOG", "warn");
+    (stage, limits)
 }
 
 /// The bytes of one request, the same each time.

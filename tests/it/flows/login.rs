@@ -97,20 +97,26 @@ async fn every_failing_branch_costs_the_same(server: Server) {
         ("guest".to_owned(), "anything at all".to_owned()),
     ];
     let page = login_page(&alice, &Request::of(&client)).await;
-    let mut took = vec![Vec::new(); attempts.len()];
-    for _ in 0..rounds(9, 60) {
-        for ((username, password), took) in attempts.iter().zip(&mut took) {
+    // The fastest of each: what else the machine does can only slow a branch down. On a busy machine it takes more rounds until each has
+    // had a quiet moment; a branch that is cheaper stays so.
+    let mut fastest = vec![Duration::MAX; attempts.len()];
+    let differs = |fastest: &[Duration]| {
+        let share = |fast: &Duration| fast.as_secs_f64() / fastest[0].as_secs_f64();
+        fastest.iter().map(share).position(|share| !(0.5..2.0).contains(&share))
+    };
+    let began = Instant::now();
+    let mut round = 0;
+    while round < rounds(9, 60) || (differs(&fastest).is_some() && began.elapsed() < Duration::from_secs(60)) {
+        for ((username, password), fastest) in attempts.iter().zip(&mut fastest) {
             let started = Instant::now();
             let refused = alice.browser.submit(&page, &[("username", username), ("password", password)]).await;
-            took.push(started.elapsed());
+            *fastest = started.elapsed().min(*fastest);
             assert!(refused.is_login());
         }
+        round += 1;
     }
-    // The fastest of each: what else the machine does can only slow a branch down.
-    let fastest: Vec<Duration> = took.iter().map(|took| *took.iter().min().unwrap()).collect();
-    for (fast, attempt) in fastest.iter().zip(&attempts) {
-        let share = fast.as_secs_f64() / fastest[0].as_secs_f64();
-        assert!((0.5..2.0).contains(&share), "{:?} takes {share:.2} of a wrong password's time: {fastest:?}", attempt.0);
+    if let Some(different) = differs(&fastest) {
+        panic!("{:?} takes another time than a wrong password, after {round} rounds: {fastest:?}", attempts[different].0);
     }
 }
 

@@ -165,3 +165,36 @@ async fn who_waited_too_long_has_done_nothing() {
     pair(&hasty, 20, String::new(), false).await.unwrap();
     assert_eq!(rows(&hasty).await, [40, 41, 5000]);
 }
+
+/// A value of another type than the column's (SQLITE_CONSTRAINT_DATATYPE) is a fault of what was to be written, not of the database: the
+/// statement is undone by itself, to its last row, and told as what no repetition mends, while those that shared the commit stand.
+#[tokio::test]
+async fn what_a_strict_table_refuses_fails_nobody_else() {
+    let store = Store::empty(Kind::Sqlite).await;
+    let db = &store.db;
+    db.execute("CREATE TABLE scratch (id BIGINT PRIMARY KEY, half BIGINT NOT NULL, pad TEXT)", args![]).await.unwrap();
+    db.execute("CREATE TABLE typed (id INTEGER PRIMARY KEY, number INTEGER) STRICT", args![]).await.unwrap();
+    let refused = |id: i64| {
+        // The second row is the bad one.
+        db.execute("INSERT INTO typed (id, number) SELECT $1, 1 UNION ALL SELECT $1 + 1, 'one'", args![id])
+    };
+    let unit = |id: i64| {
+        db.transaction("test.strict", move |tx| {
+            Box::pin(async move {
+                tx.execute("INSERT INTO typed (id, number) VALUES ($1, 1)", args![id]).await?;
+                tx.execute("UPDATE typed SET number = x'00' WHERE id = $1", args![id]).await
+            })
+        })
+    };
+    let (pairs, refused, units) = tokio::join!(
+        join_all((0..20).map(|id| pair(db, id, String::new(), false))),
+        join_all((0..20).map(|id| refused(100 + 2 * id))),
+        join_all((0..20).map(unit)),
+    );
+    for outcome in refused.into_iter().chain(units) {
+        assert!(matches!(&outcome, Err(StoreError::Corrupt(why)) if why.starts_with("3091: ")), "{outcome:?}");
+    }
+    pairs.into_iter().for_each(|stands| stands.unwrap());
+    assert_eq!(rows(db).await.len(), 40);
+    assert_eq!(db.all("SELECT id FROM typed", args![]).await.unwrap().len(), 0);
+}

@@ -299,3 +299,25 @@ async fn a_database_url_must_be_one_of_ours_and_name_a_user() {
         assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains(expected)), "{url}: {refused:?}");
     }
 }
+
+/// A connection that is given up while it is being opened closes by itself some time later, and not before everything else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_database_that_was_closed_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = DatabaseConfig::new(format!("sqlite://{}", folder.path().join("store.db").display()));
+    let log = folder.path().join("store.db-wal");
+    let mut left = Vec::new();
+    for round in 0_u64..40 {
+        let db = Db::connect(&config).await.unwrap();
+        db.execute("CREATE TABLE IF NOT EXISTS notes (id BIGINT PRIMARY KEY)", args![]).await.unwrap();
+        db.execute(WRITE, args![i64::try_from(round).unwrap()]).await.unwrap();
+        // More than there are connections: some are opened.
+        let questions = futures_util::future::join_all((0..8).map(|_| db.all("SELECT 1 AS one", args![])));
+        let _ = tokio::time::timeout(Duration::from_micros(round * 53 % 2000), questions).await;
+        db.close().await;
+        if log.exists() {
+            left.push(round);
+        }
+    }
+    assert_eq!(left, [0; 0]);
+}
