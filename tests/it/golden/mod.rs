@@ -112,6 +112,10 @@ fn the_operators_guide_names_what_exists() {
         assert!(source.contains(&format!("\"{metric}\"")), "there is no metric {metric}");
     }
     for link in guide.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        assert!(root.join("docs").join(link).exists(), "{link} does not exist");
+        let (page, heading) = link.split_once('#').unwrap_or((link, ""));
+        let page = std::fs::read_to_string(root.join("docs").join(page)).unwrap_or_else(|_| panic!("{link} does not exist"));
+        let has =
+            |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-") == heading;
+        assert!(heading.is_empty() || page.lines().any(has), "{link} has no such heading");
     }
 }
