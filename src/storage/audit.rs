@@ -77,6 +77,43 @@ macro_rules! told {
     };
 }
 
+/// The columns of an event in a row of `$of`, beside others of its own.
+macro_rules! event_columns {
+    ($of:literal) => {
+        concat!(
+            $of,
+            ".event_id, ",
+            $of,
+            ".at, ",
+            $of,
+            ".actor, ",
+            $of,
+            ".action, ",
+            $of,
+            ".target, ",
+            $of,
+            ".was, ",
+            $of,
+            ".is_now, ",
+            $of,
+            ".trace_id"
+        )
+    };
+}
+
+/// On Postgres: the [`event_columns`] of each row of `$of w`, written, a step of a statement that does more.
+macro_rules! told_of {
+    ($of:expr) => {
+        concat!(
+            "told AS (INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id) SELECT ",
+            event_columns!("w"),
+            " FROM ",
+            $of,
+            ")"
+        )
+    };
+}
+
 macro_rules! page {
     ($of:literal) => {
         concat!(

@@ -10,7 +10,8 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
-use crate::storage::{audit, codes, grants, logouts};
+use crate::storage::together::{self, Answers};
+use crate::storage::{Args, audit, codes, grants, logouts};
 
 /// What [`complete`] writes.
 #[derive(Debug, Clone)]
@@ -78,6 +79,38 @@ statements! {
                  told!("given", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"), "
                  SELECT id FROM given"),
     };
+    // For many at once: whose rows nobody holds but to share them, and whose grant stands.
+    COMPLETE_TOGETHER = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH standing AS MATERIALIZED
+                     (SELECT w.* FROM ",
+                 asked!("id" "BYTEA" "$1", "client_id" "TEXT" "$2", "user_id" "BYTEA" "$3", "sub" "TEXT" "$4", "scopes" "TEXT" "$5",
+                        "resources" "TEXT" "$6", "auth_time" "BIGINT" "$7", "acr" "TEXT" "$8", "amr" "TEXT" "$9", "session_id" "BYTEA" "$10",
+                        "sid" "TEXT" "$11", "nonce" "TEXT" "$12", "offline" "BIGINT" "$13", "created_at" "BIGINT" "$14",
+                        "expires_at" "BIGINT" "$15", "claims" "TEXT" "$16", "now" "BIGINT" "$17", "digest" "BYTEA" "$18",
+                        "redirect_uri" "TEXT" "$19", "code_challenge" "TEXT" "$20", "code_nonce" "TEXT" "$21",
+                        "code_created_at" "BIGINT" "$22", "code_expires_at" "BIGINT" "$23", "rests_on" "BIGINT" "$24",
+                        "event_id" "BYTEA" "$25", "at" "BIGINT" "$26", "actor" "TEXT" "$27", "action" "TEXT" "$28", "target" "TEXT" "$29",
+                        "was" "TEXT" "$30", "is_now" "TEXT" "$31", "trace_id" "TEXT" "$32"), " AS w
+                      CROSS JOIN LATERAL (SELECT 1 FROM users WHERE users.id = w.user_id AND users.enabled = 1
+                                          FOR SHARE SKIP LOCKED) AS u
+                      CROSS JOIN LATERAL (SELECT 1 FROM sessions WHERE sessions.id = w.session_id AND sessions.user_id IS NOT DISTINCT FROM w.user_id
+                                            AND sessions.ended_at IS NULL AND sessions.expires_at > w.now FOR SHARE SKIP LOCKED) AS s
+                      LEFT JOIN LATERAL (SELECT 1 AS agreed FROM consents WHERE w.rests_on IS NOT NULL AND consents.user_id = w.user_id
+                                           AND consents.client_id = w.client_id AND consents.updated_at = w.rests_on
+                                         FOR SHARE SKIP LOCKED) AS k ON TRUE
+                      WHERE (w.rests_on IS NULL OR k.agreed IS NOT NULL)
+                        AND EXISTS (SELECT 1 FROM clients WHERE clients.client_id = w.client_id AND clients.enabled = 1 OFFSET 0)),
+                 given AS (INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce,
+                                               offline, created_at, expires_at, claims)
+                           SELECT w.id, w.client_id, w.user_id, w.sub, w.scopes, w.resources, w.auth_time, w.acr, w.amr, w.session_id, w.sid,
+                                  w.nonce, w.offline, w.created_at, w.expires_at, w.claims FROM standing w),
+                 code AS (INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
+                          SELECT w.digest, w.id, w.client_id, w.redirect_uri, w.code_challenge, w.code_nonce, w.code_created_at,
+                                 w.code_expires_at FROM standing w), ",
+                 told_of!("standing w"), "
+                 SELECT id FROM standing"),
+    };
     // Withdrawing holds the person's row: it comes before, or waits for the commit and sees the new grant.
     AGREED = Split {
         sqlite: "SELECT user_id FROM consents WHERE user_id = $1 AND client_id = $2 AND updated_at = $3",
@@ -89,8 +122,43 @@ statements! {
 /// Consumes the interaction, remembers the consent, adds the grant and its code. `false`, and nothing is written, if the interaction is
 /// over, the person or the client was disabled, the session has ended, or the consent was withdrawn, changed or given meanwhile.
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
-    let Complete { interaction, consent, rests_on, grant, digest, code, events, joins, now } = &complete;
-    if interaction.is_none() && consent.is_none() && grant.session_id.is_some() && !events.is_empty() && !joins {
+    if let Some(event) = complete.at_once() {
+        let mut values = complete.values()?;
+        if db.kind() == Kind::Postgres {
+            let mut row = values.clone();
+            row.extend(audit::values(event));
+            if let Some(done) = db.seen(COMPLETE_TOGETHER, db.shared().completions.ask(db, row)).await? {
+                return Ok(done);
+            }
+        }
+        values.extend(audit::lists(db.kind(), &complete.events));
+        let done = match db.kind() {
+            Kind::Postgres => db.returning(COMPLETE, values).await?,
+            Kind::Sqlite => db.transaction("authorize.complete", move |tx| Box::pin(tx.returning(COMPLETE, values))).await?,
+        };
+        return Ok(done.is_some());
+    }
+    all_or_nothing(db, "authorize.complete", move |tx| Box::pin(async move { write(tx, &complete).await })).await
+}
+
+/// Where no page was shown, for many, on Postgres. `None`: to be tried alone.
+pub(super) fn complete_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(writer, COMPLETE_TOGETHER, "id", asked).await })
+}
+
+impl Complete {
+    /// Its one event, if no page was shown and nobody but the audit log is told: then one statement writes all of it.
+    fn at_once(&self) -> Option<&AuditEvent> {
+        let plain = self.interaction.is_none() && self.consent.is_none() && self.grant.session_id.is_some() && !self.joins;
+        match self.events.as_slice() {
+            [event] if plain => Some(event),
+            _ => None,
+        }
+    }
+
+    /// What that statement binds but for the event.
+    fn values(&self) -> Result<Args, StoreError> {
+        let Self { rests_on, grant, digest, code, now, .. } = self;
         let mut values = grants::values(grant)?;
         values.extend(args![
             *now,
@@ -102,14 +170,8 @@ pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
             code.expires_at,
             *rests_on
         ]);
-        values.extend(audit::lists(db.kind(), events));
-        let done = match db.kind() {
-            Kind::Postgres => db.returning(COMPLETE, values).await?,
-            Kind::Sqlite => db.transaction("authorize.complete", move |tx| Box::pin(tx.returning(COMPLETE, values))).await?,
-        };
-        return Ok(done.is_some());
+        Ok(values)
     }
-    all_or_nothing(db, "authorize.complete", move |tx| Box::pin(async move { write(tx, &complete).await })).await
 }
 
 /// Why nothing was written.

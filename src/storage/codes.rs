@@ -10,7 +10,7 @@ use crate::secret::Digest;
 use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
-use crate::storage::{facts, families};
+use crate::storage::{Args, facts, families};
 
 /// What [`redeem`] needs.
 #[derive(Debug, Clone)]
@@ -61,6 +61,28 @@ statements! {
     INSERT = Both("INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     REDEEM = Both(redeem!());
+    // For many at once: those that stand and whose rows nobody holds, each with its family, if it has one. The grant's is locked as the
+    // family's foreign key will, which would wait.
+    REDEEM_TOGETHER = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH standing AS MATERIALIZED
+                     (SELECT w.*, k.grant_id FROM ",
+                 asked!("digest" "BYTEA" "$1", "client_id" "TEXT" "$2", "now" "BIGINT" "$3", "id" "BYTEA" "$4", "salt" "BYTEA" "$5",
+                        "key_id" "BIGINT" "$6", "generation" "BIGINT" "$7", "previous" "BIGINT" "$8", "previous_redeemed_at" "BIGINT" "$9",
+                        "burst_first" "BIGINT" "$10", "burst_recovered" "BIGINT" "$11", "burst_started_at" "BIGINT" "$12",
+                        "created_at" "BIGINT" "$13", "last_used_at" "BIGINT" "$14", "expires_at" "BIGINT" "$15"), " AS w
+                      CROSS JOIN LATERAL (SELECT codes.grant_id FROM codes WHERE codes.digest = w.digest AND codes.client_id = w.client_id
+                                            AND codes.consumed_at IS NULL AND codes.expires_at > w.now FOR NO KEY UPDATE SKIP LOCKED) AS k
+                      CROSS JOIN LATERAL (SELECT 1 FROM grants WHERE grants.id = k.grant_id FOR KEY SHARE SKIP LOCKED) AS g
+                      WHERE ", grant_stands!("k.grant_id", "w.now", each), "),
+                 spent AS (UPDATE codes SET consumed_at = w.now FROM standing w WHERE codes.digest = w.digest),
+                 begun AS (INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
+                                                 burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
+                           SELECT w.id, w.grant_id, w.client_id, w.salt, w.key_id, w.generation, w.previous, w.previous_redeemed_at,
+                                  w.burst_first, w.burst_recovered, w.burst_started_at, w.created_at, w.last_used_at, w.expires_at
+                           FROM standing w WHERE w.id IS NOT NULL)
+                 SELECT digest FROM standing"),
+    };
     // The family appears in one round trip and one commit: on SQLite by a second statement of the same text, within a unit of work.
     REDEEM_WITH_FAMILY = Split {
         sqlite: concat!(redeem!(), ";
@@ -118,9 +140,15 @@ pub async fn insert_tx(tx: &mut Tx, digest: &Digest, code: &AuthorizationCode) -
 /// Spends the code and begins the family. `false`, and nothing is written, if anything that the decision rested on has changed: then
 /// read the facts again and decide once more.
 pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
-    let spend = args![&redeem.digest, &redeem.client_id, redeem.now];
-    let Some(family) = redeem.family else { return Ok(db.execute(REDEEM, spend).await? > 0) };
-    let mut values = spend;
+    let mut values = args![&redeem.digest, &redeem.client_id, redeem.now];
+    if db.kind() == Kind::Postgres {
+        let mut row = values.clone();
+        row.extend(redeem.family.as_ref().map_or_else(families::no_values, families::values));
+        if let Some(spent) = db.seen(REDEEM_TOGETHER, db.shared().redemptions.ask(db, row)).await? {
+            return Ok(spent);
+        }
+    }
+    let Some(family) = redeem.family else { return Ok(db.execute(REDEEM, values).await? > 0) };
     values.extend(families::values(&family));
     match db.kind() {
         Kind::Postgres => Ok(db.execute(REDEEM_WITH_FAMILY, values).await? > 0),
@@ -129,4 +157,9 @@ pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
             spent.map(|rows: u64| rows > 0)
         }
     }
+}
+
+/// [`redeem`] for many, on Postgres. `None`: to be tried alone.
+pub(super) fn redeem_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(writer, REDEEM_TOGETHER, "digest", asked).await })
 }

@@ -60,6 +60,13 @@ macro_rules! consent_columns {
 /// which only ever moves the other way.
 macro_rules! grant_stands {
     ($id:literal, $now:literal) => {
+        grant_stands!($id, $now, "")
+    };
+    // On Postgres: looked up by its key for each row, whatever the planner thinks of how many there are.
+    ($id:literal, $now:literal, each) => {
+        grant_stands!($id, $now, " OFFSET 0")
+    };
+    ($id:literal, $now:literal, $how:literal) => {
         concat!(
             "EXISTS (SELECT 1 FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.client_id = g.client_id
                      LEFT JOIN sessions s ON s.id = g.session_id
@@ -70,7 +77,9 @@ macro_rules! grant_stands {
             " AND u.enabled = 1 AND c.enabled = 1
               AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL) OR (s.ended_at IS NULL AND s.expires_at > ",
             $now,
-            ")))"
+            "))",
+            $how,
+            ")"
         )
     };
 }
@@ -97,6 +106,17 @@ macro_rules! with_family {
 macro_rules! list {
     ($list:literal, $of:literal) => {
         concat!("ARRAY(SELECT unnest(CAST(", $list, " AS ", $of, "[])))")
+    };
+}
+
+/// On Postgres: rows of values as [`together::rows`](crate::storage::together::rows) binds them, a list for each column, the first of them
+/// the rows' keys. By their places, which costs less than an `unnest` of so many lists.
+macro_rules! asked {
+    ($key:literal $of:literal $keys:literal $(, $column:literal $each:literal $list:literal)* $(,)?) => {
+        concat!(
+            "(SELECT ", $key, $(", (CAST(", $list, " AS ", $each, "[]))[n] AS ", $column,)*
+            " FROM unnest(", list!($keys, $of), ") WITH ORDINALITY AS keys(", $key, ", n))"
+        )
     };
 }
 

@@ -1,6 +1,6 @@
 //! Refresh-token families: one row each, for ever (design 4.2). Rotating is a single conditional UPDATE that repeats what was read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::storage::audit::AuditEvent;
 use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
-use crate::storage::{Args, audit, audited, facts, grants};
+use crate::storage::{Args, Value, audit, audited, facts, grants};
 
 /// What [`rotate`] needs: the family as it was read, and as the decision leaves it.
 #[derive(Debug, Clone)]
@@ -118,6 +118,23 @@ statements! {
                  told!("ended", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11"), "
                  SELECT id FROM ended"),
     };
+    // For many at once: those that stand and nobody holds. Each row is looked up by its key and locked before anything is changed.
+    END_TOGETHER = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH standing AS MATERIALIZED
+                     (SELECT w.id, f.grant_id, w.now, w.because, ", event_columns!("w"), " FROM ",
+                 asked!("id" "BYTEA" "$1", "now" "BIGINT" "$2", "because" "TEXT" "$3", "event_id" "BYTEA" "$4", "at" "BIGINT" "$5",
+                        "actor" "TEXT" "$6", "action" "TEXT" "$7", "target" "TEXT" "$8", "was" "TEXT" "$9", "is_now" "TEXT" "$10",
+                        "trace_id" "TEXT" "$11"), " AS w
+                      CROSS JOIN LATERAL (SELECT families.grant_id FROM families WHERE families.id = w.id AND families.ended_at IS NULL
+                                          FOR NO KEY UPDATE SKIP LOCKED) AS f
+                      CROSS JOIN LATERAL (SELECT 1 FROM grants WHERE grants.id = f.grant_id AND grants.ended_at IS NULL
+                                          FOR NO KEY UPDATE SKIP LOCKED) AS g),
+                 ended AS (UPDATE grants SET ended_at = w.now, ended_because = w.because FROM standing w WHERE grants.id = w.grant_id),
+                 family AS (UPDATE families SET ended_at = w.now, ended_because = w.because FROM standing w WHERE families.id = w.id), ",
+                 told_of!("standing w"), "
+                 SELECT id FROM standing"),
+    };
     GRANT = Both("SELECT grant_id FROM families WHERE id = $1");
 }
 
@@ -161,6 +178,14 @@ pub(super) fn values(family: &Family) -> Args {
     ]
 }
 
+/// The same where none begins.
+pub(super) fn no_values() -> Args {
+    let (bytes, number) = (|| Value::Bytes(None), || Value::Int(None));
+    let mut values = vec![bytes(), bytes()];
+    values.extend((0..10).map(|_| number()));
+    values
+}
+
 /// Adds a family as part of a unit of work.
 pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
     let values = args![
@@ -186,7 +211,7 @@ pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
 /// family moved on or anything else that the decision rested on has changed: then read it again and decide once more.
 pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
     let values = rotation.values();
-    let shared = db.shared().rotations.ask(db, rotation);
+    let shared = db.shared().rotations.ask(db, values.clone());
     match db.seen(ROTATE, shared).await? {
         Some(rotated) => Ok(rotated),
         None => Ok(db.execute(ROTATE, values).await? > 0),
@@ -194,25 +219,22 @@ pub async fn rotate(db: &Db, rotation: Rotation) -> Result<bool, StoreError> {
 }
 
 /// [`rotate`] for many. `None`: to be tried alone.
-pub(super) fn rotate_together(db: Db, mut writer: Tx, rotations: Vec<Rotation>) -> BoxFuture<'static, Answers<Option<bool>>> {
+pub(super) fn rotate_together(db: Db, mut writer: Tx, mut asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
     Box::pin(async move {
         // On Postgres somebody may hold the row, and only who asked waits for that: not the place of a group.
-        if let (Kind::Sqlite, [one]) = (db.kind(), rotations.as_slice()) {
-            return Ok(vec![Ok(Some(writer.execute_alone(ROTATE, one.values()).await? > 0))]);
+        if db.kind() == Kind::Sqlite
+            && asked.len() == 1
+            && let Some(values) = asked.pop()
+        {
+            return Ok(vec![Ok(Some(writer.execute_alone(ROTATE, values).await? > 0))]);
         }
-        // Of two for the same family the first goes along; the other then finds that it moved.
-        let mut begun = HashSet::with_capacity(rotations.len());
-        let goes: Vec<bool> = rotations.iter().map(|rotation| begun.insert(rotation.before.id)).collect();
-        let going = rotations.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(rotation, _)| rotation.values());
-        let done = match writer.all_alone(ROTATE_TOGETHER, together::rows(db.kind(), going.collect())).await {
-            Ok(rows) => rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<Uuid>, _>>()?,
-            // What one of them brought must not fail the others.
-            Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),
-            Err(error) => return Err(error),
-        };
-        let rotated = |(rotation, goes): (&Rotation, &bool)| Ok((*goes && done.contains(&rotation.before.id)).then_some(true));
-        Ok(rotations.iter().zip(&goes).map(rotated).collect())
+        together::written(writer, ROTATE_TOGETHER, "id", asked).await
     })
+}
+
+/// [`end`] for many, on Postgres. `None`: to be tried alone.
+pub(super) fn end_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(writer, END_TOGETHER, "id", asked).await })
 }
 
 /// Ends a family and its grant, and with it every token issued from that (RFC 7009 §2.1). `false`, and no event, if they had ended
@@ -220,6 +242,11 @@ pub(super) fn rotate_together(db: Db, mut writer: Tx, rotations: Vec<Rotation>) 
 pub async fn end(db: &Db, id: Uuid, because: &'static str, now: Timestamp, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
     if let (Kind::Postgres, Some(event)) = (db.kind(), event) {
         let mut values = args![id, now, because];
+        let mut row = values.clone();
+        row.extend(audit::values(event));
+        if let Some(ended) = db.seen(END_TOGETHER, db.shared().endings.ask(db, row)).await? {
+            return Ok(ended);
+        }
         values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
         return Ok(db.returning(END, values).await?.is_some());
     }

@@ -31,6 +31,17 @@ statements! {
                  told!("revoked", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10"), "
                  SELECT jti FROM revoked"),
     };
+    // For many at once, in the order of their keys: of two groups with the same tokens one waits for the other, never both.
+    REVOKE_TOGETHER = Split {
+        sqlite: "SELECT 1 AS one",
+        postgres: concat!("WITH w AS MATERIALIZED (SELECT * FROM ",
+                 asked!("jti" "BYTEA" "$1", "expires_at" "BIGINT" "$2", "event_id" "BYTEA" "$3", "at" "BIGINT" "$4", "actor" "TEXT" "$5",
+                        "action" "TEXT" "$6", "target" "TEXT" "$7", "was" "TEXT" "$8", "is_now" "TEXT" "$9", "trace_id" "TEXT" "$10"), " AS w),
+                 revoked AS (INSERT INTO revoked_tokens (jti, expires_at) SELECT w.jti, w.expires_at FROM w ORDER BY w.jti
+                             ON CONFLICT (jti) DO NOTHING RETURNING jti), ",
+                 told_of!("w JOIN revoked ON revoked.jti = w.jti"), "
+                 SELECT jti FROM revoked"),
+    };
     // The outer joins answer one row for each question, whether the grant is there or not.
     TOKEN_FACTS = Split {
         sqlite: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(),
@@ -54,10 +65,20 @@ statements! {
 pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let mut values = args![jti, expires_at];
     if db.kind() == Kind::Postgres {
+        let mut row = values.clone();
+        row.extend(audit::values(event));
+        if let Some(revoked) = db.seen(REVOKE_TOGETHER, db.shared().revocations.ask(db, row)).await? {
+            return Ok(revoked);
+        }
         values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
         return Ok(db.returning(REVOKE, values).await?.is_some());
     }
     audited(db, "token.revoke", Some(event), move |tx| Box::pin(async move { tx.execute(INSERT, values).await })).await
+}
+
+/// [`insert`] for many, on Postgres. `None`: to be tried alone.
+pub(super) fn insert_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(writer, REVOKE_TOGETHER, "jti", asked).await })
 }
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.

@@ -5,23 +5,31 @@ use uuid::Uuid;
 use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::{self, Kind};
-use crate::storage::families::{self, Rotation};
 use crate::storage::sessions::{self, FoundForClient};
 use crate::storage::together::{Purpose, Together};
-use crate::storage::{codes, revoked_tokens};
+use crate::storage::value::Args;
+use crate::storage::{authorize, codes, families, revoked_tokens};
 
 /// Groups of readers under way at the same time: while one is on the wire, the next can be.
 const READING: usize = 2;
+
+/// What is bound for a change, the key of its row first; `None`: to be tried alone.
+type Writes = Together<Args, Option<bool>>;
 
 /// One queue for each statement.
 pub struct Shared {
     pub change_number: Together<(), Option<i64>>,
     pub families: Together<Uuid, Option<FamilyFacts>>,
-    pub rotations: Together<Rotation, Option<bool>>,
+    pub rotations: Writes,
     pub tokens: Together<(Uuid, Digest), TokenFacts>,
     pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
     pub codes: Together<Digest, Option<CodeFacts>>,
     pub sessions: Together<(Digest, String), Option<FoundForClient>>,
+    // On Postgres: on SQLite units of work share their commit anyway.
+    pub completions: Writes,
+    pub redemptions: Writes,
+    pub endings: Writes,
+    pub revocations: Writes,
 }
 
 impl Shared {
@@ -41,6 +49,10 @@ impl Shared {
             client_tokens: Together::new(Purpose::Reads, READING, revoked_tokens::client_tokens_together),
             codes: Together::new(Purpose::Reads, READING, codes::find_together),
             sessions: Together::new(Purpose::Reads, READING, sessions::find_together),
+            completions: Together::new(Purpose::Writes, writing, authorize::complete_together),
+            redemptions: Together::new(Purpose::Writes, writing, codes::redeem_together),
+            endings: Together::new(Purpose::Writes, writing, families::end_together),
+            revocations: Together::new(Purpose::Writes, writing, revoked_tokens::insert_together),
         }
     }
 }

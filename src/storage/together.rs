@@ -4,13 +4,13 @@
 //! Nobody waits for company. A request that finds nothing under way goes at once and alone; those that come while it is under way go
 //! together when it is done. So a quiet server answers as fast as before, and a busy one makes ever larger groups.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::storage::db::{Db, Kind, Row, Tx};
+use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::value::{Args, Value};
 
@@ -139,6 +139,29 @@ pub fn found<T>(
         *place.and_then(|place| answers.get_mut(place)).ok_or_else(unasked)? = read(row).map(Some);
     }
     Ok(answers)
+}
+
+/// Writes what a group asked for in one statement. The first value of each row is its key, and the statement answers in the column `key`
+/// for whom it did. `None`: to be tried alone, because somebody holds the row, what the decision rested on has changed, or what one of the
+/// group brought failed the statement. Of several with one key the first goes along; the others find alone what it has done.
+pub async fn written(mut writer: Tx, sql: Sql, key: &str, asked: Vec<Args>) -> Answers<Option<bool>> {
+    let mut first = HashSet::with_capacity(asked.len());
+    let keys: Vec<Option<Vec<u8>>> = asked
+        .iter()
+        .map(|values| match values.first() {
+            Some(Value::Bytes(Some(key))) => first.insert(key.clone()).then(|| key.clone()),
+            Some(_) | None => None,
+        })
+        .collect();
+    let going = asked.into_iter().zip(&keys).filter(|(_, key)| key.is_some()).map(|(values, _)| values);
+    let values = rows(writer.kind(), going.collect());
+    let done = match writer.all_alone(sql, values).await {
+        Ok(rows) => rows.iter().map(|row| row.get(key)).collect::<Result<HashSet<Vec<u8>>, _>>()?,
+        // What one of them brought must not fail the others.
+        Err(StoreError::Corrupt(_) | StoreError::Conflict(_)) => HashSet::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(keys.into_iter().map(|key| Ok(key.is_some_and(|key| done.contains(&key)).then_some(true))).collect())
 }
 
 /// Rows of values as one statement takes them: on Postgres a list for each column, for `unnest`; on SQLite one JSON array of rows, for

@@ -177,7 +177,7 @@ impl World {
             grant,
             digest: digest(),
             code,
-            events: Vec::new(),
+            events: vec![event("grant.begin")],
             joins: false,
             now: NOW,
         }

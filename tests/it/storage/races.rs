@@ -1,12 +1,14 @@
 //! Two replicas, or a server and a command, at the same moment.
 
+use chancery::oauth::client::Client;
 use chancery::oauth::family::Family;
-use chancery::storage::authorize::complete;
+use chancery::storage::authorize::{Complete, complete};
+use chancery::storage::consents::Consent;
 use chancery::storage::interactions::{self, Interaction};
-use chancery::storage::{Db, Kind, codes, consents, families, grants, revoked_tokens, sessions, users};
+use chancery::storage::{Db, Kind, StoreError, audit, clients, codes, consents, families, grants, revoked_tokens, sessions, users};
 use futures_util::future::join_all;
 
-use super::fixtures::{NOW, World, at, digest, event, rotated, session};
+use super::fixtures::{NOW, World, at, client, digest, event, rotated, session, user};
 
 /// Runs all at once, each in its own task, and answers how many said yes. None may fail.
 async fn successes<F>(attempts: impl IntoIterator<Item = F>) -> usize
@@ -94,6 +96,217 @@ on_both! {
         }
         for (number, times) in times.into_iter().enumerate() {
             assert_eq!(times, usize::from(matches!(number % 11, 0 | 9 | 10)), "{number}");
+        }
+    }
+
+    async fn of_sign_ins_that_go_together_each_is_decided_by_itself(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let (bob, off) = (user("bob"), Client { enabled: false, ..client("off") });
+        users::insert(db, &bob, None, &event("user.add")).await.unwrap();
+        clients::insert(db, &off, &event("client.add")).await.unwrap();
+        let bobs = (session(&bob), digest());
+        assert!(sessions::begin(db, &bobs.0, &bobs.1, &event("session.begin")).await.unwrap());
+        assert!(users::set_enabled(db, bob.id, false, at(1), &event("user.disable")).await.unwrap());
+        let over = (session(&world.user), digest());
+        assert!(sessions::begin(db, &over.0, &over.1, &event("session.begin")).await.unwrap());
+        assert!(sessions::end(db, over.0.id, at(1), "test", None).await.unwrap());
+        let agreed = Consent {
+            user_id: world.user.id, client_id: "app".to_owned(), scopes: Vec::new(), resources: Vec::new(), claims: Vec::new(),
+            metadata_version: 1, created_at: NOW, updated_at: at(1),
+        };
+        let first = Complete { consent: Some(agreed), ..world.completion(world.grant(true)) };
+        assert!(complete(db, first.clone()).await.unwrap());
+        let mut attempts = Vec::new();
+        for number in 0..40 {
+            let mut grant = world.grant(true);
+            match number % 10 {
+                1 => (grant.user_id, grant.session_id) = (bob.id, Some(bobs.0.id)),
+                2 => grant.client_id = "off".to_owned(),
+                3 => grant.client_id = "nobodys".to_owned(),
+                4 => grant.session_id = Some(over.0.id),
+                // Another person's.
+                5 => grant.session_id = Some(bobs.0.id),
+                _ => {}
+            }
+            let mut wanted = world.completion(grant);
+            match number % 10 {
+                6 => wanted.rests_on = Some(at(2)),
+                7 => wanted.rests_on = Some(at(1)),
+                8 => wanted.now = at(8 * 86_400),
+                _ => {}
+            }
+            // Nobody else suffers from one that the database refuses for what it says.
+            if number == 19 {
+                wanted.digest = first.digest;
+            }
+            let db = db.clone();
+            attempts.push(async move { (number, wanted.clone(), complete(&db, wanted).await) });
+        }
+        for (number, wanted, done) in join_all(attempts).await {
+            if number == 19 {
+                assert!(matches!(done, Err(StoreError::Conflict(_))), "{done:?}");
+            } else {
+                assert_eq!(done.unwrap(), matches!(number % 10, 0 | 7 | 9), "{number}");
+            }
+            let stands = matches!(number % 10, 0 | 7 | 9) && number != 19;
+            let found = grants::find(db, wanted.grant.id).await.unwrap().map(|found| found.standing.grant);
+            assert_eq!(found, stands.then(|| wanted.grant.clone()), "{number}");
+            if number != 19 {
+                let code = codes::find(db, &wanted.digest).await.unwrap().map(|found| found.code);
+                assert_eq!(code, stands.then_some(wanted.code), "{number}");
+            }
+            let told = audit::list(db, 100, None).await.unwrap().into_iter().any(|event| event == wanted.events[0]);
+            assert_eq!(told, stands, "{number}");
+        }
+    }
+
+    async fn of_redemptions_that_go_together_each_is_decided_by_itself(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        clients::insert(db, &client("other"), &event("client.add")).await.unwrap();
+        let mut attempts = Vec::new();
+        for number in 0..40 {
+            let code = world.code(true).await;
+            let family = (number % 2 == 0).then(|| world.family(&code.grant));
+            let mut redeem = world.redeem(&code, family.clone());
+            match number % 10 {
+                1 | 2 => redeem.client_id = "other".to_owned(),
+                3 | 4 => redeem.now = at(60),
+                5 => assert!(grants::end(db, code.grant.id, "test", at(1), None).await.unwrap()),
+                6 => assert!(codes::redeem(db, world.redeem(&code, None)).await.unwrap()),
+                7 => redeem.digest = digest(),
+                _ => {}
+            }
+            // The last of each kind comes twice.
+            for _ in 0..if number >= 30 { 2 } else { 1 } {
+                let (db, redeem, code, family) = (db.clone(), redeem.clone(), code.clone(), family.clone());
+                attempts.push(async move { (number, code, family, codes::redeem(&db, redeem).await.unwrap()) });
+            }
+        }
+        let mut times = [0; 40];
+        for (number, code, family, done) in join_all(attempts).await {
+            times[number] += usize::from(done);
+            let stands = matches!(number % 10, 0 | 8 | 9);
+            let facts = codes::find(db, &code.digest).await.unwrap().unwrap();
+            assert_eq!(facts.code.consumed_at, (stands || number % 10 == 6).then_some(at(1)), "{number}");
+            assert_eq!(facts.family, family.filter(|_| stands), "{number}");
+        }
+        for (number, times) in times.into_iter().enumerate() {
+            assert_eq!(times, usize::from(matches!(number % 10, 0 | 8 | 9)), "{number}");
+        }
+    }
+
+    async fn of_revocations_that_go_together_each_is_decided_by_itself(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let db = &dbs[0];
+        let mut attempts = Vec::new();
+        let mut all = Vec::new();
+        for number in 0..30 {
+            let (_, family) = world.redeemed(true).await;
+            match number % 5 {
+                1 => assert!(families::end(db, family.id, "before", at(1), Some(&event("before"))).await.unwrap()),
+                2 => assert!(grants::end(db, family.grant_id, "before", at(1), None).await.unwrap()),
+                _ => {}
+            }
+            let jti = digest();
+            if number % 5 == 3 {
+                assert!(revoked_tokens::insert(db, &jti, at(600), &event("before")).await.unwrap());
+            }
+            all.push((family.clone(), jti));
+            // Each three times, from two replicas, and not in the same order.
+            for which in 0..3 {
+                let (db, id) = (dbs[which % 2].clone(), if number % 5 == 4 { uuid::Uuid::nil() } else { family.id });
+                attempts.push(async move {
+                    let (ended, told) = (event("end"), event("revoke"));
+                    let (end, revoke) = tokio::join!(
+                        families::end(&db, id, "now", at(2), Some(&ended)),
+                        revoked_tokens::insert(&db, &jti, at(600), &told)
+                    );
+                    (number, end.unwrap().then_some(ended), revoke.unwrap().then_some(told))
+                });
+                let by = attempts.len().min(7);
+                attempts.rotate_left(by);
+            }
+        }
+        let (mut ended, mut revoked) = ([0; 30], [0; 30]);
+        let events = join_all(attempts.into_iter().map(tokio::spawn)).await;
+        let told = audit::list(db, 1000, None).await.unwrap();
+        let expected = events.iter().map(|done| done.as_ref().unwrap()).map(|(number, end, revoke)| {
+            ended[*number] += usize::from(end.is_some());
+            revoked[*number] += usize::from(revoke.is_some());
+            usize::from(end.is_some()) + usize::from(revoke.is_some())
+        }).sum::<usize>();
+        let whose = |event: &&chancery::storage::audit::AuditEvent| ["end", "revoke"].contains(&event.action.as_str());
+        assert_eq!(told.iter().filter(whose).count(), expected);
+        for (number, (family, jti)) in all.into_iter().enumerate() {
+            assert_eq!(ended[number], usize::from(matches!(number % 5, 0 | 3)), "{number}");
+            assert_eq!(revoked[number], usize::from(number % 5 != 3), "{number}");
+            let facts = families::find(db, family.id).await.unwrap().unwrap();
+            let because = match number % 5 { 0 | 3 => Some("now"), 1 | 2 => Some("before"), _ => None };
+            assert_eq!(facts.family.ended_because.as_deref(), because, "{number}");
+            assert_eq!(facts.standing.grant.ended_because.as_deref(), because, "{number}");
+            assert!(revoked_tokens::token_facts(db, family.grant_id, &jti).await.unwrap().revoked);
+        }
+    }
+
+    async fn rows_that_somebody_is_changing_keep_nobody_else_waiting(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let bob = user("bob");
+        users::insert(&dbs[0], &bob, None, &event("user.add")).await.unwrap();
+        let bobs = (session(&bob), digest());
+        assert!(sessions::begin(&dbs[0], &bobs.0, &bobs.1, &event("session.begin")).await.unwrap());
+        let (held, held_code) = (world.redeemed(true).await.1, world.code(true).await);
+        let (mut families_to_end, mut codes_to_redeem) = (vec![held.clone()], vec![held_code.clone()]);
+        for _ in 0..10 {
+            families_to_end.push(world.redeemed(true).await.1);
+            codes_to_redeem.push(world.code(true).await);
+        }
+        let (began, has_begun) = tokio::sync::oneshot::channel::<()>();
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let (other, user_id, grant_id, code) = (dbs[1].clone(), bob.id, held.grant_id, held_code.digest);
+        let holder = tokio::spawn(async move {
+            other.transaction("test", move |tx| Box::pin(async move {
+                tx.execute("UPDATE users SET enabled = 0 WHERE id = $1", chancery::args![user_id]).await?;
+                tx.execute("UPDATE codes SET consumed_at = 1 WHERE digest = $1", chancery::args![&code]).await?;
+                grants::end_tx(tx, grant_id, "test", at(9)).await?;
+                began.send(()).unwrap();
+                released.await.unwrap();
+                Ok::<_, StoreError>(())
+            })).await
+        });
+        has_begun.await.unwrap();
+        let mut attempts = Vec::new();
+        for (number, (family, code)) in families_to_end.into_iter().zip(codes_to_redeem).enumerate() {
+            let mut wanted = world.completion(world.grant(true));
+            if number == 0 {
+                (wanted.grant.user_id, wanted.grant.session_id) = (bob.id, Some(bobs.0.id));
+            }
+            let redeem = world.redeem(&code, Some(world.family(&code.grant)));
+            let (one, two, three) = (dbs[0].clone(), dbs[0].clone(), dbs[0].clone());
+            attempts.push((number, tokio::spawn(async move { complete(&one, wanted).await.unwrap() })));
+            attempts.push((number, tokio::spawn(async move { codes::redeem(&two, redeem).await.unwrap() })));
+            attempts.push((number, tokio::spawn(async move {
+                families::end(&three, family.id, "now", at(10), Some(&event("end"))).await.unwrap()
+            })));
+        }
+        let (waiting, mut others): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|(number, _)| *number == 0);
+        if kind == Kind::Postgres {
+            // On SQLite there is one writer, and everybody waits for it.
+            for (number, attempt) in others.drain(..) {
+                assert!(attempt.await.unwrap(), "{number}");
+            }
+            assert!(waiting.iter().all(|(_, attempt)| !attempt.is_finished()));
+        }
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        for (_, attempt) in waiting {
+            assert!(!attempt.await.unwrap(), "it is over meanwhile");
+        }
+        for (_, attempt) in others {
+            assert!(attempt.await.unwrap());
         }
     }
 
