@@ -74,7 +74,7 @@ statements! {
                       CROSS JOIN LATERAL (SELECT codes.grant_id FROM codes WHERE codes.digest = w.digest AND codes.client_id = w.client_id
                                             AND codes.consumed_at IS NULL AND codes.expires_at > w.now FOR NO KEY UPDATE SKIP LOCKED) AS k
                       CROSS JOIN LATERAL (SELECT 1 FROM grants WHERE grants.id = k.grant_id FOR KEY SHARE SKIP LOCKED) AS g
-                      WHERE ", grant_stands!("k.grant_id", "w.now", each), "),
+                      WHERE ", grant_stands!("k.grant_id", "w.now"), "),
                  spent AS (UPDATE codes SET consumed_at = w.now FROM standing w WHERE codes.digest = w.digest),
                  begun AS (INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                                  burst_recovered, burst_started_at, created_at, last_used_at, expires_at)

@@ -57,16 +57,10 @@ macro_rules! consent_columns {
 }
 
 /// The condition that the grant `$id` stands at `$now`, for the WHERE of every redeem: the same as `Standing::check`, idleness apart,
-/// which only ever moves the other way.
+/// which only ever moves the other way. `OFFSET` is how Postgres is told to look the grant up by its key: joined, it would read through all
+/// that have not expired, while it believes them to be few.
 macro_rules! grant_stands {
     ($id:literal, $now:literal) => {
-        grant_stands!($id, $now, "")
-    };
-    // On Postgres: looked up by its key for each row, whatever the planner thinks of how many there are.
-    ($id:literal, $now:literal, each) => {
-        grant_stands!($id, $now, " OFFSET 0")
-    };
-    ($id:literal, $now:literal, $how:literal) => {
         concat!(
             "EXISTS (SELECT 1 FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.client_id = g.client_id
                      LEFT JOIN sessions s ON s.id = g.session_id
@@ -77,9 +71,8 @@ macro_rules! grant_stands {
             " AND u.enabled = 1 AND c.enabled = 1
               AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL) OR (s.ended_at IS NULL AND s.expires_at > ",
             $now,
-            "))",
-            $how,
-            ")"
+            "))
+                     LIMIT 1 OFFSET 0)"
         )
     };
 }

@@ -2,7 +2,8 @@
 //! one commit, durable before any of them is answered.
 //!
 //! Nobody waits for company. A request that finds nothing under way goes at once and alone; those that come while it is under way go
-//! together when it is done. So a quiet server answers as fast as before, and a busy one makes ever larger groups.
+//! together when it is done, and so do those that this process was about to work on anyway. So a quiet server answers as fast as before,
+//! and a busy one makes ever larger groups.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,6 +89,8 @@ impl<I, O> Lead<I, O> {
                 Purpose::Reads => db.reader().await,
                 Purpose::Writes => db.writer().await,
             };
+            // Who is about to ask, here or on another thread, does so first: a place under way is worth more the more go along.
+            tokio::task::yield_now().await;
             let Some(group) = self.next(if connection.is_ok() { MOST } else { usize::MAX }) else { return };
             let (questions, askers): (Vec<I>, Vec<_>) = group.into_iter().unzip();
             let answers = match connection {
