@@ -162,6 +162,10 @@ async fn flood(backend: Backend, load: Load) {
     assert!(most < Duration::from_millis(100), "health: {most:?}");
     assert!(share(&health, 1.0) < Duration::from_secs(2), "health: {:?}", share(&health, 1.0));
     stage.examine().await;
+    if load == Load::SignIns {
+        // Those are sent away by the line in front of the passwords, which is not the one that is counted here.
+        return;
+    }
     let shed = reqwest::get(format!("{}/metrics", stage.machine.management)).await.unwrap().text().await.unwrap();
     assert!(shed.contains("chancery_requests_shed_total{because="), "{shed}");
     // Counted, and not kept: a row for each would be a second flood.
