@@ -11,7 +11,7 @@ use crate::oauth::access_token::Claims;
 use crate::oauth::refusal::Reason;
 
 /// Tokens in one generation. There are two: when the younger is full, the older is forgotten.
-const GENERATION: usize = 512;
+const GENERATION: usize = 2048;
 
 /// By the digest of the whole token. What does not verify is never here.
 #[derive(Debug, Default)]
