@@ -396,7 +396,7 @@ fn registered(row: &Row) -> Result<Option<Registered>, StoreError> {
         initial_access_token: row.get("initial_access_token")?,
         address: row.get("address")?,
         at,
-        limits: from_json(&row.get::<String>("limits")?)?,
+        limits: from_json(row.get("limits")?)?,
         unused_until: row.get("unused_until")?,
     }))
 }

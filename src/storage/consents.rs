@@ -138,9 +138,9 @@ pub(super) fn read(row: &Row) -> Result<Consent, StoreError> {
     Ok(Consent {
         user_id: row.get("k_user_id")?,
         client_id: row.get("k_client_id")?,
-        scopes: split(&row.get::<String>("k_scopes")?),
-        resources: from_json(&row.get::<String>("k_resources")?)?,
-        claims: from_json(&row.get::<String>("k_claims")?)?,
+        scopes: split(row.get("k_scopes")?),
+        resources: from_json(row.get("k_resources")?)?,
+        claims: from_json(row.get("k_claims")?)?,
         metadata_version: row.get("k_metadata_version")?,
         created_at: row.get("k_created_at")?,
         updated_at: row.get("k_updated_at")?,

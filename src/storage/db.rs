@@ -31,6 +31,7 @@ use crate::storage::commits::Commits;
 use crate::storage::error::StoreError;
 use crate::storage::losses::Losses;
 use crate::storage::shared::Shared;
+use crate::storage::sweep::Walk;
 use crate::storage::together::Answers;
 use crate::storage::value::Args;
 
@@ -114,6 +115,8 @@ struct Inner {
     acquire_timeout: Duration,
     statement_timeout: Duration,
     shared: Shared,
+    /// Postgres' alone.
+    walk: Walk,
     /// SQLite's alone.
     commits: Commits,
 }
@@ -188,7 +191,7 @@ impl Db {
     fn over(pools: Pools, config: &DatabaseConfig) -> Self {
         let (acquire_timeout, statement_timeout) = (config.acquire_timeout, config.statement_timeout);
         let (shared, commits) = (Shared::new(pools.kind()), Commits::default());
-        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, commits }))
+        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk: Walk::default(), commits }))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
@@ -212,6 +215,11 @@ impl Db {
     /// The queues of the statements that requests share.
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+
+    /// What the sweep remembers from one round to the next.
+    pub(super) fn walk(&self) -> &Walk {
+        &self.0.walk
     }
 
     /// The file of a SQLite database.

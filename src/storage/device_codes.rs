@@ -207,7 +207,7 @@ fn read(row: &Row) -> Result<(Digest, DeviceCode), StoreError> {
     let interval: i64 = row.get("poll_interval")?;
     let code = DeviceCode {
         client_id: row.get("client_id")?,
-        asked: Asked { scopes: split(&row.get::<String>("scopes")?), resources: from_json(&row.get::<String>("resources")?)? },
+        asked: Asked { scopes: split(row.get("scopes")?), resources: from_json(row.get("resources")?)? },
         requested_from: row.get("requested_from")?,
         state: state(row)?,
         pace: Pace { interval: Duration::from_micros(u64::try_from(interval).unwrap_or(0)), polled_at: row.get("polled_at")? },

@@ -88,8 +88,9 @@ statements! {
                              AND generation = $10 AND previous = $11 AND previous_redeemed_at IS NOT DISTINCT FROM $12
                              AND burst_first = $13 AND burst_recovered = $14 AND burst_started_at IS NOT DISTINCT FROM $15 AND ",
                           grant_stands!("families.grant_id", "$9")));
-    // The same for many at once; which it did comes back. Postgres passes over what somebody else is changing, so that no two groups ever
-    // wait for each other's rows: whoever is missing in the answer tries alone.
+    // The same for many at once; which it did comes back. Postgres looks each row up once, to see whether it stands as it was read and to
+    // lock it, and passes over what somebody else is changing, so that no two groups ever wait for each other's rows: whoever is missing
+    // in the answer tries alone.
     ROTATE_TOGETHER = Split {
         sqlite: concat!("UPDATE families SET ", rotated!(), " FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation,
                              value ->> 2 AS previous, value ->> 3 AS previous_redeemed_at, value ->> 4 AS burst_first,
@@ -98,15 +99,14 @@ statements! {
                              value ->> 11 AS was_redeemed_at, value ->> 12 AS was_first, value ->> 13 AS was_recovered,
                              value ->> 14 AS was_started_at FROM json_each($1)) AS w
                          WHERE ", unmoved!(), " RETURNING id"),
-        postgres: concat!("WITH free AS (SELECT id FROM families WHERE id = ANY(", list!("$1", "BYTEA"), ") FOR NO KEY UPDATE SKIP LOCKED)
-                         UPDATE families SET ", rotated!(), " FROM free JOIN unnest(", list!("$1", "BYTEA"), ", CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]),
-                             CAST($4 AS BIGINT[]), CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]),
-                             CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]), CAST($12 AS BIGINT[]),
-                             CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]), CAST($15 AS BIGINT[]))
-                             AS w(id, generation, previous, previous_redeemed_at, burst_first, burst_recovered, burst_started_at,
-                                  last_used_at, now, was_generation, was_previous, was_redeemed_at, was_first, was_recovered,
-                                  was_started_at) ON w.id = free.id
-                         WHERE ", unmoved!(), " RETURNING families.id"),
+        postgres: concat!("WITH standing AS MATERIALIZED (SELECT w.* FROM ",
+                 asked!("id" "BYTEA" "$1", "generation" "BIGINT" "$2", "previous" "BIGINT" "$3", "previous_redeemed_at" "BIGINT" "$4",
+                        "burst_first" "BIGINT" "$5", "burst_recovered" "BIGINT" "$6", "burst_started_at" "BIGINT" "$7",
+                        "last_used_at" "BIGINT" "$8", "now" "BIGINT" "$9", "was_generation" "BIGINT" "$10", "was_previous" "BIGINT" "$11",
+                        "was_redeemed_at" "BIGINT" "$12", "was_first" "BIGINT" "$13", "was_recovered" "BIGINT" "$14",
+                        "was_started_at" "BIGINT" "$15"), " AS w
+                     CROSS JOIN LATERAL (SELECT 1 FROM families WHERE ", unmoved!(), " FOR NO KEY UPDATE SKIP LOCKED) AS f)
+                 UPDATE families SET ", rotated!(), " FROM standing w WHERE families.id = w.id RETURNING families.id"),
     };
     // The grant's row is locked before the family's, as everywhere: the second step looks at what the first has done.
     END = Split {

@@ -74,7 +74,7 @@ pub async fn access_of_user(db: &Db, user_id: Uuid, live: &Live, limit: u32) -> 
         .map(|row| {
             Ok(Access {
                 client_id: row.get("client_id")?,
-                scopes: split(&row.get::<String>("scopes")?),
+                scopes: split(row.get("scopes")?),
                 since: row.get("since")?,
                 last_used_at: row.get("last_used_at")?,
             })

@@ -167,9 +167,5 @@ pub async fn remove_by(
 }
 
 fn read(row: &Row) -> Result<Kept, StoreError> {
-    Ok(Kept {
-        group: from_json(&row.get::<String>("document")?)?,
-        created_at: row.get("created_at")?,
-        updated_at: row.get("updated_at")?,
-    })
+    Ok(Kept { group: from_json(row.get("document")?)?, created_at: row.get("created_at")?, updated_at: row.get("updated_at")? })
 }

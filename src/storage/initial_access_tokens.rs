@@ -87,7 +87,7 @@ fn read(row: &Row) -> Result<InitialAccessToken, StoreError> {
         id: row.get("id")?,
         note: row.get("note")?,
         created_by: row.get("created_by")?,
-        limits: from_json(&row.get::<String>("limits")?)?,
+        limits: from_json(row.get("limits")?)?,
         registrations: count("registrations")?,
         registrations_left: count("registrations_left")?,
         created_at: row.get("created_at")?,

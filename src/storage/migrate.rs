@@ -61,6 +61,7 @@ migrations! {
     17 "0017_registration"
     18 "0018_spent_assertions"
     19 "0019_logout"
+    20 "0020_fewer_indexes"
 }
 
 /// How long to wait for another process that is migrating.

@@ -160,5 +160,5 @@ pub(super) async fn insert_scopes(tx: &mut Tx, resource: &Resource) -> Result<()
 }
 
 fn read(row: &Row) -> Result<Resource, StoreError> {
-    from_json(&row.get::<String>("document")?)
+    from_json(row.get("document")?)
 }

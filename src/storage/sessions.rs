@@ -337,7 +337,7 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         user_id: row.get("s_user_id")?,
         auth_time: row.get("s_auth_time")?,
         acr: row.get("s_acr")?,
-        amr: from_json(&row.get::<String>("s_amr")?)?,
+        amr: from_json(row.get("s_amr")?)?,
         created_at: row.get("s_created_at")?,
         last_used_at: row.get("s_last_used_at")?,
         expires_at: row.get("s_expires_at")?,

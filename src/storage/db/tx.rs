@@ -74,10 +74,10 @@ impl Tx {
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => in_time(limit, sqlite_query(text, args).fetch_all(&mut **connection))
                 .await
-                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
+                .map(|rows| rows.into_iter().map(Row::from).collect()),
             Connection::Postgres(connection) => in_time(limit, postgres_query(text, args, keep).fetch_all(&mut **connection))
                 .await
-                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+                .map(|rows| rows.into_iter().map(Row::from).collect()),
         };
         self.noted(result)
     }

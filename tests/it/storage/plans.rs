@@ -80,6 +80,29 @@ async fn postgres_reads_through_no_table_that_grows() {
     assert_eq!(on_postgres(&mut connection, "in an order", &ordered).await.len(), 1);
 }
 
+/// What a request changes in a row that stays is in no index, neither as a column nor in its condition: else Postgres writes into every index
+/// of the table for each change.
+#[tokio::test]
+async fn what_changes_in_a_row_is_in_no_index_of_postgres() {
+    const CHANGING: &[(&str, &[&str])] = &[
+        ("families", &["generation", "previous", "previous_redeemed_at", "burst_", "last_used_at", "ended_"]),
+        ("grants", &["ended_"]),
+        ("codes", &["consumed_at"]),
+        ("sessions", &["last_used_at", "ended_at"]),
+    ];
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    for (table, columns) in CHANGING {
+        let indexes = store.db.all("SELECT indexdef FROM pg_indexes WHERE tablename = $1", chancery::args![*table]).await.unwrap();
+        assert!(!indexes.is_empty(), "{table}");
+        for index in &indexes {
+            let definition: String = index.get("indexdef").unwrap();
+            let defined = definition.split_once(" USING ").unwrap().1;
+            assert!(!columns.iter().any(|column| defined.contains(column)), "{definition}");
+        }
+    }
+}
+
 /// What these tests are there to see.
 const WITHOUT_AN_INDEX: &str = "SELECT sub FROM users WHERE password_changed_at = $1";
 

@@ -38,6 +38,21 @@ async fn swept(db: &Db, seconds: u64) -> Vec<(&'static str, u64)> {
     swept
 }
 
+/// Seven hundred grants like the one that is there, each third of which has ended.
+macro_rules! copies {
+    ($id:literal, $with:literal, $series:literal) => {
+        concat!(
+            "INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, amr, offline, created_at, expires_at, ended_at) ",
+            $with,
+            " SELECT ",
+            $id,
+            ", client_id, user_id, sub, scopes, resources, auth_time, amr, offline, created_at, expires_at,
+              CASE WHEN i % 3 = 0 THEN $1 END FROM grants, ",
+            $series
+        )
+    };
+}
+
 on_both! {
     async fn everything_goes_in_its_time_and_not_before(kind) {
         let world = World::new(kind).await;
@@ -111,6 +126,26 @@ on_both! {
         let rows: u64 = [one.unwrap(), two.unwrap()].concat().into_iter().filter(|(table, _)| *table == "revoked_tokens").map(|(_, rows)| rows).sum();
         let left = sweep::run(&db, at(DAY), RETENTION).await.unwrap().into_iter().find(|(table, _)| *table == "revoked_tokens").unwrap().1;
         assert_eq!(rows + left, 3000);
+    }
+
+    async fn ended_grants_are_found_among_many_that_stand(kind) {
+        let world = World::new(kind).await;
+        let (db, replica) = (world.store.db.clone(), world.store.replica().await);
+        world.code(true).await;
+        let copies = Sql::Split {
+            sqlite: copies!("randomblob(16)", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700)", "n"),
+            postgres: copies!("uuid_send(gen_random_uuid())", "", "generate_series(1, 700) AS n(i)"),
+        };
+        assert_eq!(db.execute(copies, args![NOW]).await.unwrap(), 700);
+        let left = async || {
+            let row = db.optional("SELECT COUNT(*) AS grants, COUNT(ended_at) AS ended FROM grants", args![]).await.unwrap().unwrap();
+            (row.get::<u64>("grants").unwrap(), row.get::<u64>("ended").unwrap())
+        };
+        assert_eq!(left().await, (701, 233));
+        let (one, two) = tokio::join!(sweep::run(&db, at(8 * DAY), RETENTION), sweep::run(&replica, at(8 * DAY), RETENTION));
+        let gone: u64 = [one.unwrap(), two.unwrap()].concat().into_iter().filter(|(table, _)| *table == "grants").map(|(_, rows)| rows).sum();
+        let again = swept(&db, 8 * DAY).await.iter().find(|(table, _)| *table == "grants").map_or(0, |(_, rows)| *rows);
+        assert_eq!((gone + again, left().await), (233, (468, 0)));
     }
 
     async fn a_round_with_much_to_do_ends_with_the_shutdown(kind) {
