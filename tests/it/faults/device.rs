@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::harness::Site;
+use crate::harness::{Client, Site};
 
 use super::family::{Code, Family, Kind, heard};
 use super::stage::Stage;
@@ -19,9 +19,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// A code to show; nothing where the server did not answer.
-    pub async fn begin(stage: &Stage, site: &Arc<Site>) -> Option<Self> {
-        let (client, auditor) = (stage.device.through(site.clone()), stage.admin.through(site.clone()));
+    /// A code to show, of one of the stage's kinds of devices; nothing where the server did not answer.
+    pub async fn begin(stage: &Stage, site: &Arc<Site>, client: &Client) -> Option<Self> {
+        let (client, auditor) = (client.through(site.clone()), stage.admin.through(site.clone()));
         let answer = heard(client.try_call("/device/code", &[("scope", "openid")]).await)?.ok();
         let code = Code {
             kind: Kind::Recover,

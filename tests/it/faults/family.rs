@@ -59,7 +59,7 @@ pub struct Family {
     client: Client,
     /// May introspect everything: public clients may introspect nothing.
     auditor: Client,
-    /// Every refresh token that was ever handed out, in order.
+    /// Every refresh token that was ever handed out, in order; none where the client gets none.
     refresh: Vec<String>,
     access: Vec<Access>,
     /// What it came from.
@@ -118,10 +118,16 @@ impl Family {
         self.unanswered || matches!(self.standing, Standing::MaySpent | Standing::MayEnded)
     }
 
+    /// Has no refresh token: its access token is all.
+    pub fn is_short(&self) -> bool {
+        self.refresh.is_empty()
+    }
+
     fn note(&mut self, tokens: &Answer) {
-        let refresh = tokens.str("refresh_token");
-        if self.refresh.last() != Some(&refresh) {
-            self.refresh.push(refresh);
+        if let Some(refresh) = tokens.json()["refresh_token"].as_str()
+            && self.refresh.last().is_none_or(|last| last != refresh)
+        {
+            self.refresh.push(refresh.to_owned());
         }
         self.access.push(Access { token: tokens.str("access_token"), revoked: Revoked::No });
         if self.access.len() > ACCESS {
@@ -251,6 +257,10 @@ impl Family {
     pub async fn settle(&mut self) {
         assert!(self.introspect().await);
         let doubted = matches!(self.standing, Standing::MaySpent | Standing::MayEnded);
+        if self.is_short() {
+            assert!(!doubted, "the access token is active or is not");
+            return;
+        }
         let answer = self.present(&self.head()).await.expect("the server is there again");
         self.unanswered = false;
         match (self.standing, is_granted(&answer)) {
@@ -312,11 +322,15 @@ impl Family {
         self.standing = Standing::Ended;
     }
 
-    /// Its code again: refused, and since it was used meanwhile, everything ends (RFC 6749 §4.1.2).
+    /// Its code again: refused, and since it was used meanwhile, everything ends (RFC 6749 §4.1.2). What cannot be refreshed was not used:
+    /// for a moment that may be a poll that crossed another.
     pub async fn replay(&mut self, code: &Code) {
         let answer = code.redeem().await.expect("the server is there");
         assert!(!is_granted(&answer), "a code was spent twice");
-        self.standing = Standing::Ended;
+        self.standing = match (self.is_short(), self.standing) {
+            (true, Standing::Live | Standing::MaySpent | Standing::MayEnded) => Standing::MayEnded,
+            (true, Standing::Ended) | (false, _) => Standing::Ended,
+        };
     }
 }
 

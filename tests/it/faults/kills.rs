@@ -1,4 +1,4 @@
-//! kill -9 at any instant under load: of the server, and of PostgreSQL under it.
+//! kill -9 at any instant under load, or with an answer: of the server, and of PostgreSQL under it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use sqlx::{Connection as _, Row as _};
 use crate::harness::machine::until;
 use crate::harness::{Backend, Client, Site, rounds};
 
+use super::aim::{Aim, Target};
 use super::chance::{Chance, Seed};
 use super::device::Device;
 use super::family::{Code, Family, Kind, Standing, heard};
@@ -23,6 +24,10 @@ const WORKERS: usize = 6;
 const KEPT: usize = 4;
 /// What is still good to redeem after a restart (`[lifetimes] code` is a minute).
 const CODE: Duration = Duration::from_secs(40);
+/// How long a kill waits for the answer that it is aimed at.
+const AIMED: Duration = Duration::from_millis(800);
+/// Endings of a round that are judged: the last.
+const ENDINGS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_what_was_acknowledged() {
@@ -61,6 +66,7 @@ async fn survive(stage: Stage, rounds: usize) {
     let mut pages: Vec<Page> = (0..WORKERS).map(|_| Page::default()).collect();
     let mut server = Some(stage.machine.start(&["serve"]).await);
     let (mut ended, mut doubts, mut seen) = (0, 0, (0, 0));
+    let mut targets = Target::ALL.into_iter().cycle();
     let begun = Instant::now();
     for round in 0..rounds {
         let blow = match chance.below(8) {
@@ -73,14 +79,25 @@ async fn survive(stage: Stage, rounds: usize) {
         if blow != Blow::Server {
             site.may_fail();
         }
+        // In three of four rounds the kill comes with an answer. For whatever else is going on that is any instant.
+        let aim = Arc::new(match (&server, blow) {
+            (Some(server), Blow::Server | Blow::Both) if !chance.once_in(4) => {
+                Aim::at(targets.next().unwrap(), 1 + chance.below(2), server.pid())
+            }
+            (Some(_) | None, _) => Aim::default(),
+        });
         let over = Arc::new(AtomicBool::new(false));
         let working: Vec<_> = pages
             .into_iter()
             .map(|page| tokio::spawn(work(stage.clone(), site.clone(), page, chance.fork(), over.clone())))
             .collect();
-        let visiting = tokio::spawn(receive(stage.clone(), site.clone(), chance.fork(), over.clone()));
-        let devices = tokio::spawn(let_in(stage.clone(), site.clone(), chance.fork(), over.clone()));
-        tokio::time::sleep(chance.millis(20, 350)).await;
+        let visiting = tokio::spawn(receive(stage.clone(), site.clone(), aim.clone(), chance.fork(), over.clone()));
+        let leaving = tokio::spawn(leave(stage.clone(), site.clone(), aim.clone(), chance.fork(), over.clone()));
+        let devices = tokio::spawn(let_in(stage.clone(), site.clone(), aim.clone(), chance.fork(), over.clone()));
+        match aim.target() {
+            Some(_) => aim.wait(AIMED).await,
+            None => tokio::time::sleep(chance.millis(20, 350)).await,
+        }
         match blow {
             Blow::Server => drop(server.take()),
             Blow::Database => {
@@ -93,6 +110,9 @@ async fn survive(stage: Stage, rounds: usize) {
                 tokio::time::sleep(chance.millis(0, 100)).await;
             }
             Blow::Both => {
+                if aim.target().is_some() {
+                    drop(server.take());
+                }
                 kill_database(&stage).await;
                 drop(server.take());
                 restart_database(&stage).await;
@@ -103,7 +123,7 @@ async fn survive(stage: Stage, rounds: usize) {
         for worker in working {
             pages.push(worker.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
         }
-        for task in [visiting, devices] {
+        for task in [visiting, leaving, devices] {
             pages.push(task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
         }
         let latest = pages.iter().skip(WORKERS).map(|page| (page.visits.len(), page.devices.len() + page.families.len()));
@@ -131,7 +151,7 @@ async fn survive(stage: Stage, rounds: usize) {
         let token = stage.admin_token().await;
         let judged: Vec<_> = pages.into_iter().map(|page| judge(&site, &token, page, chance.fork())).collect();
         pages = stream::iter(judged).buffered(WORKERS).collect().await;
-        // The visitors' page and that of the devices are new in each round.
+        // The visitors' pages and that of the devices are new in each round.
         pages.truncate(WORKERS);
         ended += pages.iter().flat_map(|page| &page.families).filter(|family| family.standing == Standing::Ended).count();
         for page in &mut pages {
@@ -189,7 +209,7 @@ async fn work(stage: Arc<Stage>, site: Arc<Site>, mut page: Page, mut chance: Ch
 }
 
 /// People who come for the first time, to an application that has just been registered.
-async fn receive(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
+async fn receive(stage: Arc<Stage>, site: Arc<Site>, aim: Arc<Aim>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
     let mut page = Page::default();
     let token = stage.admin.through(site.clone()).try_call("/token", &[("grant_type", "client_credentials")]).await;
     let Some(token) = heard(token).map(|answer| answer.ok().str("access_token")) else { return page };
@@ -207,17 +227,49 @@ async fn receive(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: A
             3 => Leave::TakenBack,
             _ => Leave::Stay,
         };
-        visit.go(leave).await;
+        visit.go(leave, &aim).await;
         page.visits.push(visit);
     }
     page
 }
 
+/// People who come to go: two at once sign in, and their sessions are ended; or one who stays signed in takes back what they allowed.
+async fn leave(stage: Arc<Stage>, site: Arc<Site>, aim: Arc<Aim>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
+    let mut page = Page::default();
+    let wanted = aim.target().filter(|target| *target != Target::Fetched).unwrap_or_else(|| *chance.pick(&Target::ALL[..3]));
+    while !over.load(Ordering::Relaxed) {
+        if wanted == Target::TakenBack {
+            let mut visit = Visit::of_signed_in(stage.guest.through(site.clone()), &stage.admin, &stage.alice);
+            if !visit.go(Leave::TakenBack, &aim).await {
+                // Whether the consent still stands is for the judge to ask, and only of the last visit.
+                page.visits.push(visit);
+                break;
+            }
+            page.families.extend(visit.family);
+        } else {
+            let other = stage.alice.browser.through(site.clone());
+            let leave = || if wanted == Target::SignedOut { Leave::SignOut } else { Leave::EndedFrom(&other) };
+            let visit = || Visit::again(stage.house.through(site.clone()), &stage.admin, &stage.alice);
+            let (mut one, mut two) = (visit(), visit());
+            let (done, too) = tokio::join!(one.go(leave(), &aim), two.go(leave(), &aim));
+            page.visits.extend([one, two]);
+            if !(done || too) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        page.visits.drain(..page.visits.len().saturating_sub(ENDINGS));
+        page.families.drain(..page.families.len().saturating_sub(ENDINGS));
+    }
+    page
+}
+
 /// Devices that a person lets in, two at once: both answers write the same consent.
-async fn let_in(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
+async fn let_in(stage: Arc<Stage>, site: Arc<Site>, aim: Arc<Aim>, mut chance: Chance, over: Arc<AtomicBool>) -> Page {
     let mut page = Page::default();
     while !over.load(Ordering::Relaxed) {
-        let (Some(mut one), Some(mut two)) = tokio::join!(Device::begin(&stage, &site), Device::begin(&stage, &site)) else {
+        let client = chance.pick(&stage.devices);
+        let (one, two) = tokio::join!(Device::begin(&stage, &site, client), Device::begin(&stage, &site, client));
+        let (Some(mut one), Some(mut two)) = (one, two) else {
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
         };
@@ -235,8 +287,11 @@ async fn let_in(stage: Arc<Stage>, site: Arc<Site>, mut chance: Chance, over: Ar
                 page.codes.push(code);
                 continue;
             }
-            match code.redeem_at_once(if chance.once_in(3) { 3 } else { 1 }).await {
-                Ok(family) => page.families.push(family),
+            match code.redeem_at_once(1 + chance.below(4)).await {
+                Ok(family) => {
+                    aim.seen(Target::Fetched);
+                    page.families.push(family);
+                }
                 Err(code) => page.codes.extend(code),
             }
         }
@@ -294,7 +349,7 @@ async fn judge(site: &Arc<Site>, token: &str, mut page: Page, mut chance: Chance
             continue;
         }
         match family.code.take() {
-            Some(code) if chance.once_in(3) => {
+            Some(code) if family.is_short() || chance.once_in(3) => {
                 family.replay(&code).await;
                 family.settle().await;
             }

@@ -23,8 +23,12 @@ pub struct Stage {
     /// A PostgreSQL of one's own, where it is to be killed too.
     pub cluster: Option<Cluster>,
     pub clients: Vec<(Kind, Client)>,
-    /// Has no browser (RFC 8628).
-    pub device: Client,
+    /// Have no browser (RFC 8628): one that may refresh, and one that may not.
+    pub devices: [Client; 2],
+    /// Asks nobody whether they allow it.
+    pub house: Client,
+    /// Is allowed and taken back.
+    pub guest: Client,
     pub alice: Person,
     /// May administrate, and introspect everything.
     pub admin: Client,
@@ -49,7 +53,10 @@ impl Stage {
             (Kind::Public, machine.client_with(json!({ "token_endpoint_auth_method": "none" }))),
             (Kind::Strict, machine.client_with(json!({ "refresh_rotation": "strict" }))),
         ];
-        let device = machine.client_with(json!({ "redirect_uris": [], "grant_types": [GRANT, "refresh_token"] }));
+        let devices = [json!([GRANT, "refresh_token"]), json!([GRANT])]
+            .map(|grant_types| machine.client_with(json!({ "redirect_uris": [], "grant_types": grant_types })));
+        let house = machine.client_with(json!({ "first_party": true }));
+        let guest = machine.client_with(json!({}));
         let admin = machine.client_with(json!({
             "grant_types": ["client_credentials"], "redirect_uris": [], "response_types": [], "scope": "admin:read admin:write", "introspection": "any",
         }));
@@ -60,7 +67,7 @@ impl Stage {
             alice.tokens(client, "openid").await;
         }
         drop(server);
-        Self { machine, cluster, clients, device, alice, admin }
+        Self { machine, cluster, clients, devices, house, guest, alice, admin }
     }
 
     /// A code for one of the applications; nothing, where the server did not answer.

@@ -1,6 +1,9 @@
 //! What a person does, step by step, each step acknowledged or not: an application is registered, somebody signs in, allows it, and
 //! signs out again, or ends the session or the application's access on the account page. Beside the page of the family that comes from it,
 //! this is the ledger's page of a browser.
+//!
+//! Endings are few where each needs an application of its own: somebody signs in to one that asks nothing, again and again, and somebody
+//! who stays signed in allows an application and takes it back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Browser, Client, Page, Person, Request, Site, jwt};
 
+use super::aim::{Aim, Target};
 use super::family::{Code, Family, Kind, Standing, heard};
 
 /// What is known of something that is written.
@@ -79,6 +83,7 @@ pub async fn is_registered(site: &Arc<Site>, token: &str, client: &Client) -> bo
 }
 
 impl Visit {
+    /// Of somebody who is not signed in, to an application that was never allowed.
     pub fn new(client: Client, auditor: &Client, person: &Person) -> Self {
         Self {
             cookies: Vec::new(),
@@ -95,20 +100,33 @@ impl Visit {
         }
     }
 
+    /// To one that was allowed before, or needs nobody's consent.
+    pub fn again(client: Client, auditor: &Client, person: &Person) -> Self {
+        Self { allowed: Known::Maybe, ..Self::new(client, auditor, person) }
+    }
+
+    /// The same, of somebody who is signed in.
+    pub fn of_signed_in(client: Client, auditor: &Client, person: &Person) -> Self {
+        let cookies = person.browser.cookies().into_iter().collect();
+        Self { signed_in: Known::Yes, cookies, ..Self::again(client, auditor, person) }
+    }
+
     /// Signs in, allows the application, redeems the code, and leaves; as far as the server answers.
-    pub async fn go(&mut self, leave: Leave<'_>) -> bool {
+    pub async fn go(&mut self, leave: Leave<'_>, aim: &Aim) -> bool {
         let browser = Browser::new(self.client.site.clone());
-        let done = self.step_by_step(&browser, leave).await;
+        for (name, value) in &self.cookies {
+            browser.set_cookie(name, value);
+        }
+        let done = self.step_by_step(&browser, leave, aim).await;
         if self.cookies.is_empty() {
             self.cookies = browser.cookies().into_iter().collect();
         }
         done.is_some()
     }
 
-    async fn step_by_step(&mut self, browser: &Browser, leave: Leave<'_>) -> Option<()> {
+    async fn step_by_step(&mut self, browser: &Browser, leave: Leave<'_>, aim: &Aim) -> Option<()> {
         let request = Request::of(&self.client);
         let mut page = here(browser.try_get(request.url(browser.site())).await)?;
-        let mut consenting = false;
         let to = loop {
             if let Some(to) = page.location() {
                 if to.host_str() == Some("app.test") {
@@ -123,14 +141,12 @@ impl Visit {
                 self.signed_in = Known::Yes;
                 self.cookies = browser.cookies().into_iter().collect();
             } else if page.is_consent() {
-                consenting = true;
                 self.allowed = Known::Maybe;
                 page = here(browser.try_submit(&page, &[("decision", "allow")]).await)?;
             } else {
                 panic!("stopped at {} ({}):\n{}", page.url, page.status, page.body);
             }
         };
-        assert!(consenting, "nobody was asked: {to}");
         self.allowed = Known::Yes;
         let (_, code) = to.query_pairs().find(|(name, _)| name == "code").unwrap_or_else(|| panic!("no code: {to}"));
         let code = Code {
@@ -164,6 +180,7 @@ impl Visit {
                     page = here(browser.try_submit(&page, &[("decision", "allow")]).await)?;
                 }
                 assert_eq!(page.status, 200, "{}", page.body);
+                aim.seen(Target::SignedOut);
                 self.signed_out = Known::Yes;
             }
             Leave::EndedFrom(other) => {
@@ -173,6 +190,7 @@ impl Visit {
                 self.stands(Standing::MayEnded);
                 let page = here(other.try_submit(&page, &[("end_session", &sid)]).await)?;
                 assert_eq!(page.status, 303, "{}", page.body);
+                aim.seen(Target::Ended);
                 self.signed_out = Known::Yes;
             }
             Leave::TakenBack => {
@@ -182,6 +200,7 @@ impl Visit {
                 let client_id = self.client.client_id.clone();
                 let page = here(browser.try_submit(&page, &[("withdraw", &client_id)]).await)?;
                 assert_eq!(page.status, 303, "{}", page.body);
+                aim.seen(Target::TakenBack);
                 self.taken_back = Known::Yes;
             }
         }

@@ -252,10 +252,13 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
     /// Sends SIGTERM and waits; the exit status, what was printed and what was logged.
     pub fn stop(mut self) -> (ExitStatus, String, String) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
         let begun = Instant::now();
         let status = self.child.wait().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(30), "R-92: a shutdown takes 30 s at most");

@@ -185,7 +185,11 @@ impl World {
 
     /// A grant with a code, written.
     pub async fn code(&self, offline: bool) -> Complete {
-        let complete = self.completion(self.grant(offline));
+        self.code_of(self.grant(offline)).await
+    }
+
+    pub async fn code_of(&self, grant: Grant) -> Complete {
+        let complete = self.completion(grant);
         assert!(authorize::complete(&self.store.db, complete.clone()).await.unwrap());
         complete
     }
@@ -213,14 +217,23 @@ impl World {
 
     /// A code, redeemed: its grant and the family that began.
     pub async fn redeemed(&self, offline: bool) -> (Complete, Family) {
-        let complete = self.code(offline).await;
+        self.redeemed_of(self.grant(offline)).await
+    }
+
+    pub async fn redeemed_of(&self, grant: Grant) -> (Complete, Family) {
+        let complete = self.code_of(grant).await;
         let family = self.family(&complete.grant);
         assert!(chancery::storage::codes::redeem(&self.store.db, self.redeem(&complete, Some(family.clone()))).await.unwrap());
         (complete, family)
     }
 
     pub fn redeem(&self, complete: &Complete, family: Option<Family>) -> chancery::storage::codes::Redeem {
-        chancery::storage::codes::Redeem { digest: complete.digest, client_id: self.client.client_id.clone(), family, now: at(1) }
+        chancery::storage::codes::Redeem {
+            digest: complete.digest,
+            client_id: complete.grant.client_id.clone(),
+            family,
+            now: at(1),
+        }
     }
 }
 

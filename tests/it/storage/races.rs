@@ -1,14 +1,16 @@
 //! Two replicas, or a server and a command, at the same moment.
 
-use chancery::oauth::client::Client;
 use chancery::oauth::family::Family;
+use chancery::oauth::grant::Grant;
+use chancery::oidc::session::Session;
+use chancery::oidc::user::User;
 use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::Consent;
 use chancery::storage::interactions::{self, Interaction};
 use chancery::storage::{Db, Kind, StoreError, audit, clients, codes, consents, families, grants, revoked_tokens, sessions, users};
 use futures_util::future::join_all;
 
-use super::fixtures::{NOW, World, at, client, digest, event, rotated, session, user};
+use super::fixtures::{NOW, World, at, client, digest, event, id as new_id, rotated, session, user};
 
 /// Runs all at once, each in its own task, and answers how many said yes. None may fail.
 async fn successes<F>(attempts: impl IntoIterator<Item = F>) -> usize
@@ -21,6 +23,42 @@ where
 
 async fn replicas(world: &World) -> [Db; 2] {
     [world.store.db.clone(), world.store.replica().await]
+}
+
+/// A person, a client and a session, of which each will fall by itself: nothing else is changed with it, so that each condition has to be
+/// looked at.
+struct Falling {
+    bob: User,
+    bobs: Session,
+    over: Session,
+}
+
+impl Falling {
+    async fn new(world: &World) -> Self {
+        let (db, bob) = (&world.store.db, user("bob"));
+        users::insert(db, &bob, None, &event("user.add")).await.unwrap();
+        clients::insert(db, &client("off"), &event("client.add")).await.unwrap();
+        let (bobs, over) = (session(&bob), session(&world.user));
+        for session in [&bobs, &over] {
+            assert!(sessions::begin(db, session, &digest(), &event("session.begin")).await.unwrap());
+        }
+        Self { bob, bobs, over }
+    }
+
+    /// A grant of each.
+    fn grants(&self, world: &World) -> [Grant; 3] {
+        [
+            Grant { user_id: self.bob.id, session_id: Some(self.bobs.id), ..world.grant(true) },
+            Grant { client_id: "off".to_owned(), ..world.grant(true) },
+            Grant { session_id: Some(self.over.id), ..world.grant(false) },
+        ]
+    }
+
+    async fn fall(&self, db: &Db) {
+        db.execute("UPDATE users SET enabled = 0 WHERE id = $1", chancery::args![self.bob.id]).await.unwrap();
+        db.execute("UPDATE clients SET enabled = 0 WHERE client_id = 'off'", chancery::args![]).await.unwrap();
+        db.execute("UPDATE sessions SET ended_at = $2 WHERE id = $1", chancery::args![self.over.id, at(1)]).await.unwrap();
+    }
 }
 
 on_both! {
@@ -59,14 +97,23 @@ on_both! {
     async fn of_rotations_that_go_together_each_is_decided_by_itself(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
+        let falling = Falling::new(&world).await;
         let mut attempts = Vec::new();
-        for number in 0..44 {
-            let (_, first) = world.redeemed(true).await;
+        for number in 0..60 {
+            let [bobs, offs, overs] = falling.grants(&world);
+            let grant = match number % 15 {
+                11 => bobs,
+                12 => offs,
+                13 => overs,
+                _ => world.grant(true),
+            };
+            let (_, first) = world.redeemed_of(grant).await;
             let family = rotated(&first, at(5));
             let rotation = families::Rotation { before: first, after: family.clone(), now: at(5) };
             assert!(families::rotate(db, rotation).await.unwrap());
-            let after = rotated(&family, at(10));
-            let (before, now) = match number % 11 {
+            // One was decided on earlier, and is written later.
+            let after = Family { last_used_at: at(if number % 15 == 9 { 4 } else { 10 }), ..rotated(&family, at(10)) };
+            let (before, now) = match number % 15 {
                 1 => (Family { generation: 1, ..family.clone() }, at(10)),
                 2 => (Family { previous: 0, ..family.clone() }, at(10)),
                 3 => (Family { previous_redeemed_at: None, ..family.clone() }, at(10)),
@@ -74,90 +121,104 @@ on_both! {
                 5 => (Family { burst_recovered: 1, ..family.clone() }, at(10)),
                 6 => (Family { burst_started_at: Some(at(6)), ..family.clone() }, at(10)),
                 7 => (family.clone(), family.expires_at),
-                8 => {
-                    grants::end(db, family.grant_id, "test", at(9), None).await.unwrap();
+                // Neither happens alone, and each is asked about by itself.
+                8 | 14 => {
+                    let (sql, id) = match number % 15 {
+                        8 => ("UPDATE grants SET ended_at = 9 WHERE id = $1", family.grant_id),
+                        _ => ("UPDATE families SET ended_at = 9 WHERE id = $1", family.id),
+                    };
+                    db.execute(sql, chancery::args![id]).await.unwrap();
                     (family.clone(), at(10))
                 }
                 _ => (family.clone(), at(10)),
             };
-            let stands = matches!(number % 11, 0 | 9 | 10);
+            let stands = matches!(number % 15, 0 | 9 | 10);
             // The last of each kind comes twice.
-            for _ in 0..if number % 11 == 10 { 2 } else { 1 } {
+            for _ in 0..if number % 15 == 10 { 2 } else { 1 } {
                 let rotation = families::Rotation { before: before.clone(), after: after.clone(), now };
                 let db = db.clone();
                 attempts.push(async move { (number, stands, rotation.after.clone(), families::rotate(&db, rotation).await.unwrap()) });
             }
         }
-        let mut times = [0; 44];
+        falling.fall(db).await;
+        let mut times = [0; 60];
         for (number, stands, after, done) in join_all(attempts).await {
             times[number] += usize::from(done);
             let now = families::find(db, after.id).await.unwrap().unwrap().family;
             assert_eq!(now.generation == after.generation, stands, "{number}");
+            assert_eq!(now.last_used_at, if stands { after.last_used_at.max(at(5)) } else { at(5) }, "{number}");
         }
         for (number, times) in times.into_iter().enumerate() {
-            assert_eq!(times, usize::from(matches!(number % 11, 0 | 9 | 10)), "{number}");
+            assert_eq!(times, usize::from(matches!(number % 15, 0 | 9 | 10)), "{number}");
         }
     }
 
     async fn of_sign_ins_that_go_together_each_is_decided_by_itself(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
-        let (bob, off) = (user("bob"), Client { enabled: false, ..client("off") });
-        users::insert(db, &bob, None, &event("user.add")).await.unwrap();
-        clients::insert(db, &off, &event("client.add")).await.unwrap();
-        let bobs = (session(&bob), digest());
-        assert!(sessions::begin(db, &bobs.0, &bobs.1, &event("session.begin")).await.unwrap());
-        assert!(users::set_enabled(db, bob.id, false, at(1), &event("user.disable")).await.unwrap());
-        let over = (session(&world.user), digest());
-        assert!(sessions::begin(db, &over.0, &over.1, &event("session.begin")).await.unwrap());
-        assert!(sessions::end(db, over.0.id, at(1), "test", None).await.unwrap());
+        let falling = Falling::new(&world).await;
+        falling.fall(db).await;
+        clients::insert(db, &client("other"), &event("client.add")).await.unwrap();
+        let carol = user("carol");
+        users::insert(db, &carol, None, &event("user.add")).await.unwrap();
+        let carols = session(&carol);
+        assert!(sessions::begin(db, &carols, &digest(), &event("session.begin")).await.unwrap());
         let agreed = Consent {
             user_id: world.user.id, client_id: "app".to_owned(), scopes: Vec::new(), resources: Vec::new(), claims: Vec::new(),
             metadata_version: 1, created_at: NOW, updated_at: at(1),
         };
         let first = Complete { consent: Some(agreed), ..world.completion(world.grant(true)) };
         assert!(complete(db, first.clone()).await.unwrap());
-        let mut attempts = Vec::new();
-        for number in 0..40 {
-            let mut grant = world.grant(true);
-            match number % 10 {
-                1 => (grant.user_id, grant.session_id) = (bob.id, Some(bobs.0.id)),
-                2 => grant.client_id = "off".to_owned(),
-                3 => grant.client_id = "nobodys".to_owned(),
-                4 => grant.session_id = Some(over.0.id),
-                // Another person's.
-                5 => grant.session_id = Some(bobs.0.id),
-                _ => {}
+        // And nobody suffers from one that the database refuses for what it says: then all of them go alone.
+        for spoilt in [false, true] {
+            let mut attempts = Vec::new();
+            for number in 0..48 {
+                let [of_bob, of_off, of_over] = falling.grants(&world);
+                let mut grant = match number % 12 {
+                    1 => of_bob,
+                    2 => of_off,
+                    4 => of_over,
+                    11 => Grant { user_id: carol.id, session_id: Some(carols.id), ..world.grant(true) },
+                    _ => world.grant(true),
+                };
+                match number % 12 {
+                    3 => grant.client_id = "nobodys".to_owned(),
+                    // Another person's.
+                    5 => grant.session_id = Some(carols.id),
+                    // What the consent was not for.
+                    10 => grant.client_id = "other".to_owned(),
+                    _ => {}
+                }
+                let mut wanted = world.completion(grant);
+                match number % 12 {
+                    6 => wanted.rests_on = Some(at(2)),
+                    7 | 10 | 11 => wanted.rests_on = Some(at(1)),
+                    8 => wanted.now = at(8 * 86_400),
+                    _ => {}
+                }
+                let spoilt = spoilt && number == 21;
+                if spoilt {
+                    wanted.digest = first.digest;
+                }
+                let db = db.clone();
+                attempts.push(async move { (number, spoilt, wanted.clone(), complete(&db, wanted).await) });
             }
-            let mut wanted = world.completion(grant);
-            match number % 10 {
-                6 => wanted.rests_on = Some(at(2)),
-                7 => wanted.rests_on = Some(at(1)),
-                8 => wanted.now = at(8 * 86_400),
-                _ => {}
+            for (number, spoilt, wanted, done) in join_all(attempts).await {
+                if spoilt {
+                    assert!(matches!(done, Err(StoreError::Conflict(_))), "{done:?}");
+                } else {
+                    assert_eq!(done.unwrap(), matches!(number % 12, 0 | 7 | 9), "{number}");
+                }
+                let stands = matches!(number % 12, 0 | 7 | 9) && !spoilt;
+                let found = grants::find(db, wanted.grant.id).await.unwrap().map(|found| found.standing.grant);
+                assert_eq!(found, stands.then(|| wanted.grant.clone()), "{number}");
+                if !spoilt {
+                    let code = codes::find(db, &wanted.digest).await.unwrap().map(|found| found.code);
+                    assert_eq!(code, stands.then_some(wanted.code), "{number}");
+                }
+                let told = audit::list(db, 100, None).await.unwrap().into_iter().any(|event| event == wanted.events[0]);
+                assert_eq!(told, stands, "{number}");
             }
-            // Nobody else suffers from one that the database refuses for what it says.
-            if number == 19 {
-                wanted.digest = first.digest;
-            }
-            let db = db.clone();
-            attempts.push(async move { (number, wanted.clone(), complete(&db, wanted).await) });
-        }
-        for (number, wanted, done) in join_all(attempts).await {
-            if number == 19 {
-                assert!(matches!(done, Err(StoreError::Conflict(_))), "{done:?}");
-            } else {
-                assert_eq!(done.unwrap(), matches!(number % 10, 0 | 7 | 9), "{number}");
-            }
-            let stands = matches!(number % 10, 0 | 7 | 9) && number != 19;
-            let found = grants::find(db, wanted.grant.id).await.unwrap().map(|found| found.standing.grant);
-            assert_eq!(found, stands.then(|| wanted.grant.clone()), "{number}");
-            if number != 19 {
-                let code = codes::find(db, &wanted.digest).await.unwrap().map(|found| found.code);
-                assert_eq!(code, stands.then_some(wanted.code), "{number}");
-            }
-            let told = audit::list(db, 100, None).await.unwrap().into_iter().any(|event| event == wanted.events[0]);
-            assert_eq!(told, stands, "{number}");
         }
     }
 
@@ -165,12 +226,19 @@ on_both! {
         let world = World::new(kind).await;
         let db = &world.store.db;
         clients::insert(db, &client("other"), &event("client.add")).await.unwrap();
+        let falling = Falling::new(&world).await;
         let mut attempts = Vec::new();
-        for number in 0..40 {
-            let code = world.code(true).await;
+        for number in 0..52 {
+            let [bobs, offs, overs] = falling.grants(&world);
+            let code = match number % 13 {
+                10 => world.code_of(bobs).await,
+                11 => world.code_of(offs).await,
+                12 => world.code_of(overs).await,
+                _ => world.code(true).await,
+            };
             let family = (number % 2 == 0).then(|| world.family(&code.grant));
             let mut redeem = world.redeem(&code, family.clone());
-            match number % 10 {
+            match number % 13 {
                 1 | 2 => redeem.client_id = "other".to_owned(),
                 3 | 4 => redeem.now = at(60),
                 5 => assert!(grants::end(db, code.grant.id, "test", at(1), None).await.unwrap()),
@@ -179,21 +247,22 @@ on_both! {
                 _ => {}
             }
             // The last of each kind comes twice.
-            for _ in 0..if number >= 30 { 2 } else { 1 } {
+            for _ in 0..if number >= 39 { 2 } else { 1 } {
                 let (db, redeem, code, family) = (db.clone(), redeem.clone(), code.clone(), family.clone());
                 attempts.push(async move { (number, code, family, codes::redeem(&db, redeem).await.unwrap()) });
             }
         }
-        let mut times = [0; 40];
+        falling.fall(db).await;
+        let mut times = [0; 52];
         for (number, code, family, done) in join_all(attempts).await {
             times[number] += usize::from(done);
-            let stands = matches!(number % 10, 0 | 8 | 9);
+            let stands = matches!(number % 13, 0 | 8 | 9);
             let facts = codes::find(db, &code.digest).await.unwrap().unwrap();
-            assert_eq!(facts.code.consumed_at, (stands || number % 10 == 6).then_some(at(1)), "{number}");
+            assert_eq!(facts.code.consumed_at, (stands || number % 13 == 6).then_some(at(1)), "{number}");
             assert_eq!(facts.family, family.filter(|_| stands), "{number}");
         }
         for (number, times) in times.into_iter().enumerate() {
-            assert_eq!(times, usize::from(matches!(number % 10, 0 | 8 | 9)), "{number}");
+            assert_eq!(times, usize::from(matches!(number % 13, 0 | 8 | 9)), "{number}");
         }
     }
 
@@ -203,21 +272,29 @@ on_both! {
         let db = &dbs[0];
         let mut attempts = Vec::new();
         let mut all = Vec::new();
-        for number in 0..30 {
+        for number in 0..35 {
             let (_, family) = world.redeemed(true).await;
-            match number % 5 {
+            match number % 7 {
                 1 => assert!(families::end(db, family.id, "before", at(1), Some(&event("before"))).await.unwrap()),
                 2 => assert!(grants::end(db, family.grant_id, "before", at(1), None).await.unwrap()),
+                // Neither happens alone, and each is asked about by itself.
+                5 | 6 => {
+                    let (sql, id) = match number % 7 {
+                        5 => ("UPDATE families SET ended_at = 1, ended_because = 'before' WHERE id = $1", family.id),
+                        _ => ("UPDATE grants SET ended_at = 1, ended_because = 'before' WHERE id = $1", family.grant_id),
+                    };
+                    db.execute(sql, chancery::args![id]).await.unwrap();
+                }
                 _ => {}
             }
             let jti = digest();
-            if number % 5 == 3 {
+            if number % 7 == 3 {
                 assert!(revoked_tokens::insert(db, &jti, at(600), &event("before")).await.unwrap());
             }
             all.push((family.clone(), jti));
             // Each three times, from two replicas, and not in the same order.
             for which in 0..3 {
-                let (db, id) = (dbs[which % 2].clone(), if number % 5 == 4 { uuid::Uuid::nil() } else { family.id });
+                let (db, id) = (dbs[which % 2].clone(), if number % 7 == 4 { uuid::Uuid::nil() } else { family.id });
                 attempts.push(async move {
                     let (ended, told) = (event("end"), event("revoke"));
                     let (end, revoke) = tokio::join!(
@@ -230,7 +307,7 @@ on_both! {
                 attempts.rotate_left(by);
             }
         }
-        let (mut ended, mut revoked) = ([0; 30], [0; 30]);
+        let (mut ended, mut revoked) = ([0; 35], [0; 35]);
         let events = join_all(attempts.into_iter().map(tokio::spawn)).await;
         let told = audit::list(db, 1000, None).await.unwrap();
         let expected = events.iter().map(|done| done.as_ref().unwrap()).map(|(number, end, revoke)| {
@@ -240,72 +317,126 @@ on_both! {
         }).sum::<usize>();
         let whose = |event: &&chancery::storage::audit::AuditEvent| ["end", "revoke"].contains(&event.action.as_str());
         assert_eq!(told.iter().filter(whose).count(), expected);
+        let lasting = db.all("SELECT jti FROM revoked_tokens WHERE expires_at = $1", chancery::args![at(600)]).await.unwrap();
+        assert_eq!(lasting.len(), all.len(), "each until its token has expired");
         for (number, (family, jti)) in all.into_iter().enumerate() {
-            assert_eq!(ended[number], usize::from(matches!(number % 5, 0 | 3)), "{number}");
-            assert_eq!(revoked[number], usize::from(number % 5 != 3), "{number}");
+            assert_eq!(ended[number], usize::from(matches!(number % 7, 0 | 3 | 5)), "{number}");
+            assert_eq!(revoked[number], usize::from(number % 7 != 3), "{number}");
             let facts = families::find(db, family.id).await.unwrap().unwrap();
-            let because = match number % 5 { 0 | 3 => Some("now"), 1 | 2 => Some("before"), _ => None };
-            assert_eq!(facts.family.ended_because.as_deref(), because, "{number}");
-            assert_eq!(facts.standing.grant.ended_because.as_deref(), because, "{number}");
+            let because = |is: &[usize]| match number % 7 {
+                0 | 3 => Some("now"),
+                4 => None,
+                kind => Some(if is.contains(&kind) { "before" } else { "now" }),
+            };
+            assert_eq!(facts.family.ended_because.as_deref(), because(&[1, 2, 5]), "{number}");
+            assert_eq!(facts.standing.grant.ended_because.as_deref(), because(&[1, 2, 6]), "{number}");
             assert!(revoked_tokens::token_facts(db, family.grant_id, &jti).await.unwrap().revoked);
+        }
+    }
+
+    async fn revocations_of_the_same_tokens_never_wait_for_each_other_in_a_circle(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        for _ in 0..12 {
+            let all: Vec<_> = (0..60).map(|_| digest()).collect();
+            // In one order at one replica, and the other way round at the other.
+            let at_once = |db: &Db, all: Vec<chancery::secret::Digest>| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    join_all(all.into_iter().map(|jti| {
+                        let db = db.clone();
+                        async move { revoked_tokens::insert(&db, &jti, at(600), &event("revoke")).await }
+                    })).await
+                })
+            };
+            let (one, other) = (at_once(&dbs[0], all.clone()), at_once(&dbs[1], all.into_iter().rev().collect()));
+            let done = one.await.unwrap().into_iter().zip(other.await.unwrap().into_iter().rev());
+            for (here, there) in done {
+                assert!(here.unwrap() ^ there.unwrap(), "once, by one of them");
+            }
         }
     }
 
     async fn rows_that_somebody_is_changing_keep_nobody_else_waiting(kind) {
         let world = World::new(kind).await;
         let dbs = replicas(&world).await;
-        let bob = user("bob");
-        users::insert(&dbs[0], &bob, None, &event("user.add")).await.unwrap();
-        let bobs = (session(&bob), digest());
-        assert!(sessions::begin(&dbs[0], &bobs.0, &bobs.1, &event("session.begin")).await.unwrap());
-        let (held, held_code) = (world.redeemed(true).await.1, world.code(true).await);
-        let (mut families_to_end, mut codes_to_redeem) = (vec![held.clone()], vec![held_code.clone()]);
-        for _ in 0..10 {
-            families_to_end.push(world.redeemed(true).await.1);
-            codes_to_redeem.push(world.code(true).await);
-        }
+        let falling = Falling::new(&world).await;
+        let agreed = Consent {
+            user_id: world.user.id, client_id: "off".to_owned(), scopes: Vec::new(), resources: Vec::new(), claims: Vec::new(),
+            metadata_version: 1, created_at: NOW, updated_at: at(1),
+        };
+        let [of_bob, of_off, of_over] = falling.grants(&world);
+        let first = Complete { consent: Some(agreed), ..world.completion(of_off.clone()) };
+        assert!(complete(&dbs[0], first).await.unwrap());
+        // What each of them rests on is being changed by somebody: a person, a session, a consent; a code, its grant; a grant with its family,
+        // a grant alone, and a family alone.
+        let sign_ins = [
+            world.completion(of_bob),
+            world.completion(of_over),
+            Complete { rests_on: Some(at(1)), ..world.completion(Grant { id: new_id(), ..of_off }) },
+        ];
+        let spent = [world.code(true).await, world.code(true).await];
+        let ending = [world.redeemed(true).await.1, world.redeemed(true).await.1, world.redeemed(true).await.1];
+        let others: Vec<_> = {
+            let mut others = Vec::new();
+            for _ in 0..10 {
+                others.push((world.completion(world.grant(true)), world.code(true).await, world.redeemed(true).await.1));
+            }
+            others
+        };
         let (began, has_begun) = tokio::sync::oneshot::channel::<()>();
         let (release, released) = tokio::sync::oneshot::channel::<()>();
-        let (other, user_id, grant_id, code) = (dbs[1].clone(), bob.id, held.grant_id, held_code.digest);
+        let (other, bob, over, user) = (dbs[1].clone(), falling.bob.id, falling.over.id, world.user.id);
+        let (code, grant) = (spent[0].digest, spent[1].grant.id);
+        let [whole, only_grant, only_family] = [ending[0].grant_id, ending[1].grant_id, ending[2].id];
         let holder = tokio::spawn(async move {
             other.transaction("test", move |tx| Box::pin(async move {
-                tx.execute("UPDATE users SET enabled = 0 WHERE id = $1", chancery::args![user_id]).await?;
+                tx.execute("UPDATE users SET enabled = 0 WHERE id = $1", chancery::args![bob]).await?;
+                tx.execute("UPDATE sessions SET ended_at = 1 WHERE id = $1", chancery::args![over]).await?;
+                tx.execute("UPDATE consents SET updated_at = 2 WHERE user_id = $1 AND client_id = 'off'", chancery::args![user]).await?;
                 tx.execute("UPDATE codes SET consumed_at = 1 WHERE digest = $1", chancery::args![&code]).await?;
-                grants::end_tx(tx, grant_id, "test", at(9)).await?;
+                if kind == Kind::Postgres {
+                    // As the end of a session locks it.
+                    tx.execute("SELECT id FROM grants WHERE id = $1 FOR UPDATE", chancery::args![grant]).await?;
+                }
+                grants::end_tx(tx, whole, "test", at(9)).await?;
+                tx.execute("UPDATE grants SET ended_at = 1 WHERE id = $1", chancery::args![only_grant]).await?;
+                tx.execute("UPDATE families SET last_used_at = last_used_at + 1 WHERE id = $1", chancery::args![only_family]).await?;
                 began.send(()).unwrap();
                 released.await.unwrap();
                 Ok::<_, StoreError>(())
             })).await
         });
         has_begun.await.unwrap();
-        let mut attempts = Vec::new();
-        for (number, (family, code)) in families_to_end.into_iter().zip(codes_to_redeem).enumerate() {
-            let mut wanted = world.completion(world.grant(true));
-            if number == 0 {
-                (wanted.grant.user_id, wanted.grant.session_id) = (bob.id, Some(bobs.0.id));
-            }
-            let redeem = world.redeem(&code, Some(world.family(&code.grant)));
-            let (one, two, three) = (dbs[0].clone(), dbs[0].clone(), dbs[0].clone());
-            attempts.push((number, tokio::spawn(async move { complete(&one, wanted).await.unwrap() })));
-            attempts.push((number, tokio::spawn(async move { codes::redeem(&two, redeem).await.unwrap() })));
-            attempts.push((number, tokio::spawn(async move {
-                families::end(&three, family.id, "now", at(10), Some(&event("end"))).await.unwrap()
-            })));
-        }
-        let (waiting, mut others): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|(number, _)| *number == 0);
+        let begin = |wanted: &Complete| {
+            let (db, wanted) = (dbs[0].clone(), wanted.clone());
+            tokio::spawn(async move { complete(&db, wanted).await.unwrap() })
+        };
+        let redeem = |code: &Complete| {
+            let (db, redeem) = (dbs[0].clone(), world.redeem(code, Some(world.family(&code.grant))));
+            tokio::spawn(async move { codes::redeem(&db, redeem).await.unwrap() })
+        };
+        let end = |family: &Family| {
+            let (db, id) = (dbs[0].clone(), family.id);
+            tokio::spawn(async move { families::end(&db, id, "now", at(10), Some(&event("end"))).await.unwrap() })
+        };
+        let mut waiting: Vec<_> = sign_ins.iter().map(begin).collect();
+        waiting.extend(spent.iter().map(redeem));
+        waiting.extend(ending.iter().map(end));
+        let mut others: Vec<_> = others.iter().flat_map(|(wanted, code, family)| [begin(wanted), redeem(code), end(family)]).collect();
         if kind == Kind::Postgres {
             // On SQLite there is one writer, and everybody waits for it.
-            for (number, attempt) in others.drain(..) {
-                assert!(attempt.await.unwrap(), "{number}");
+            for attempt in others.drain(..) {
+                assert!(attempt.await.unwrap());
             }
-            assert!(waiting.iter().all(|(_, attempt)| !attempt.is_finished()));
+            let ready: Vec<_> = waiting.iter().map(tokio::task::JoinHandle::is_finished).collect();
+            assert_eq!(ready, [false; 8]);
         }
         release.send(()).unwrap();
         holder.await.unwrap().unwrap();
-        for (_, attempt) in waiting {
-            assert!(!attempt.await.unwrap(), "it is over meanwhile");
-        }
-        for (_, attempt) in others {
+        let done: Vec<_> = join_all(waiting).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(done, [false, false, false, false, true, false, false, true], "what is over meanwhile, and what is not");
+        for attempt in others {
             assert!(attempt.await.unwrap());
         }
     }
