@@ -139,6 +139,21 @@ pub(super) fn okp_from_bytes(key: &[u8]) -> Option<PublicJwk> {
     (key.len() == 32).then(|| PublicJwk::Okp { crv: "Ed25519".to_owned(), x: base64url::encode(key) })
 }
 
+/// RFC 7518 §3.4: an ECDSA signature as JWS has it, r and s of 32 bytes each, from DER: SEQUENCE { INTEGER r, INTEGER s }. aws-lc makes DER,
+/// and its own way from there to the other form costs as much as a tenth of the signature.
+pub(super) fn fixed_from_der(der: &[u8]) -> Option<[u8; 64]> {
+    let (sequence, rest) = der_value(0x30, der)?;
+    let (r, after_r) = der_value(0x02, sequence)?;
+    let (s, after_s) = der_value(0x02, after_r)?;
+    let mut fixed = [0; 64];
+    let (left, right) = fixed.split_at_mut(32);
+    for (half, integer) in [(left, r), (right, s)] {
+        let digits = integer.strip_prefix(&[0]).unwrap_or(integer);
+        half.get_mut(32_usize.checked_sub(digits.len())?..)?.copy_from_slice(digits);
+    }
+    (rest.is_empty() && after_s.is_empty()).then_some(fixed)
+}
+
 /// The contents of the DER value with that tag at the front, and what follows it.
 fn der_value(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = der.strip_prefix(&[tag])?.split_first()?;
@@ -149,4 +164,66 @@ fn der_value(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         0x80 | 0x83..=0xff => return None,
     };
     rest.split_at_checked(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn integer(digits: &[u8]) -> Vec<u8> {
+        [&[0x02, u8::try_from(digits.len()).unwrap()], digits].concat()
+    }
+
+    fn signature(r: &[u8], s: &[u8]) -> Vec<u8> {
+        let both = [integer(r), integer(s)].concat();
+        [vec![0x30, u8::try_from(both.len()).unwrap()], both].concat()
+    }
+
+    #[test]
+    fn both_halves_of_a_signature_have_32_bytes_however_long_their_numbers_are() {
+        let positive = [&[0][..], &[0xff; 32]].concat();
+        for (r, s, left, right) in [
+            (&[7; 32][..], &positive[..], [7; 32], [0xff; 32]),
+            (
+                &[1],
+                &[0, 0x80],
+                {
+                    let mut one = [0; 32];
+                    one[31] = 1;
+                    one
+                },
+                {
+                    let mut high = [0; 32];
+                    high[31] = 0x80;
+                    high
+                },
+            ),
+        ] {
+            assert_eq!(fixed_from_der(&signature(r, s)).unwrap()[..], [left, right].concat());
+        }
+        let good = signature(&[1; 32], &[2; 32]);
+        for bad in [
+            signature(&[1; 33], &[2; 32]),
+            signature(&[1; 32], &[2; 33]),
+            [&good[..], &[0]].concat(),
+            good[..60].to_vec(),
+            Vec::new(),
+        ] {
+            assert_eq!(fixed_from_der(&bad), None);
+        }
+    }
+
+    /// One in 128 has a number with a leading zero.
+    #[test]
+    fn every_signature_of_ours_verifies() {
+        use crate::jose::{Alg, KeyMaker as _, NewKeyPairs, SigningKey};
+        let pair = NewKeyPairs.make(Alg::ES256).unwrap();
+        let key = SigningKey::from_pkcs8(Alg::ES256, pair.pkcs8.expose()).unwrap();
+        let public = pair.public.parse(Alg::ES256).unwrap();
+        for number in 0..1000_u32 {
+            let message = number.to_be_bytes();
+            let signature = key.sign(&message).unwrap();
+            assert!(signature.len() == 64 && public.verifies(&message, &signature), "{number}");
+        }
+    }
 }

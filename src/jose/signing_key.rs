@@ -4,7 +4,7 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
     RsaKeyPair,
 };
 use base64::Engine as _;
@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use super::{Alg, PublicJwk, Typ, base64url, jwk};
 use crate::secret::Secret;
+
+/// Bytes of most claims.
+const USUAL: usize = 512;
 
 /// Why a key could not be made or read, or a token not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +61,7 @@ impl KeyMaker for NewKeyPairs {
                 Secret::new(key.as_der().map_err(failed)?.as_ref().to_vec())
             }
             Alg::ES256 => {
-                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
                 Secret::new(key.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
             }
             Alg::EdDSA | Alg::Ed25519 => {
@@ -101,7 +104,7 @@ impl SigningKey {
                 (Private::Rsa(key, encoding), public)
             }
             Alg::ES256 => {
-                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(unreadable)?;
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8).map_err(unreadable)?;
                 let public = jwk::ec_from_point(key.public_key().as_ref());
                 (Private::Ec(key), public)
             }
@@ -131,7 +134,9 @@ impl SigningKey {
     }
 
     fn sign_under(&self, header: &str, claims: &impl Serialize) -> Result<String, SignError> {
-        let claims = serde_json::to_vec(claims).map_err(|error| SignError::Claims(error.to_string()))?;
+        let mut json = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut json, claims).map_err(|error| SignError::Claims(error.to_string()))?;
+        let claims = json;
         // Header, claims, dot, and an RSA signature: one allocation.
         let mut jwt = String::with_capacity(200 + claims.len() * 4 / 3 + 360);
         jwt.push_str(header);
@@ -151,7 +156,10 @@ impl SigningKey {
                 key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
-            Private::Ec(key) => Ok(key.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
+            Private::Ec(key) => {
+                let signature = key.sign(&SystemRandom::new(), message).map_err(failed)?;
+                jwk::fixed_from_der(signature.as_ref()).map(|fixed| fixed.to_vec()).ok_or(SignError::Sign(self.alg))
+            }
             Private::Ed(key) => Ok(key.try_sign(message).map_err(failed)?.as_ref().to_vec()),
         }
     }

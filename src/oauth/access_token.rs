@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::grant::{ClientTokenFacts, Issuance, TokenFacts};
@@ -23,39 +24,70 @@ pub struct Token<'a> {
     pub expires_at: Timestamp,
 }
 
-/// RFC 9068 §2.2. A user's grant says how the user signed in (§2.2.1); a client's own token has the client as its subject.
-pub fn claims(issuance: &Issuance, token: &Token<'_>) -> ClaimMap {
-    let mut claims = ClaimMap::new();
-    let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    put("iss", token.issuer.into());
-    put("sub", issuance.sub().into());
-    // RFC 9068 §3: never empty.
-    put("aud", audience(&issuance.audience.aud));
-    put("client_id", issuance.client_id.as_str().into());
-    put("iat", token.issued_at.seconds().into());
-    put("exp", token.expires_at.seconds().into());
-    put("jti", token.jti.into());
-    // RFC 9068 §2.2.3: if there is a scope, it is here.
-    if !issuance.audience.scopes.is_empty() {
-        put("scope", scope::join(&issuance.audience.scopes).into());
-    }
-    if let Some(grant) = issuance.grant() {
-        put("auth_time", grant.auth_time.seconds().into());
-        if let Some(acr) = grant.acr.as_deref().filter(|acr| !acr.is_empty()) {
-            put("acr", acr.into());
-        }
-        if !grant.amr.is_empty() {
-            put("amr", grant.amr.clone().into());
-        }
-    }
-    claims
+/// The claims of a token that is to be made. Written down at once: as a map of values each of them would be copied, and most tokens need
+/// nothing but these.
+#[derive(Debug, Clone, Serialize)]
+pub struct Issued<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amr: Option<&'a [String]>,
+    aud: Audience<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
+    client_id: &'a str,
+    exp: i64,
+    iat: i64,
+    iss: &'a str,
+    jti: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    sub: &'a str,
+    /// What the API's mapping asks for.
+    #[serde(flatten)]
+    mapped: ClaimMap,
 }
 
 /// RFC 7519 §4.1.3: one audience may be a plain string, and most readers expect it.
-fn audience(audience: &[String]) -> Value {
-    match audience {
-        [only] => only.as_str().into(),
-        several => several.to_vec().into(),
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Audience<'a> {
+    One(&'a str),
+    Several(&'a [String]),
+}
+
+/// The names that [`Issued`] has of its own.
+const OWN: [&str; 11] = ["acr", "amr", "aud", "auth_time", "client_id", "exp", "iat", "iss", "jti", "scope", "sub"];
+
+impl Issued<'_> {
+    /// Adds what a mapping found. Its names are checked when it is registered; whatever got past that replaces nothing.
+    pub fn add(&mut self, mapped: ClaimMap) {
+        self.mapped.extend(mapped.into_iter().filter(|(name, _)| !OWN.contains(&name.as_str())));
+    }
+}
+
+/// RFC 9068 §2.2. A user's grant says how the user signed in (§2.2.1); a client's own token has the client as its subject.
+pub fn claims<'a>(issuance: &'a Issuance, token: &Token<'a>) -> Issued<'a> {
+    let grant = issuance.grant();
+    // RFC 9068 §3: never empty.
+    let aud = match issuance.audience.aud.as_slice() {
+        [only] => Audience::One(only),
+        several => Audience::Several(several),
+    };
+    Issued {
+        acr: grant.and_then(|grant| grant.acr.as_deref()).filter(|acr| !acr.is_empty()),
+        amr: grant.map(|grant| grant.amr.as_slice()).filter(|amr| !amr.is_empty()),
+        aud,
+        auth_time: grant.map(|grant| grant.auth_time.seconds()),
+        client_id: &issuance.client_id,
+        exp: token.expires_at.seconds(),
+        iat: token.issued_at.seconds(),
+        iss: token.issuer,
+        jti: token.jti,
+        // RFC 9068 §2.2.3: if there is a scope, it is here.
+        scope: (!issuance.audience.scopes.is_empty()).then(|| scope::join(&issuance.audience.scopes)),
+        sub: issuance.sub(),
+        mapped: ClaimMap::new(),
     }
 }
 
@@ -209,7 +241,8 @@ mod tests {
 
     fn made(issuance: &Issuance) -> ClaimMap {
         let token = Token { issuer: "https://id.test", jti: "sealed", issued_at: at(0), expires_at: at(600) };
-        claims(issuance, &token)
+        let Ok(Value::Object(claims)) = serde_json::to_value(claims(issuance, &token)) else { panic!("no object") };
+        claims
     }
 
     fn made_for_alice() -> ClaimMap {
@@ -244,6 +277,23 @@ mod tests {
         assert_eq!((&claims["sub"], &claims["aud"]), (&json!("app"), &json!("https://id.test")));
         assert!(!claims.contains_key("scope") && !claims.contains_key("auth_time"));
         assert!(Claims::read(claims).unwrap().is_clients_own());
+    }
+
+    #[test]
+    fn what_a_mapping_finds_replaces_nothing_of_the_tokens_own() {
+        let issuance = samples::issuance(None, &[]);
+        let mut issued =
+            claims(&issuance, &Token { issuer: "https://id.test", jti: "sealed", issued_at: at(0), expires_at: at(600) });
+        let own = serde_json::to_value(&issued).unwrap();
+        let mapped = OWN.iter().chain(&["groups"]).map(|name| ((*name).to_owned(), json!("mapped"))).collect();
+        issued.add(mapped);
+        let text = serde_json::to_string(&issued).unwrap();
+        for name in own.as_object().unwrap().keys() {
+            assert!(OWN.contains(&name.as_str()) && text.matches(&format!("\"{name}\":")).count() == 1, "{text}");
+        }
+        let mut expected = own;
+        expected["groups"] = json!("mapped");
+        assert_eq!(serde_json::to_value(&issued).unwrap(), expected);
     }
 
     #[test]

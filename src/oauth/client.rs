@@ -287,25 +287,29 @@ impl Client {
     /// The scopes that it is registered for, as registered, or the server's default set for clients with a person's grant
     /// (contract.md). Some may not exist any more.
     pub fn registered_scopes(&self) -> Vec<String> {
-        match &self.metadata.scope {
-            Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
-            None if self.metadata.grant_types.iter().any(|grant| grant.asks_a_person()) => {
-                scope::DEFAULT.iter().map(|scope| (*scope).to_owned()).collect()
-            }
-            None => Vec::new(),
-        }
+        self.registered().map(str::to_owned).collect()
+    }
+
+    fn registered(&self) -> impl Iterator<Item = &str> {
+        let written = self.metadata.scope.as_deref();
+        let default = written.is_none() && self.metadata.grant_types.iter().any(|grant| grant.asks_a_person());
+        let defaults = scope::DEFAULT.iter().copied().filter(move |_| default);
+        written.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).chain(defaults)
+    }
+
+    /// Is this one of [`Self::allowed_scopes`]?
+    pub fn allows(&self, scope: &str, resources: &[Resource]) -> bool {
+        let is_registered = |scope: &str| self.registered().any(|registered| registered == scope);
+        let registered = is_registered(scope) || (scope == resource::ADMIN_READ && is_registered(resource::ADMIN_WRITE));
+        registered && (scope::is_openid_connect(scope) || resource::owner(resources, scope).is_some())
     }
 
     /// The scopes that it may ask for: registered, and either OpenID Connect's own or defined by one of `resources` (which
     /// includes the built-in admin API, see [`resource::Catalogue::resources`]). `admin:write` includes `admin:read`.
     pub fn allowed_scopes(&self, resources: &[Resource]) -> Vec<String> {
-        let mut allowed = self.registered_scopes();
-        if allowed.iter().any(|scope| scope == resource::ADMIN_WRITE) && !allowed.iter().any(|scope| scope == resource::ADMIN_READ)
-        {
-            allowed.push(resource::ADMIN_READ.to_owned());
-        }
-        allowed.retain(|scope| scope::is_openid_connect(scope) || resource::owner(resources, scope).is_some());
-        allowed
+        let implied = Some(resource::ADMIN_READ).filter(|read| !self.registered().any(|scope| scope == *read));
+        let all = self.registered().chain(implied);
+        all.filter(|scope| self.allows(scope, resources)).map(str::to_owned).collect()
     }
 
     /// The scopes of a client_credentials request without `scope` (contract.md): those that it is registered for at resources.

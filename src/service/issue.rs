@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::jose::{Alg, Content, Typ};
@@ -54,7 +56,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
         None => None,
     };
     if let Some(member) = &member {
-        add(&mut claims, audience.claims.claims_for_token(member, &audience.aud)?);
+        claims.add(audience.claims.claims_for_token(member, &audience.aud)?);
     }
     let access_token = match audience.format {
         TokenFormat::Jwt => sign(app, keys, audience.alg, Typ::AccessToken, &claims, now).await?,
@@ -121,12 +123,12 @@ pub(super) async fn sign(
     keys: &Snapshot,
     alg: Alg,
     typ: Typ,
-    claims: &ClaimMap,
+    claims: &(impl Serialize + Sync),
     now: Timestamp,
 ) -> Result<String, Reason> {
     let made = match keys.set.active(alg) {
         Some(key) => key.sign_jwt(typ.as_str(), claims),
-        None => app.keys.signer(keys, alg, now).await?.sign_jwt(typ.as_str(), claims),
+        None => Box::pin(app.keys.signer(keys, alg, now)).await?.sign_jwt(typ.as_str(), claims),
     };
     made.map_err(|error| Reason::Internal { detail: error.to_string() })
 }

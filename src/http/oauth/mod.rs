@@ -8,11 +8,13 @@ pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::http::error::OAuthError;
+use crate::oauth::refusal::Reason;
 use crate::service::token::Refused;
 
 /// The refusal with its client, for the record.
@@ -37,7 +39,25 @@ fn private_json(body: impl serde::Serialize) -> Response {
     private_json_with(StatusCode::OK, body)
 }
 
+/// Bytes of most answers.
+const USUAL: usize = 1024;
+
+/// Headers of an answer with those that the layers add: a map that has to grow hashes all its names anew.
+const HEADERS: usize = 12;
+
 /// The same with another status.
 fn private_json_with(status: StatusCode, body: impl serde::Serialize) -> Response {
-    (status, NO_STORE, axum::Json(body)).into_response()
+    let mut json = Vec::with_capacity(USUAL);
+    if let Err(error) = serde_json::to_writer(&mut json, &body) {
+        return OAuthError::from(Reason::Internal { detail: error.to_string() }).into_response();
+    }
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in NO_STORE {
+        headers.insert(name, value);
+    }
+    response
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value};
+use serde::Serialize;
 
 use super::{private_json, refused};
 use crate::app::App;
@@ -25,24 +25,31 @@ pub async fn post(
     query.refuse_beside(&params)?;
     let now = app.clock.now();
     let tokens = token::token(&app, &authorization.values(), &params, now).await.map_err(refused)?;
-    Ok(private_json(body(tokens)))
+    Ok(render(&tokens))
 }
 
 /// RFC 6749 §5.1 and OpenID Connect Core §3.1.3.3. Members that are not there are omitted.
-fn body(tokens: Tokens) -> Map<String, Value> {
+#[derive(Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    token_type: &'static str,
+}
+
+fn render(tokens: &Tokens) -> Response {
     let Tokens { minted, refresh_token } = tokens;
-    let mut body = Map::new();
-    body.insert("access_token".to_owned(), minted.access_token.expose().as_str().into());
-    body.insert("token_type".to_owned(), "Bearer".into());
-    body.insert("expires_in".to_owned(), minted.expires_in.as_secs().into());
-    if !minted.scopes.is_empty() {
-        body.insert("scope".to_owned(), minted.scopes.join(" ").into());
-    }
-    if let Some(refresh_token) = refresh_token {
-        body.insert("refresh_token".to_owned(), refresh_token.expose().as_str().into());
-    }
-    if let Some(id_token) = minted.id_token {
-        body.insert("id_token".to_owned(), id_token.expose().as_str().into());
-    }
-    body
+    private_json(Body {
+        access_token: minted.access_token.expose(),
+        expires_in: minted.expires_in.as_secs(),
+        id_token: minted.id_token.as_ref().map(|token| token.expose().as_str()),
+        refresh_token: refresh_token.as_ref().map(|token| token.expose().as_str()),
+        scope: (!minted.scopes.is_empty()).then(|| minted.scopes.join(" ")),
+        token_type: "Bearer",
+    })
 }

@@ -72,17 +72,15 @@ impl Credentials {
         let named = params.get("client_id");
 
         // RFC 6749 §2.3: a client MUST NOT use more than one authentication method in each request.
-        let methods: Vec<String> = [
+        let methods = [
             (basic.is_some(), AuthMethod::ClientSecretBasic.as_str()),
             (post.is_some(), AuthMethod::ClientSecretPost.as_str()),
             (assertion, "client_assertion"),
-        ]
-        .into_iter()
-        .filter(|(used, _)| *used)
-        .map(|(_, method)| method.to_owned())
-        .collect();
-        if methods.len() > 1 {
-            return Err(Reason::SeveralClientAuthenticationMethods { received: methods });
+        ];
+        let used = methods.into_iter().filter(|(used, _)| *used);
+        if used.clone().count() > 1 {
+            let received = used.map(|(_, method)| method.to_owned()).collect();
+            return Err(Reason::SeveralClientAuthenticationMethods { received });
         }
 
         if let Some((client_id, secret)) = basic {
@@ -212,9 +210,8 @@ fn compare_secrets(credentials: &Credentials, client: Option<&Client>, now: Time
         compared.expired_match |= same & !live;
         compared.live_secrets += usize::from(live);
     }
-    let nobody = Digest::of(&[]);
     for _ in secrets.len()..SLOTS {
-        std::hint::black_box(nobody == presented);
+        std::hint::black_box(Digest::NOBODYS == presented);
     }
     compared
 }

@@ -100,17 +100,16 @@ fn still_allowed(
     standing: Option<&Standing>,
     catalogue: &Catalogue,
 ) -> Result<Vec<String>, Reason> {
-    let allowed = client.allowed_scopes(catalogue.resources());
     let is_allowed = |scope: &String| {
         let office = !resource::is_admin(scope) || standing.is_none_or(|standing| standing.user.admin);
-        office && allowed.contains(scope)
+        office && client.allows(scope, catalogue.resources())
     };
     let Some(first) = scopes.iter().find(|scope| !is_allowed(scope)).cloned() else {
         return Ok(scopes);
     };
     scopes.retain(is_allowed);
     if scopes.is_empty() {
-        return Err(Reason::ScopeNotAllowed { scope: first, allowed });
+        return Err(Reason::ScopeNotAllowed { scope: first, allowed: client.allowed_scopes(catalogue.resources()) });
     }
     Ok(scopes)
 }
