@@ -184,13 +184,36 @@ pub struct PageFacts<'a> {
 /// Renders an error page.
 pub type ErrorPage = Arc<dyn Fn(&PageFacts<'_>) -> Response + Send + Sync>;
 
+/// The pattern of the route that a request goes to.
+#[derive(Debug, Clone)]
+pub enum Matched {
+    /// As the router found it.
+    Router(MatchedPath),
+    /// Of a route that is found without it.
+    Straight(Arc<str>),
+}
+
+impl Matched {
+    /// As the router wrote it down, if it found a route.
+    pub fn of(request: &Request) -> Option<Self> {
+        request.extensions().get().cloned().map(Self::Router)
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Router(path) => path.as_str(),
+            Self::Straight(path) => path,
+        }
+    }
+}
+
 /// What is remembered about a request while its handler has it.
 #[derive(Debug)]
 pub struct About {
     pub trace_id: TraceId,
     pub address: RemoteAddr,
     pub method: Method,
-    route: Option<MatchedPath>,
+    route: Option<Matched>,
     wants_page: bool,
     /// An Authorization header came with it.
     authorization: bool,
@@ -200,13 +223,13 @@ pub struct About {
 
 impl About {
     /// Reads what is needed later.
-    pub fn of(request: &Request, trace_id: TraceId, address: RemoteAddr) -> Self {
+    pub fn of(request: &Request, route: Option<Matched>, trace_id: TraceId, address: RemoteAddr) -> Self {
         let headers = request.headers();
         Self {
             trace_id,
             address,
             method: request.method().clone(),
-            route: request.extensions().get().cloned(),
+            route,
             wants_page: accepts_html(headers),
             authorization: headers.contains_key(AUTHORIZATION),
             accept_language: headers.get(ACCEPT_LANGUAGE).cloned(),
@@ -226,7 +249,7 @@ impl About {
 
     /// As [`Self::route`], if there is one.
     pub fn matched(&self) -> Option<&str> {
-        self.route.as_ref().map(MatchedPath::as_str)
+        self.route.as_ref().map(Matched::as_str)
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::app::App;
 use crate::config::RegistrationMode;
@@ -18,6 +19,7 @@ use crate::http::health::{self, Readiness};
 use crate::http::layers::admission::Admission;
 use crate::http::layers::cors::Cors;
 use crate::http::layers::documents::Documents;
+use crate::http::layers::straight::{self, Straight};
 use crate::http::layers::trace_id::TraceIds;
 use crate::http::layers::{self, Edge};
 use crate::http::oauth::{device_code, introspect, metadata, register, revoke, token, userinfo};
@@ -33,6 +35,7 @@ pub fn routers(app: &Arc<App>, readiness: &Readiness) -> Routers {
     Routers {
         public: layers::wrap(public(app).merge(health::public(readiness)), Arc::clone(&edge)),
         at_once: Some(Arc::new(at_once)),
+        straight: Some(Arc::new(Straight::new(app, &edge, straight(base)))),
         management: layers::wrap(health::management(readiness), edge),
     }
 }
@@ -88,6 +91,22 @@ fn public(app: &Arc<App>) -> Router {
 
     // The admin API brings its own table.
     admin::router(app).merge(router.fallback(metadata::elsewhere).with_state(Arc::clone(app)))
+}
+
+/// Those of the routes above that programs ask for all the time.
+fn straight(base: &str) -> Vec<straight::Route> {
+    let route = |method: Method, endpoint: Endpoint, handler| straight::Route {
+        method,
+        path: format!("{base}{}", endpoint.path()).into(),
+        handler,
+    };
+    vec![
+        route(Method::POST, Endpoint::Token, |request, app| Handler::call(token::post, request, app)),
+        route(Method::POST, Endpoint::Introspect, |request, app| Handler::call(introspect::post, request, app)),
+        route(Method::POST, Endpoint::Revoke, |request, app| Handler::call(revoke::post, request, app)),
+        route(Method::GET, Endpoint::Userinfo, |request, app| Handler::call(userinfo::get, request, app)),
+        route(Method::GET, Endpoint::Authorize, |request, app| Handler::call(browser::authorize::get, request, app)),
+    ]
 }
 
 /// Both discovery documents, and where keys are.

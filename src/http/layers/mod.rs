@@ -10,7 +10,8 @@
 //! 8. security headers and the trace header;
 //! 9. metrics, the access log and the span, without query strings.
 //!
-//! [`documents`] answers what is the same for everybody before all that, with the same headers.
+//! [`documents`] answers what is the same for everybody before all that, with the same headers; [`straight`] finds a few routes without the
+//! router.
 
 pub mod access_log;
 pub mod admission;
@@ -19,6 +20,7 @@ pub mod documents;
 pub mod head_limits;
 pub mod panics;
 pub mod security_headers;
+pub mod straight;
 pub mod trace_id;
 
 use std::convert::Infallible;
@@ -39,7 +41,7 @@ use tower::{Layer, Service};
 use trace_id::{TraceId, TraceIds};
 
 use crate::clock::Clock;
-use crate::http::error::{self, ErrorPage};
+use crate::http::error::{self, ErrorPage, Matched};
 use crate::http::extract::remote_addr::{self, RemoteAddr};
 use crate::http::server::Peer;
 use crate::service::audit;
@@ -127,12 +129,21 @@ impl Service<Request> for Layered {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Self { edge, route } = self.clone();
-        Box::pin(async move { Ok(around(&edge, request, route).await) })
+        let Self { edge, mut route } = self.clone();
+        let matched = Matched::of(&request);
+        Box::pin(async move { Ok(around(&edge, request, matched, |request| route.call(request)).await) })
     }
 }
 
-async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
+async fn around<Answer>(
+    edge: &Edge,
+    mut request: Request,
+    matched: Option<Matched>,
+    handler: impl FnOnce(Request) -> Answer,
+) -> Response
+where
+    Answer: Future<Output = Result<Response, Infallible>>,
+{
     let begin = Instant::now();
     let trace_id = edge.trace_ids.next();
     let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
@@ -140,13 +151,13 @@ async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
         edge.forwarded.note(peer, edge.clock.now());
     }
     request.extensions_mut().insert(Arrival { trace_id, address, body_limit: edge.body_limit });
-    let about = error::About::of(&request, trace_id, address);
+    let about = error::About::of(&request, matched, trace_id, address);
     // Whose traceparent counts is whose X-Forwarded-For counts.
     let by_proxy = RemoteAddr::is_proxy(request.extensions(), &edge.trusted_proxies);
     let parent = by_proxy.then(|| request.headers());
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
-    let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, route));
+    let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, handler));
     // In its place: each hand that it went through would make this future larger by its size.
     let response = span.around(pin!(audit::in_request(trace_id.number(), answer))).await;
     let mut response = error::finish(response, &about, edge);
@@ -159,17 +170,20 @@ async fn around(edge: &Edge, mut request: Request, route: Route) -> Response {
     response
 }
 
-async fn in_turn(edge: &Edge, about: &error::About, request: Request, mut route: Route) -> Response {
+async fn in_turn<Answer>(edge: &Edge, about: &error::About, request: Request, handler: impl FnOnce(Request) -> Answer) -> Response
+where
+    Answer: Future<Output = Result<Response, Infallible>>,
+{
     let (headers, uri) = (request.headers(), request.uri());
     if let Err(too_large) = head_limits::check(headers, request.version(), uri, edge.header_lines, edge.header_bytes) {
         return too_large;
     }
     if !edge.admission.concerns(about.matched()) {
-        return panics::caught(edge.request_timeout, route.call(request)).await;
+        return panics::caught(edge.request_timeout, handler(request)).await;
     }
     let request = admission::arrived(request, edge.body_limit).await;
     match edge.admission.enter().await {
-        Ok(_place) => panics::caught(edge.request_timeout, route.call(request)).await,
+        Ok(_place) => panics::caught(edge.request_timeout, handler(request)).await,
         Err(sent_away) => sent_away.refuse(),
     }
 }

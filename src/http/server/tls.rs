@@ -143,7 +143,13 @@ mod tests {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners::bind(any, None).await.unwrap().with_tls(certificates);
         let limits = Limits { header_read_timeout: Duration::from_millis(400), connections_per_address: 3, ..Limits::default() };
-        serve(Routers { public: router.clone(), at_once: None, management: router }, listeners, limits, Shutdown::new()).unwrap()
+        serve(
+            Routers { public: router.clone(), at_once: None, straight: None, management: router },
+            listeners,
+            limits,
+            Shutdown::new(),
+        )
+        .unwrap()
     }
 
     fn connector(

@@ -1,13 +1,20 @@
 //! The server around the protocol: limits, CORS, health, caching headers, overload, and the database going away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use chancery::http::health::Readiness;
+use chancery::http::router;
+use chancery::http::server::Shutdown;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
+use crate::harness::client::basic_header;
 use crate::harness::{Backend, Request, Server, Setup, on_both, postgres, raw};
 
 on_both![
@@ -19,7 +26,63 @@ on_both![
     every_answer_carries_a_trace_id_of_ours,
     broken_requests_never_break_the_server,
     too_many_open_sign_ins_are_refused,
+    what_is_found_without_the_router_is_answered_as_with_it,
 ];
+
+async fn what_is_found_without_the_router_is_answered_as_with_it(server: Server) {
+    let client = server.client(json!({ "grant_types": ["client_credentials"], "redirect_uris": [] })).await;
+    let basic = basic_header(&client.client_id, client.secret.as_deref().unwrap());
+    let readiness = Readiness::new(server.app.db.clone(), Arc::clone(&server.app.keys), Shutdown::new());
+    let routers = router::routers(&server.app, &readiness);
+    let straight = routers.straight.unwrap();
+    let form = "application/x-www-form-urlencoded";
+    let (wrong, bearer) = (basic_header(&client.client_id, "wrong"), "Bearer nobodys".to_owned());
+    for (method, target, authorization, content_type, body, status) in [
+        (Method::POST, "/token", &basic, form, "grant_type=client_credentials", 200),
+        (Method::POST, "/token", &wrong, form, "grant_type=client_credentials", 401),
+        (Method::POST, "/token", &basic, "text/plain", "grant_type=client_credentials", 400),
+        (Method::POST, "/token?token=x", &basic, form, "grant_type=client_credentials", 400),
+        (Method::POST, "/introspect", &basic, form, "token=nobodys", 200),
+        (Method::POST, "/introspect", &wrong, form, "token=nobodys", 401),
+        (Method::POST, "/revoke", &basic, form, "token=nobodys", 200),
+        (Method::GET, "/userinfo", &bearer, "", "", 401),
+        (Method::GET, "/authorize?client_id=nobodys", &String::new(), "", "", 400),
+    ] {
+        let request = || {
+            let request = http::Request::builder().method(method.clone()).uri(target).header("host", "id.test");
+            let headers = [("authorization", authorization.as_str()), ("content-type", content_type)];
+            let request =
+                headers.iter().filter(|(_, value)| !value.is_empty()).fold(request, |all, (name, value)| all.header(*name, *value));
+            request.body(Body::from(body)).unwrap()
+        };
+        let told = async |answer: http::Response<Body>| {
+            let mut headers = answer.headers().clone();
+            assert!(headers.remove("chancery-trace-id").is_some());
+            headers.remove("content-length");
+            let status = answer.status().as_u16();
+            let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            // Each has its own token, or its own trace id on a page.
+            let body = if status == 200 || target.starts_with("/authorize") {
+                body.len().to_string()
+            } else {
+                String::from_utf8(body.to_vec()).unwrap()
+            };
+            let mut headers: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+            headers.sort();
+            (status, headers, body)
+        };
+        let without = told(straight.answer(request()).unwrap_or_else(|_| panic!("{target} goes by the router")).await).await;
+        let with = told(routers.public.clone().oneshot(request()).await.unwrap()).await;
+        assert_eq!(without, with, "{method} {target}");
+        assert_eq!(without.0, status, "{method} {target}");
+    }
+    for (method, target) in
+        [(Method::GET, "/token"), (Method::OPTIONS, "/token"), (Method::HEAD, "/authorize"), (Method::POST, "/token/")]
+    {
+        let request = http::Request::builder().method(method).uri(target).body(Body::empty()).unwrap();
+        assert!(straight.answer(request).is_err(), "{target}");
+    }
+}
 
 /// anybody may send a preflight.
 async fn many_who_ask_for_an_origin_at_once_cause_one_reading(server: Server) {

@@ -35,6 +35,7 @@ async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
     let routers = Routers {
         public: Router::new().merge(health::public(&readiness)),
         at_once: None,
+        straight: None,
         management: health::management(&readiness),
     };
     let any = "127.0.0.1:0".parse().unwrap();

@@ -124,6 +124,7 @@ async fn start(limits: Limits) -> Running {
     let routers = Routers {
         public: layers::wrap(routes(), edge),
         at_once: None,
+        straight: None,
         management: Router::new().route("/healthz", get(async || "ok")),
     };
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
