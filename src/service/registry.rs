@@ -34,7 +34,7 @@ pub struct Registry {
     /// SQLite's number of changes as last seen.
     number: AtomicI64,
     clients: Cache<String, Entry<Client>>,
-    catalogue: Cache<(), Entry<Catalogue>>,
+    catalogue: RwLock<Option<(Instant, Entry<Catalogue>)>>,
     unknown_resources: Mutex<Vec<String>>,
     origins: Cache<(), Entry<HashSet<String>>>,
     /// As they were read last, however long ago.
@@ -101,7 +101,7 @@ impl Registry {
             unknown_resources: Mutex::default(),
             latest_origins: RwLock::default(),
             reading_origins: tokio::sync::Mutex::default(),
-            catalogue: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
+            catalogue: RwLock::default(),
         }
     }
 
@@ -228,7 +228,7 @@ impl Registry {
     pub fn clear(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.clients.invalidate_all();
-        self.catalogue.invalidate_all();
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.origins.invalidate_all();
     }
 }
@@ -266,13 +266,15 @@ impl View<'_> {
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
         let Self { registry, state } = *self;
-        if let Some(catalogue) = registry.catalogue.get(&()).await.and_then(|entry| entry.at(state)) {
+        let known = registry.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(catalogue) = known.filter(|(read, _)| read.elapsed() < TIME_TO_LIVE).and_then(|(_, entry)| entry.at(state)) {
             return Ok(catalogue);
         }
+        let read = Instant::now();
         let (known, unknown) = resources::all_known(&registry.db).await?;
         registry.leave_alone(unknown);
         let entry = Entry::new(state, Catalogue::new(known, &registry.issuer));
-        registry.catalogue.insert((), entry.clone()).await;
+        *registry.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Some((read, entry.clone()));
         Ok(entry.value)
     }
 }

@@ -11,6 +11,7 @@
 
 mod connect;
 mod hosts;
+mod log_index;
 mod row;
 mod trouble;
 mod tx;
@@ -40,6 +41,7 @@ pub use tx::Tx;
 pub(super) use tx::went_on;
 
 use hosts::Hosts;
+use log_index::LogIndex;
 use trouble::{Trouble, in_time, store_error};
 use tx::{Connection, State};
 
@@ -122,7 +124,7 @@ struct Inner {
 }
 
 enum Pools {
-    Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf },
+    Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf, index: LogIndex },
     Postgres(Postgresql),
 }
 
@@ -331,12 +333,20 @@ impl Db {
     }
 
     /// SQLite: a number that moves whenever clients, resources or keys were changed by anybody (triggers of migration 0006), so that caches
-    /// can be dropped at once. Asked of a reader, so that nobody waits for a write in progress. Postgres: `None`, see [`Db::changes`].
+    /// can be dropped at once. Asked of a reader, so that nobody waits for a write in progress; and not asked at all while nothing was committed. Postgres: `None`, see [`Db::changes`].
     pub async fn change_number(&self) -> Result<Option<i64>, StoreError> {
-        match self.kind() {
-            Kind::Sqlite => self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask(self, ())).await,
-            Kind::Postgres => Ok(None),
+        let Pools::Sqlite { index, .. } = &self.0.pools else { return Ok(None) };
+        // Before the question: what is committed in between is read, or is another header by then.
+        let header = index.header();
+        if let Some(number) = header.as_ref().and_then(|header| index.known(header)) {
+            return Ok(Some(number));
         }
+        let asked = self.seen(CHANGE_NUMBER.into(), self.0.shared.change_number.ask(self, ()));
+        let number = Box::pin(asked).await?;
+        if let (Some(header), Some(number)) = (header, number) {
+            index.keep(header, number);
+        }
+        Ok(number)
     }
 
     /// Postgres: a connection of its own that hears when clients, resources or keys were changed by anybody (triggers of migration

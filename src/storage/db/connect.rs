@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 
 use super::hosts::Hosts;
+use super::log_index::LogIndex;
 use super::trouble::store_error;
 use super::{Pools, Postgresql};
 use crate::config::database::DatabaseConfig;
@@ -54,7 +55,8 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
         .await
         .map_err(store_error)?;
     drop(turn);
-    Ok(Pools::Sqlite { readers, writer, file })
+    let index = LogIndex::of(&file);
+    Ok(Pools::Sqlite { readers, writer, file, index })
 }
 
 /// Makes the file and the folders above it where they are missing, for the owner's eyes only; SQLite gives the log the same mode.
@@ -87,7 +89,8 @@ pub(super) async fn look_at(config: &DatabaseConfig) -> Result<Pools, StoreError
         .pragma("query_only", "ON");
     let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout).connect_with(options);
     let pool = pool.await.map_err(store_error)?;
-    Ok(Pools::Sqlite { readers: pool.clone(), writer: pool, file })
+    let index = LogIndex::of(&file);
+    Ok(Pools::Sqlite { readers: pool.clone(), writer: pool, file, index })
 }
 
 /// `looking`: nothing can be written.

@@ -189,6 +189,21 @@ async fn a_sqlite_server_sees_at_once_that_clients_changed_and_never_waits_for_a
     assert!(after > before);
     store.db.execute("UPDATE clients SET enabled = 0", args![]).await.unwrap();
     assert!(number().await > after, "our own changes, too");
+    let (replica, mut last) = (store.replica().await, number().await);
+    for round in 0..100 {
+        for db in [&store.db, &replica] {
+            db.execute("UPDATE clients SET enabled = 1 - enabled", args![]).await.unwrap();
+            let next = number().await;
+            assert!(next > last, "round {round}");
+            assert_eq!(number().await, next);
+            last = next;
+        }
+        // The log begins anew.
+        if round % 10 == 9 {
+            store.db.returning_all("PRAGMA wal_checkpoint(TRUNCATE)", args![]).await.unwrap();
+            assert_eq!(number().await, last);
+        }
+    }
     // A write that takes its time, in this process or another, holds nobody up.
     let (started, holding) = tokio::sync::oneshot::channel();
     let (done, release) = tokio::sync::oneshot::channel::<()>();
