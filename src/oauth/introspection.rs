@@ -1,7 +1,10 @@
 //! Token introspection (RFC 7662): who may see what (design 4.4), and the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::access_token::Claims;
@@ -19,19 +22,30 @@ use crate::oidc::user::ClaimMap;
 /// What the caller is told. The reason of an inactive answer is for the decision record alone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
+    /// Of an access token: its own claims (RFC 7662 §2.2, RFC 9068 §2.2: the same names mean the same).
+    Token(Arc<Claims>),
     Active(ClaimMap),
     Inactive(Reason),
 }
 
-impl Answer {
+impl Serialize for Answer {
     /// RFC 7662 §2.2: an inactive token's answer has no other member.
-    pub fn body(self) -> ClaimMap {
-        let (active, mut body) = match self {
-            Self::Active(claims) => (true, claims),
-            Self::Inactive(_) => (false, ClaimMap::new()),
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (active, claims, token_type) = match self {
+            Self::Token(claims) => (true, Some(claims.all()), Some("Bearer")),
+            Self::Active(claims) => (true, Some(claims), None),
+            Self::Inactive(_) => (false, None, None),
         };
-        body.insert("active".to_owned(), active.into());
-        body
+        let mut body = serializer.serialize_map(None)?;
+        body.serialize_entry("active", &active)?;
+        // Whatever a token calls by these names, here they mean something else.
+        for (name, value) in claims.into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "active" | "token_type")) {
+            body.serialize_entry(name, value)?;
+        }
+        if let Some(token_type) = token_type {
+            body.serialize_entry("token_type", token_type)?;
+        }
+        body.end()
     }
 }
 
@@ -44,17 +58,14 @@ pub fn may_ask(caller: &AuthenticatedClient) -> Result<(), Reason> {
 }
 
 /// Answers about an access token whose signature or seal holds. `live` is the outcome of [`Claims::check`] and [`Claims::is_live`].
-pub fn access_token(caller: &AuthenticatedClient, claims: &Claims, live: Result<(), Reason>, resources: &[Resource]) -> Answer {
+pub fn access_token(caller: &AuthenticatedClient, claims: Arc<Claims>, live: Result<(), Reason>, resources: &[Resource]) -> Answer {
     if !may_see(caller, &claims.client_id, &claims.audience, resources) {
         return Answer::Inactive(not_allowed(caller));
     }
     if let Err(reason) = live {
         return Answer::Inactive(reason);
     }
-    // RFC 7662 §2.2, RFC 9068 §2.2: the same names mean the same.
-    let mut body = claims.all().clone();
-    body.insert("token_type".to_owned(), "Bearer".into());
-    Answer::Active(body)
+    Answer::Token(claims)
 }
 
 /// Answers about a refresh token. An old generation is inactive, and asking has no effect (design 4.2).
@@ -154,14 +165,16 @@ mod tests {
     }
 
     fn about_access(caller: &Client, live: Result<(), Reason>) -> Value {
-        Value::Object(access_token(&samples::authenticated(caller.clone()), &claims(), live, &resources(&["orders-api"])).body())
+        let (caller, claims) = (samples::authenticated(caller.clone()), Arc::new(claims()));
+        serde_json::to_value(access_token(&caller, claims, live, &resources(&["orders-api"]))).unwrap()
     }
 
     fn about_refresh(caller: &Client, generation: i64, family: Family, genuine: bool) -> Value {
         let presented = Presented::parse(encode(family.id, generation, &[1; 32]).expose()).unwrap();
         let facts = FamilyFacts { family, standing: samples::standing() };
         let context = Context { issuer: "https://id.test", limits: samples::LIMITS, now: at(100) };
-        Value::Object(refresh_token(&samples::authenticated(caller.clone()), &presented, Some(&facts), genuine, &context).body())
+        let caller = samples::authenticated(caller.clone());
+        serde_json::to_value(refresh_token(&caller, &presented, Some(&facts), genuine, &context)).unwrap()
     }
 
     #[test]
@@ -175,6 +188,20 @@ mod tests {
                 (&json!(true), &json!("Bearer"), &json!("orders:read"))
             );
         }
+    }
+
+    #[test]
+    fn an_active_token_shows_its_claims_and_nothing_twice() {
+        let mut all = claims().all().clone();
+        all.extend([
+            ("active".to_owned(), json!(false)),
+            ("token_type".to_owned(), json!("mac")),
+            ("groups".to_owned(), json!(["a"])),
+        ]);
+        let text = serde_json::to_string(&Answer::Token(Arc::new(Claims::read(all.clone()).unwrap()))).unwrap();
+        all.extend([("active".to_owned(), json!(true)), ("token_type".to_owned(), json!("Bearer"))]);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), Value::Object(all));
+        assert_eq!((text.matches("\"active\":").count(), text.matches("\"token_type\":").count()), (1, 1));
     }
 
     #[test]

@@ -56,7 +56,7 @@ async fn access_token(
         return Err(reason);
     }
     let catalogue = view.catalogue().await?;
-    Ok(introspection::access_token(client, &claims, live, catalogue.resources()))
+    Ok(introspection::access_token(client, claims, live, catalogue.resources()))
 }
 
 async fn refresh_token(app: &App, client: &AuthenticatedClient, presented: &Presented, now: Timestamp) -> Result<Answer, Reason> {

@@ -27,10 +27,8 @@ pub async fn post(
     let now = app.clock.now();
     let mut client_id = None;
     match introspect::introspect(&app, &authorization.values(), &params, &mut client_id, now).await {
-        Ok(answer @ Answer::Active(_)) => Ok(private_json(answer.body())),
-        Ok(Answer::Inactive(reason)) => {
-            Ok(error::refused(private_json(Answer::Inactive(reason.clone()).body()), reason, client_id))
-        }
+        Ok(answer @ (Answer::Token(_) | Answer::Active(_))) => Ok(private_json(answer)),
+        Ok(Answer::Inactive(reason)) => Ok(error::refused(private_json(Answer::Inactive(reason.clone())), reason, client_id)),
         Err(reason) => Err(refused(Refused { reason, client_id })),
     }
 }
