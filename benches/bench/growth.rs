@@ -75,7 +75,8 @@ pub async fn run(binary: &Path, arguments: &Arguments, cluster: &Cluster) -> Gro
     let urls = [("SQLite", arguments.sqlite, None), ("PostgreSQL", arguments.postgres, Some(["bench", "grown"]))];
     for (name, _, databases) in urls.into_iter().filter(|(_, wanted, _)| *wanted) {
         let [empty, full] = databases.map_or([None, None], |names| names.map(|name| Some(cluster.database(name))));
-        let empty = Deployment::prepare(name, binary, empty.as_deref(), cluster, STARTS).await;
+        let mut empty = Deployment::prepare(name, binary, empty.as_deref(), cluster, STARTS).await;
+        same_families(&mut empty).await;
         let mut grown = Deployment::prepare(name, binary, full.as_deref(), cluster, 1).await;
         let begun = Instant::now();
         fill(&mut grown, full.as_deref(), arguments).await;
@@ -111,6 +112,16 @@ pub async fn run(binary: &Path, arguments: &Arguments, cluster: &Cluster) -> Gro
         machine.cores, machine.processor, arguments.users, arguments.families, arguments.rounds
     );
     Growth { title, rows, starts, others }
+}
+
+/// As many families as the connections of the full store have in turn: what is compared is the size of the store, not the number of rows in
+/// use.
+async fn same_families(empty: &mut Deployment) {
+    let each = usize::try_from(EACH).unwrap();
+    for flavour in FLAVOURS {
+        let tokens = empty.target.refresh_tokens(empty.target.scope(flavour), CONNECTIONS * each).await;
+        empty.target.families.insert(flavour, tokens.chunks(each).map(<[String]>::to_vec).collect());
+    }
 }
 
 /// Fills the store of a deployment, and gives its connections people and tokens from all over it.

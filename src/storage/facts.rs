@@ -130,13 +130,14 @@ pub fn user(row: &Row) -> Result<User, StoreError> {
 
 /// Reads [`standing_columns`].
 pub fn standing(row: &Row) -> Result<Standing, StoreError> {
+    let (grant, client_enabled) = (grant(row)?, row.get("c_enabled")?);
     let session = match row.get("s_last_used_at")? {
         Some(last_used_at) => {
             Some(SessionFacts { last_used_at, expires_at: row.get("s_expires_at")?, ended_at: row.get("s_ended_at")? })
         }
         None => None,
     };
-    Ok(Standing { grant: grant(row)?, user: user(row)?, client_enabled: row.get("c_enabled")?, session })
+    Ok(Standing { grant, client_enabled, session, user: user(row)? })
 }
 
 /// Reads the grant of [`standing_columns`].

@@ -149,9 +149,15 @@ pub(super) fn find_together(db: Db, reader: Tx, ids: Vec<Uuid>) -> BoxFuture<'st
         let values = together::rows(db.kind(), ids.iter().map(|id| args![*id]).collect());
         let mut found = HashMap::with_capacity(ids.len());
         for row in db.read_over(reader, FIND, values).await? {
-            found.insert(row.get::<Uuid>("f_id")?, family_facts(&row));
+            let facts = family_facts(&row);
+            found.insert(row.get::<Uuid>("f_id")?, facts);
         }
-        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or(Ok(None))).collect())
+        // Whoever asks last for a family gets what was read itself.
+        let answer = |(place, id): (usize, &Uuid)| {
+            let asked_again = ids.iter().skip(place.saturating_add(1)).any(|other| other == id);
+            if asked_again { found.get(id).cloned() } else { found.remove(id) }.unwrap_or(Ok(None))
+        };
+        Ok(ids.iter().enumerate().map(answer).collect())
     })
 }
 

@@ -90,11 +90,12 @@ pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenF
 pub(super) fn tokens_together(db: Db, reader: Tx, asked: Vec<(Uuid, Digest)>) -> BoxFuture<'static, Answers<TokenFacts>> {
     let questions = asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect();
     Box::pin(each(db, reader, TOKEN_FACTS, questions, |row| {
+        let revoked = row.get("revoked")?;
         let grant = match row.get::<Option<Uuid>>("g_id")? {
             Some(_) => Some(facts::standing(row)?),
             None => None,
         };
-        Ok(TokenFacts { revoked: row.get("revoked")?, grant })
+        Ok(TokenFacts { revoked, grant })
     }))
 }
 
