@@ -160,6 +160,9 @@ async fn survive(stage: Stage, rounds: usize) {
         if round % 5 == 4 || round + 1 == rounds {
             stage.examine().await;
         }
+        if (round + 1) % 25 == 0 {
+            println!("{} of {rounds} rounds on {}", round + 1, stage.machine.database_url().split(':').next().unwrap());
+        }
     }
     println!(
         "{rounds} rounds of {:?}, {ended} families ended, {doubts} in doubt, {} visits, {} devices",
