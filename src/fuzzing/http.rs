@@ -15,6 +15,7 @@ use crate::http::pages::{csrf, origin};
 use crate::http::server::Peer;
 use crate::secret::Secret;
 use crate::service::address::Prefix;
+use crate::service::logos::picture;
 use crate::service::revision::Precondition;
 
 /// A cookie that is read is one that we could have set, and it was sent.
@@ -150,4 +151,17 @@ pub fn headers(data: &[u8]) {
             }
         }
     }
+}
+
+/// What is shown as a picture begins as one, and its beginning alone decides.
+pub fn picture(data: &[u8]) {
+    let Some(kind) = picture::media_type(data) else { return };
+    let begins: &[u8] = match kind {
+        "image/png" => b"\x89PNG\r\n\x1a\n",
+        "image/webp" => b"RIFF",
+        "image/jpeg" => &[0xff, 0xd8, 0xff],
+        other => panic!("{other}"),
+    };
+    assert!(data.starts_with(begins), "{kind}");
+    assert_eq!(picture::media_type(&[data, data].concat()), Some(kind));
 }

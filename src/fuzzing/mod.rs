@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     target("passkey_json", "what the passkey script sends", factors::passkey_json),
     target("params", "a form or a query", oauth::params),
     target("people_documents", "a person's, a group's or an API's file, and a profile form's field", documents::people),
+    target("picture", "the bytes of a client's logo", http::picture),
     target("redirect_uri", "a registered redirect URI, and a received one; two lines", oauth::redirect_uri),
     target("refresh_token", "a refresh token", oauth::refresh_token),
     target("registration", "what a client registers for itself, and another such document; two lines", documents::registration),

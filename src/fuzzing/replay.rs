@@ -45,3 +45,10 @@ fn every_target_has_seeds_and_every_folder_a_target() {
         assert!(seeds >= 3, "{} has {seeds} seeds written by hand", target.name);
     }
 }
+
+#[test]
+fn the_fuzzer_is_given_every_target() {
+    let listed = std::process::Command::new("./fuzz").arg("--list").current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), TARGETS.iter().map(|target| target.name).collect::<Vec<_>>());
+}

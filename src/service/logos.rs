@@ -4,7 +4,7 @@
 //! What was fetched is kept in memory for a while, and so is that nothing could be fetched. Only bitmaps of a sensible size pass, told by
 //! their bytes: a picture that can hold a script is none here.
 
-mod picture;
+pub(crate) mod picture;
 
 use std::sync::Arc;
 use std::time::Duration;
