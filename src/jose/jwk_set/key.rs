@@ -46,6 +46,10 @@ struct Verifier {
     pss: Option<PublicKey>,
 }
 
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last % 2 == 1)
+}
+
 impl PublicJwk {
     /// Why nobody may bring such a key.
     pub(super) fn fault(&self) -> Option<&'static str> {
@@ -55,6 +59,9 @@ impl PublicJwk {
         };
         if modulus.len() > MAX_RSA_BYTES {
             return Some(RSA_SIZE);
+        }
+        if !is_odd(&modulus) {
+            return Some("is an RSA key whose \"n\" is even, and so no product of primes");
         }
         match exponent.as_slice() {
             // RFC 8017 §3.1: odd and at least 3. Longer ones than 33 bits are for slowing down whoever verifies.
@@ -141,7 +148,8 @@ impl Jwk {
     /// May something be encrypted to it by `alg`?
     pub fn may_encrypt(&self, alg: &str) -> bool {
         let fits = match &self.key {
-            PublicJwk::Rsa { .. } => alg.starts_with("RSA-OAEP"),
+            // Stored sets may have an even modulus, to which nothing can be encrypted.
+            PublicJwk::Rsa { n, .. } => alg.starts_with("RSA-OAEP") && base64url::decode(n).is_some_and(|n| is_odd(&n)),
             PublicJwk::Ec { .. } => alg.starts_with("ECDH-ES"),
             PublicJwk::Okp { .. } => false,
         };

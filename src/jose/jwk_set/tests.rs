@@ -139,7 +139,11 @@ fn new_keys_have_narrower_limits_than_stored_ones() {
     assert!(read(json!([rsa(256, &[3])])).is_ok());
     assert!(read(json!([rsa(256, &[1, 0, 0, 0, 1])])).is_ok());
     let many = Value::Array((0..17).map(|_| public(Alg::ES256)).collect());
+    let even = json!({ "kty": "RSA", "n": number(&[0xA6; 256]), "e": "AQAB" });
+    let stored = serde_json::from_value::<JwkSet>(json!({ "keys": [even.clone()] })).unwrap();
+    assert!(stored.to_encrypt("RSA-OAEP-256").is_none(), "nothing can be encrypted to it");
     for (keys, stays) in [
+        (json!([even]), true),
         (json!([rsa(513, usual)]), true),
         (json!([rsa(1024, usual)]), true),
         (json!([rsa(1025, usual)]), false),
