@@ -30,6 +30,17 @@ pub struct Change {
 /// Grants ended in one unit of work when a client is removed.
 const BATCH: i64 = 2000;
 
+const ENDED_BECAUSE: &str = "client removed";
+
+/// How far the first unit of work of a removal came.
+enum Removal {
+    /// There is none, or it was changed.
+    Nothing,
+    /// It is off, and has more grants.
+    Begun,
+    Done,
+}
+
 macro_rules! columns {
     () => {
         "SELECT c.client_id, c.metadata, c.metadata_version, c.enabled, c.tokens_not_before, c.created_at, c.updated_at, c.unused_until,
@@ -223,8 +234,9 @@ pub async fn end_tokens(db: &Db, client_id: &str, now: Timestamp, event: &AuditE
 
 /// Removes a client, its secrets and consents, and ends every grant under it. `false` if there is none.
 ///
-/// A big client's grants are ended in several units of work; it is turned off before the first of them, so nothing of it works any more
-/// whatever happens in between, and removing it once more goes on where it stopped.
+/// All of it or nothing, but for a client with so many grants that ending them would hold up everybody else's writes: those are ended in
+/// several units of work. It is turned off in the first of them, so nothing of it works any more whatever happens in between, and removing
+/// it once more goes on where it stopped.
 pub async fn remove(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     remove_by(db, None, client_id, now, event).await
 }
@@ -259,30 +271,48 @@ async fn take_away(
     now: Timestamp,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let values = args![client_id, false, now, expected];
-    let suspended =
-        guarded(db, "client.suspend", guard.clone(), None, move |tx| Box::pin(async move { tx.execute(SHUT, values).await }));
-    if !suspended.await? {
-        return Ok(false);
-    }
-    end_grants(db, client_id, now).await?;
-    let values = args![client_id];
-    let removed = guarded(db, "client.remove", guard.clone(), Some(event), move |tx| {
-        Box::pin(async move {
-            let removed = tx.execute(DELETE, values.clone()).await?;
-            tx.execute(FORGET_CONSENTS, values).await?;
-            Ok(removed)
+    let begun = {
+        let (guard, client_id, event) = (guard.clone(), client_id.to_owned(), event.clone());
+        db.transaction("client.remove", move |tx| {
+            Box::pin(async move {
+                guard.pass(tx).await?;
+                if tx.execute(SHUT, args![&client_id, false, now, expected]).await? == 0 {
+                    return Ok(Removal::Nothing);
+                }
+                let ended = tx.execute(END_GRANTS, args![&client_id, now, ENDED_BECAUSE, BATCH]).await?;
+                if i64::try_from(ended).is_ok_and(|ended| ended < BATCH) {
+                    delete_tx(tx, &client_id).await?;
+                    audit::insert_tx(tx, &event).await?;
+                    return Ok(Removal::Done);
+                }
+                Ok::<_, StoreError>(Removal::Begun)
+            })
         })
-    })
-    .await?;
+        .await?
+    };
+    let removed = match begun {
+        Removal::Nothing => return Ok(false),
+        Removal::Done => true,
+        Removal::Begun => {
+            end_grants(db, client_id, now).await?;
+            let id = client_id.to_owned();
+            guarded(db, "client.remove", guard, Some(event), move |tx| Box::pin(async move { delete_tx(tx, &id).await })).await?
+        }
+    };
     // Sign-ins that were under way when the client was turned off: the same client id may come back one day, they must not.
     end_grants(db, client_id, now).await?;
     Ok(removed)
 }
 
 async fn end_grants(db: &Db, client_id: &str, now: Timestamp) -> Result<(), StoreError> {
-    while db.execute(END_GRANTS, args![client_id, now, "client removed", BATCH]).await? > 0 {}
+    while db.execute(END_GRANTS, args![client_id, now, ENDED_BECAUSE, BATCH]).await? > 0 {}
     Ok(())
+}
+
+async fn delete_tx(tx: &mut Tx, client_id: &str) -> Result<u64, StoreError> {
+    let removed = tx.execute(DELETE, args![client_id]).await?;
+    tx.execute(FORGET_CONSENTS, args![client_id]).await?;
+    Ok(removed)
 }
 
 /// Adds a secret; `false` if two are live already, or the client is gone.

@@ -1,8 +1,9 @@
 //! Clients, resources and people: what operators keep.
 
+use chancery::args;
 use chancery::clock::Timestamp;
 use chancery::oauth::resource::Resource;
-use chancery::storage::{StoreError, audit, clients, resources, users};
+use chancery::storage::{Kind, StoreError, audit, clients, resources, users};
 
 use super::fixtures::{self, World, at, client, event, secret, user};
 
@@ -116,6 +117,36 @@ on_both! {
         assert!(facts.standing.client_enabled);
         assert_eq!(facts.standing.grant.ended_because.as_deref(), Some("client removed"));
         assert_eq!(facts.standing.grant.id, complete.grant.id);
+    }
+
+    async fn a_removal_that_fails_half_way_leaves_the_client_as_it_was(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let (_, family) = world.redeemed(true).await;
+        // The last thing that the removal does.
+        let (hinder, unhinder): (&[&'static str], &'static str) = match kind {
+            Kind::Sqlite => (
+                &["CREATE TRIGGER hinder BEFORE DELETE ON clients BEGIN SELECT RAISE(ABORT, 'no'); END"],
+                "DROP TRIGGER hinder",
+            ),
+            Kind::Postgres => (
+                &[
+                    "CREATE FUNCTION hinder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+                    "CREATE TRIGGER hinder BEFORE DELETE ON clients EXECUTE FUNCTION hinder()",
+                ],
+                "DROP TRIGGER hinder ON clients",
+            ),
+        };
+        for statement in hinder {
+            db.execute(*statement, args![]).await.unwrap();
+        }
+        assert!(clients::remove(db, "app", at(5), &event("client.remove")).await.is_err());
+        let left = clients::find(db, "app").await.unwrap().unwrap();
+        assert!(left.enabled && left.updated_at == world.client.updated_at);
+        let facts = chancery::storage::families::find(db, family.id).await.unwrap().unwrap();
+        assert_eq!(facts.standing.grant.ended_because, None);
+        db.execute(unhinder, args![]).await.unwrap();
+        assert!(clients::remove(db, "app", at(5), &event("client.remove")).await.unwrap());
     }
 
     async fn a_scope_belongs_to_one_resource(kind) {
