@@ -20,7 +20,14 @@ const TARGET_BYTES: usize = 24 * 1024;
 #[expect(clippy::result_large_err, reason = "both sides are responses on their way out")]
 pub fn check(headers: &HeaderMap, version: Version, uri: &Uri, lines: usize, limit: usize) -> Result<(), Response> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers.len() > lines || bytes > limit {
+    if headers.len() > lines {
+        let detail = format!("a request has at most {lines} header lines");
+        let reason =
+            Reason::MalformedParameter { name: "(headers)".to_owned(), received: format!("{} lines", headers.len()), detail };
+        let trouble = Trouble::with_status(reason, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        return Err(OAuthError::negotiated(trouble).into_response());
+    }
+    if bytes > limit {
         return Err(too_long("(headers)", limit, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     // RFC 9112 §3.2: exactly one Host. Ours is never read, but what stands before us may have read the other one.

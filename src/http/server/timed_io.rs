@@ -128,6 +128,22 @@ impl<S> TimedIo<S> {
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer sent nothing for too long"))
     }
 
+    /// The response has left: the time between two requests begins now, and not when somebody next looks whether there is something to read.
+    fn watch_idle(&mut self, cx: &mut Context<'_>) {
+        let stamp = self.activity.stamp();
+        if stamp % PHASES != IDLE || self.read_until.is_some_and(|(known, _)| known == stamp) {
+            return;
+        }
+        let now = Instant::now();
+        let until = now + self.idle;
+        self.read_until = Some((stamp, until));
+        // A clock that has yet to ring wakes the connection early enough, and is then set anew.
+        if self.read_clock.as_ref().is_none_or(|clock| clock.deadline() <= now || clock.deadline() > until) {
+            let clock = set(&mut self.read_clock, until);
+            let _: Poll<()> = clock.as_mut().poll(cx);
+        }
+    }
+
     /// The peer takes nothing: is the time for it over?
     fn watch_write<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
@@ -140,15 +156,14 @@ impl<S> TimedIo<S> {
             clock
         } else {
             self.write_waits = true;
-            set(&mut self.write_clock, self.idle)
+            set(&mut self.write_clock, Instant::now() + self.idle)
         };
         ready!(clock.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took nothing for too long")))
     }
 }
 
-fn set(clock: &mut Option<Pin<Box<Sleep>>>, patience: Duration) -> &mut Pin<Box<Sleep>> {
-    let until = Instant::now() + patience;
+fn set(clock: &mut Option<Pin<Box<Sleep>>>, until: Instant) -> &mut Pin<Box<Sleep>> {
     let clock = clock.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
     clock.as_mut().reset(until);
     clock
@@ -191,6 +206,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let done = Pin::new(&mut this.inner).poll_flush(cx);
+        if done.is_ready() {
+            this.watch_idle(cx);
+        }
         this.watch_write(cx, done)
     }
 

@@ -223,6 +223,20 @@ async fn a_kept_alive_connection_may_idle_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
+async fn the_idle_time_begins_with_the_answer() {
+    // Not when the clock of the head before it would have rung.
+    let running = start(Limits { header_read_timeout: 4 * SECOND, idle_timeout: Duration::from_millis(400), ..short() }).await;
+    for _ in 0..2 {
+        let mut stream = running.connect().await;
+        for _ in 0..2 {
+            stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
+        }
+        closes_within(&mut stream, Duration::from_millis(300), 2 * SECOND).await;
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_trickles_in_is_answered_408() {
     let running = start(short()).await;
     let mut stream = running.connect().await;
@@ -300,6 +314,7 @@ async fn a_head_that_is_too_large_is_refused_in_words() {
     assert!(header(&answer, "chancery-trace-id").is_some());
     let answer = running.get("/ok", &"A: b\n".repeat(70)).await;
     assert_eq!(status(&answer), "431", "{answer}");
+    assert!(answer.contains("a request has at most 64 header lines"), "{answer}");
     assert_eq!(status(&running.get(&format!("/ok?{}", "x".repeat(30 * 1024)), "").await), "414");
     // Far beyond, nobody reads on.
     assert_eq!(status(&running.get("/ok", &format!("A: {}\n", "x".repeat(200 * 1024))).await), "431");
