@@ -1,5 +1,7 @@
 //! Two replicas, or a server and a command, at the same moment.
 
+use std::time::Duration;
+
 use chancery::oauth::family::Family;
 use chancery::oauth::grant::Grant;
 use chancery::oidc::session::Session;
@@ -359,7 +361,11 @@ on_both! {
 
     async fn rows_that_somebody_is_changing_keep_nobody_else_waiting(kind) {
         let world = World::new(kind).await;
-        let dbs = replicas(&world).await;
+        // Eight will wait, each with a connection, for as long as all others need.
+        let mut config = world.store.config.clone();
+        (config.max_connections, config.acquire_timeout) = (20, Duration::from_secs(30));
+        config.statement_timeout = Duration::from_secs(30);
+        let dbs = [Db::connect(&config).await.unwrap(), world.store.replica().await];
         let falling = Falling::new(&world).await;
         let agreed = Consent {
             user_id: world.user.id, client_id: "off".to_owned(), scopes: Vec::new(), resources: Vec::new(), claims: Vec::new(),
