@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::oauth::grant::{AuthorizationCode, Grant};
 use crate::secret::Digest;
 use crate::storage::audit::AuditEvent;
+use crate::storage::commits::Rows;
 use crate::storage::consents::{self, Consent};
 use crate::storage::db::{Db, Kind, Tx};
 use crate::storage::error::StoreError;
@@ -79,10 +80,28 @@ statements! {
                  told!("given", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"), "
                  SELECT id FROM given"),
     };
-    // For many at once: those that stand and whose rows nobody holds but to share them. `IS NOT DISTINCT FROM` and a difference are
+    // For many at once: on SQLite those that stand, on Postgres also only those whose rows nobody holds but to share them. `IS NOT DISTINCT FROM` and a difference are
     // nothing that an index finds: with few rows, all sessions that live or all consents of a client would look as cheap as the one by its key.
     COMPLETE_TOGETHER = Split {
-        sqlite: "SELECT 1 AS one",
+        sqlite: "INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce, offline,
+                                     created_at, expires_at, claims)
+                 SELECT unhex(w.value ->> 0), w.value ->> 1, unhex(w.value ->> 2), w.value ->> 3, w.value ->> 4, w.value ->> 5, w.value ->> 6,
+                        w.value ->> 7, w.value ->> 8, unhex(w.value ->> 9), w.value ->> 10, w.value ->> 11, w.value ->> 12, w.value ->> 13,
+                        w.value ->> 14, w.value ->> 15
+                 FROM jsonb_each($1) AS w
+                 WHERE EXISTS (SELECT 1 FROM users u JOIN clients c ON c.client_id = w.value ->> 1 AND c.enabled = 1
+                               WHERE u.id = unhex(w.value ->> 2) AND u.enabled = 1)
+                   AND EXISTS (SELECT 1 FROM sessions WHERE id = unhex(w.value ->> 9) AND user_id = unhex(w.value ->> 2)
+                                 AND ended_at IS NULL AND expires_at > w.value ->> 16)
+                   AND (w.value ->> 23 IS NULL OR EXISTS (SELECT 1 FROM consents WHERE user_id = unhex(w.value ->> 2)
+                                                            AND client_id = w.value ->> 1 AND updated_at = w.value ->> 23))
+                 RETURNING id;
+                 INSERT INTO codes (grant_id, digest, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
+                 SELECT g.id, unhex(w.value ->> 17), g.client_id, w.value ->> 18, w.value ->> 19, w.value ->> 20, w.value ->> 21,
+                        w.value ->> 22 FROM jsonb_each($1) AS w CROSS JOIN grants g WHERE g.id = unhex(w.value ->> 0);
+                 INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                 SELECT unhex(w.value ->> 24), w.value ->> 25, w.value ->> 26, w.value ->> 27, w.value ->> 28, w.value ->> 29, w.value ->> 30,
+                        w.value ->> 31 FROM jsonb_each($1) AS w CROSS JOIN grants g WHERE g.id = unhex(w.value ->> 0)",
         postgres: concat!("WITH standing AS MATERIALIZED
                      (SELECT w.* FROM ",
                  asked!("id" "BYTEA" "$1", "client_id" "TEXT" "$2", "user_id" "BYTEA" "$3", "sub" "TEXT" "$4", "scopes" "TEXT" "$5",
@@ -125,12 +144,10 @@ statements! {
 pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
     if let Some(event) = complete.at_once() {
         let mut values = complete.values()?;
-        if db.kind() == Kind::Postgres {
-            let mut row = values.clone();
-            row.extend(audit::values(event));
-            if let Some(done) = db.seen(COMPLETE_TOGETHER, db.shared().completions.ask(db, row)).await? {
-                return Ok(done);
-            }
+        let mut row = values.clone();
+        row.extend(audit::values(event));
+        if let Some(done) = db.written(Rows { sql: COMPLETE_TOGETHER, key: "id" }, &db.shared().completions, row).await? {
+            return Ok(done);
         }
         values.extend(audit::lists(db.kind(), &complete.events));
         let done = match db.kind() {
@@ -143,8 +160,8 @@ pub async fn complete(db: &Db, complete: Complete) -> Result<bool, StoreError> {
 }
 
 /// Where no page was shown, for many, on Postgres. `None`: to be tried alone.
-pub(super) fn complete_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
-    Box::pin(async move { together::written(writer, COMPLETE_TOGETHER, "id", asked).await })
+pub(super) fn complete_together(_: Db, mut writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(&mut writer, COMPLETE_TOGETHER, "id", asked).await })
 }
 
 impl Complete {

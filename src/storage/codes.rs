@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::oauth::family::Family;
 use crate::oauth::grant::{AuthorizationCode, CodeFacts};
 use crate::secret::Digest;
+use crate::storage::commits::Rows;
 use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
@@ -61,10 +62,20 @@ statements! {
     INSERT = Both("INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     REDEEM = Both(redeem!());
-    // For many at once: those that stand and whose rows nobody holds, each with its family, if it has one. The grant's is locked as the
-    // family's foreign key will, which would wait.
+    // For many at once: those that stand, each with its family, if it has one. On Postgres only those whose rows nobody holds; the grant's
+    // is locked as the family's foreign key will, which would wait. On SQLite the family comes first, for what is about to be spent.
     REDEEM_TOGETHER = Split {
-        sqlite: "SELECT 1 AS one",
+        sqlite: concat!("INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
+                                       burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
+                 SELECT unhex(w.value ->> 3), k.grant_id, k.client_id, unhex(w.value ->> 4), w.value ->> 5, w.value ->> 6, w.value ->> 7,
+                        w.value ->> 8, w.value ->> 9, w.value ->> 10, w.value ->> 11, w.value ->> 12, w.value ->> 13, w.value ->> 14
+                 FROM jsonb_each($1) AS w CROSS JOIN codes k
+                 WHERE w.value ->> 3 IS NOT NULL AND k.digest = unhex(w.value ->> 0) AND k.client_id = w.value ->> 1
+                   AND k.consumed_at IS NULL AND k.expires_at > w.value ->> 2 AND ", grant_stands!("k.grant_id", "w.value ->> 2"), ";
+                 UPDATE codes SET consumed_at = w.now
+                 FROM (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS client_id, value ->> 2 AS now FROM jsonb_each($1)) AS w
+                 WHERE codes.digest = w.digest AND codes.client_id = w.client_id AND codes.consumed_at IS NULL AND codes.expires_at > w.now
+                   AND ", grant_stands!("codes.grant_id", "w.now"), " RETURNING digest"),
         postgres: concat!("WITH standing AS MATERIALIZED
                      (SELECT w.*, k.grant_id FROM ",
                  asked!("digest" "BYTEA" "$1", "client_id" "TEXT" "$2", "now" "BIGINT" "$3", "id" "BYTEA" "$4", "salt" "BYTEA" "$5",
@@ -141,12 +152,10 @@ pub async fn insert_tx(tx: &mut Tx, digest: &Digest, code: &AuthorizationCode) -
 /// read the facts again and decide once more.
 pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
     let mut values = args![&redeem.digest, &redeem.client_id, redeem.now];
-    if db.kind() == Kind::Postgres {
-        let mut row = values.clone();
-        row.extend(redeem.family.as_ref().map_or_else(families::no_values, families::values));
-        if let Some(spent) = db.seen(REDEEM_TOGETHER, db.shared().redemptions.ask(db, row)).await? {
-            return Ok(spent);
-        }
+    let mut row = values.clone();
+    row.extend(redeem.family.as_ref().map_or_else(families::no_values, families::values));
+    if let Some(spent) = db.written(Rows { sql: REDEEM_TOGETHER, key: "digest" }, &db.shared().redemptions, row).await? {
+        return Ok(spent);
     }
     let Some(family) = redeem.family else { return Ok(db.execute(REDEEM, values).await? > 0) };
     values.extend(families::values(&family));
@@ -160,6 +169,6 @@ pub async fn redeem(db: &Db, redeem: Redeem) -> Result<bool, StoreError> {
 }
 
 /// [`redeem`] for many, on Postgres. `None`: to be tried alone.
-pub(super) fn redeem_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
-    Box::pin(async move { together::written(writer, REDEEM_TOGETHER, "digest", asked).await })
+pub(super) fn redeem_together(_: Db, mut writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(&mut writer, REDEEM_TOGETHER, "digest", asked).await })
 }

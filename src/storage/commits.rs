@@ -4,6 +4,9 @@
 //! A unit that fails is undone alone, and so is what a unit that panics has written: the others go on. If the transaction itself cannot
 //! go on (the disk is full), nothing of it stands, and everybody is told so.
 //!
+//! What most requests write is a row for one statement that takes many. Those of a kind go together, and the statement runs once for all
+//! of them: what it costs to hand it to the thread of the connection is paid once.
+//!
 //! Nobody waits for company: a lone unit goes at once, and one statement alone needs no transaction of its own.
 
 use std::collections::VecDeque;
@@ -17,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::storage::db::{self, Db, Row, Sql, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::together;
 use crate::storage::value::Args;
 
 /// How many share a commit at most, and for how long a commit may be put off by those that follow, so that none waits long.
@@ -38,9 +42,34 @@ struct Line {
 
 struct Unit {
     number: u64,
+    task: Task,
+}
+
+enum Task {
+    Several(Work),
     /// One statement: it is undone by itself when it fails, and alone it is a transaction by itself.
-    is_statement: bool,
-    work: Work,
+    Statement(Work),
+    Row(OneRow),
+}
+
+/// A statement that writes for many, and the column in which it answers for whom it did; see [`together::written`].
+#[derive(Clone, Copy)]
+pub struct Rows {
+    pub sql: Sql,
+    pub key: &'static str,
+}
+
+impl Rows {
+    fn is(self, other: Self) -> bool {
+        std::ptr::eq(self.sql.text(db::Kind::Sqlite), other.sql.text(db::Kind::Sqlite))
+    }
+}
+
+/// What such a statement takes of one.
+struct OneRow {
+    of: Rows,
+    values: Args,
+    answer: oneshot::Sender<Result<Option<bool>, StoreError>>,
 }
 
 /// Does the work over the writer, or hears why there is none.
@@ -94,7 +123,13 @@ impl Commits {
                 Done { keep, tell }
             })
         });
-        self.put(db, patience, false, work, answered).await
+        self.put(db, patience, Task::Several(work), answered).await
+    }
+
+    /// A row for a statement that writes many. `None`: to be tried alone.
+    pub async fn row(&self, db: &Db, patience: Duration, of: Rows, values: Args) -> Result<Option<bool>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.put(db, patience, Task::Row(OneRow { of, values, answer }), answered).await
     }
 
     /// One statement that writes; answers its rows.
@@ -126,22 +161,21 @@ impl Commits {
                 Done { keep, tell }
             })
         });
-        self.put(db, patience, true, work, answered).await
+        self.put(db, patience, Task::Statement(work), answered).await
     }
 
     async fn put<T, E: From<StoreError>>(
         &self,
         db: &Db,
         patience: Duration,
-        is_statement: bool,
-        work: Work,
+        task: Task,
         mut answered: oneshot::Receiver<Result<T, E>>,
     ) -> Result<T, E> {
         let (number, serves) = {
             let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let number = line.next;
             line.next += 1;
-            line.waiting.push_back(Unit { number, is_statement, work });
+            line.waiting.push_back(Unit { number, task });
             (number, !std::mem::replace(&mut line.served, true))
         };
         if serves {
@@ -172,42 +206,57 @@ struct Service {
     over: bool,
 }
 
+/// A transaction that several share.
+struct Group<'t> {
+    tx: &'t mut Tx,
+    done: Vec<Done>,
+    /// There is a savepoint, before the last unit of several statements.
+    marked: bool,
+}
+
 impl Service {
     async fn run(mut self, db: Db) {
         loop {
             let writer = db.writer().await;
+            // Who is about to ask, here or on another thread, does so first: a commit is worth more the more share it.
+            tokio::task::yield_now().await;
             let Some(unit) = self.next_or_over() else { return };
-            match writer {
-                Ok(mut writer) if unit.is_statement && self.is_empty() => {
-                    let done = (unit.work)(Ok(&mut writer)).await;
+            match (writer, unit.task) {
+                (Ok(mut writer), Task::Statement(work)) if self.is_empty() => {
+                    let done = work(Ok(&mut writer)).await;
                     (done.tell)(Ok(()));
                 }
-                Ok(mut writer) => self.group(&mut writer, unit).await,
-                Err(error) => self.refuse(unit, &error).await,
+                (Ok(mut writer), task) => self.group(&mut writer, task).await,
+                (Err(error), task) => self.refuse(task, &error).await,
             }
         }
     }
 
     /// One transaction.
-    async fn group(&self, tx: &mut Tx, first: Unit) {
+    async fn group(&self, tx: &mut Tx, first: Task) {
         if let Err(error) = tx.begin().await {
             return self.refuse(first, &error).await;
         }
-        let (begun, mut done) = (Instant::now(), Vec::new());
+        let (begun, mut group) = (Instant::now(), Group { tx, done: Vec::new(), marked: false });
         let mut next = Some(first);
         let broken = loop {
-            let Some(unit) = next.take() else { break None };
-            match Self::one(tx, unit, done.is_empty()).await {
-                Ok(one) => done.push(one),
-                Err((one, error)) => {
-                    done.push(one);
-                    break Some(error);
+            let outcome = match next.take() {
+                None => break None,
+                Some(Task::Row(row)) => {
+                    let alike = self.alike(row.of, MOST.saturating_sub(group.done.len() + 1));
+                    group.rows(row, alike).await
                 }
+                Some(Task::Several(work)) => group.several(work).await,
+                Some(Task::Statement(work)) => group.statement(work).await,
+            };
+            if let Err(error) = outcome {
+                break Some(error);
             }
-            if done.len() < MOST && begun.elapsed() < LONGEST {
-                next = self.next();
+            if group.done.len() < MOST && begun.elapsed() < LONGEST {
+                next = self.next().map(|unit| unit.task);
             }
         };
+        let Group { tx, done, .. } = group;
         let kept = match broken {
             None => tx.commit().await,
             Some(error) => Err(error),
@@ -218,36 +267,32 @@ impl Service {
         done.into_iter().for_each(|one| (one.tell)(kept.clone()));
     }
 
-    /// One unit of several. `Err` if the transaction cannot go on. The first is undone by undoing all.
-    async fn one(tx: &mut Tx, unit: Unit, is_first: bool) -> Result<Done, (Done, StoreError)> {
-        if !unit.is_statement
-            && !is_first
-            && let Err(error) = tx.savepoint().await
-        {
-            return Err(((unit.work)(Err(error.clone())).await, error));
-        }
-        let one = AssertUnwindSafe((unit.work)(Ok(&mut *tx))).catch_unwind().await.unwrap_or_else(|_panic| Done::silent());
-        if one.keep {
-            return Ok(one);
-        }
-        let undone = match (unit.is_statement, is_first) {
-            (true, _) => tx.go_on(),
-            (false, true) => Err(StoreError::Unavailable("the transaction was rolled back".to_owned())),
-            (false, false) => tx.undo().await,
-        };
-        match undone {
-            Ok(()) => Ok(one),
-            Err(error) => Err((one, error)),
+    /// There is no writer, and will be none for whoever waits.
+    async fn refuse(&self, first: Task, error: &StoreError) {
+        let others = std::mem::take(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        for task in std::iter::once(first).chain(others.into_iter().map(|unit| unit.task)) {
+            match task {
+                Task::Several(work) | Task::Statement(work) => {
+                    let done = work(Err(error.clone())).await;
+                    (done.tell)(Err(error.clone()));
+                }
+                Task::Row(row) => drop(row.answer.send(Err(error.clone()))),
+            }
         }
     }
 
-    /// There is no writer, and will be none for whoever waits.
-    async fn refuse(&self, first: Unit, error: &StoreError) {
-        let others = std::mem::take(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting);
-        for unit in std::iter::once(first).chain(others) {
-            let done = (unit.work)(Err(error.clone())).await;
-            (done.tell)(Err(error.clone()));
+    /// The rows for a statement among those that wait.
+    fn alike(&self, of: Rows, most: usize) -> Vec<OneRow> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut alike, mut others) = (Vec::new(), VecDeque::with_capacity(line.waiting.len()));
+        for unit in line.waiting.drain(..) {
+            match unit.task {
+                Task::Row(row) if row.of.is(of) && alike.len() < most => alike.push(row),
+                task => others.push_back(Unit { number: unit.number, task }),
+            }
         }
+        line.waiting = others;
+        alike
     }
 
     fn next(&self) -> Option<Unit> {
@@ -265,6 +310,73 @@ impl Service {
         line.served = unit.is_some();
         self.over = unit.is_none();
         unit
+    }
+}
+
+impl Group<'_> {
+    /// One unit. `Err` if the transaction cannot go on.
+    async fn several(&mut self, work: Work) -> Result<(), StoreError> {
+        let is_first = self.done.is_empty();
+        if !is_first && let Err(error) = self.mark().await {
+            self.done.push(work(Err(error.clone())).await);
+            return Err(error);
+        }
+        let one = AssertUnwindSafe(work(Ok(&mut *self.tx))).catch_unwind().await.unwrap_or_else(|_panic| Done::silent());
+        let undone = if one.keep { Ok(()) } else { self.undo(is_first).await };
+        self.done.push(one);
+        undone
+    }
+
+    async fn statement(&mut self, work: Work) -> Result<(), StoreError> {
+        let one = AssertUnwindSafe(work(Ok(&mut *self.tx))).catch_unwind().await.unwrap_or_else(|_panic| Done::silent());
+        let undone = if one.keep { Ok(()) } else { self.tx.go_on() };
+        self.done.push(one);
+        undone
+    }
+
+    /// One statement for all rows of a kind.
+    async fn rows(&mut self, first: OneRow, alike: Vec<OneRow>) -> Result<(), StoreError> {
+        let (of, is_first) = (first.of, self.done.is_empty());
+        let marked = if is_first { Ok(()) } else { self.mark().await };
+        let (asked, answers): (Vec<Args>, Vec<_>) = std::iter::once(first).chain(alike).map(|row| (row.values, row.answer)).unzip();
+        let written = match &marked {
+            Ok(()) => together::written(self.tx, of.sql, of.key, asked).await,
+            Err(error) => Err(error.clone()),
+        };
+        let undone = match marked {
+            Ok(()) if self.tx.has_failed() => self.undo(is_first).await,
+            marked => marked,
+        };
+        let found = match written {
+            Ok(found) => found,
+            Err(error) => answers.iter().map(|_| Err(error.clone())).collect(),
+        };
+        self.done.extend(answers.into_iter().zip(found).map(|(answer, found)| Done {
+            keep: matches!(found, Ok(Some(_))),
+            // What was not written need not be kept.
+            tell: Box::new(move |kept| {
+                drop(answer.send(match found {
+                    Ok(Some(done)) => kept.map(|()| Some(done)),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
+                }));
+            }),
+        }));
+        undone
+    }
+
+    /// From here what comes next can be undone alone. What came before cannot any more: SQLite keeps the pages of every savepoint.
+    async fn mark(&mut self) -> Result<(), StoreError> {
+        let again = std::mem::replace(&mut self.marked, true);
+        self.tx.savepoint(again).await
+    }
+
+    /// The first is undone by undoing all.
+    async fn undo(&mut self, is_first: bool) -> Result<(), StoreError> {
+        match is_first {
+            true => Err(StoreError::Unavailable("the transaction was rolled back".to_owned())),
+            false => self.tx.undo().await,
+        }
     }
 }
 

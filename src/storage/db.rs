@@ -19,6 +19,7 @@ mod tx;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -28,12 +29,12 @@ use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool};
 
 use crate::config::database::DatabaseConfig;
 use crate::spans;
-use crate::storage::commits::Commits;
+use crate::storage::commits::{Commits, Rows};
 use crate::storage::error::StoreError;
 use crate::storage::losses::Losses;
 use crate::storage::shared::Shared;
 use crate::storage::sweep::Walk;
-use crate::storage::together::Answers;
+use crate::storage::together::{Answers, Together};
 use crate::storage::value::Args;
 
 pub use row::{Column, Row};
@@ -52,6 +53,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// After so long without a notification, the connection that hears of them is asked whether it is still there: a network that falls
 /// silent closes nothing.
 const QUIET: Duration = Duration::from_secs(20);
+
+/// SQLite: after so many commits, what the log holds goes into the file, beside the writer. They may be of one request each, or of dozens.
+const CHECKPOINT_EVERY: u32 = 32;
 
 /// Where the triggers count on SQLite.
 const CHANGE_NUMBER: &str = "SELECT number FROM changes";
@@ -121,6 +125,14 @@ struct Inner {
     walk: Walk,
     /// SQLite's alone.
     commits: Commits,
+    checkpoints: Checkpoints,
+}
+
+/// When the log was last moved into the file.
+#[derive(Default)]
+struct Checkpoints {
+    turns_of_the_writer: AtomicU32,
+    under_way: AtomicBool,
 }
 
 enum Pools {
@@ -193,7 +205,8 @@ impl Db {
     fn over(pools: Pools, config: &DatabaseConfig) -> Self {
         let (acquire_timeout, statement_timeout) = (config.acquire_timeout, config.statement_timeout);
         let (shared, commits) = (Shared::new(pools.kind()), Commits::default());
-        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk: Walk::default(), commits }))
+        let (walk, checkpoints) = (Walk::default(), Checkpoints::default());
+        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk, commits, checkpoints }))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
@@ -288,6 +301,24 @@ impl Db {
         self.seen(sql, Box::pin(work)).await
     }
 
+    /// A row for a statement that writes many, together with those that others write at the moment. `None`: to be tried alone. On SQLite in
+    /// the commit that all share who wait for the writer, on Postgres in one of the `queue`.
+    pub(super) async fn written(
+        &self,
+        rows: Rows,
+        queue: &Together<Args, Option<bool>>,
+        row: Args,
+    ) -> Result<Option<bool>, StoreError> {
+        let inner = &self.0;
+        let work = async {
+            match self.kind() {
+                Kind::Sqlite => inner.commits.row(self, inner.acquire_timeout, rows, row).await,
+                Kind::Postgres => queue.ask(self, row).await,
+            }
+        };
+        self.seen(rows.sql, Box::pin(work)).await
+    }
+
     /// A unit of work: all of it or nothing. It runs to its end in its own task even if the caller goes away. `Err` rolls back, and so
     /// does a statement that failed, whatever `work` made of it: Postgres allows nothing else, and SQLite follows.
     pub async fn transaction<T, E>(
@@ -330,6 +361,23 @@ impl Db {
             Kind::Sqlite => self.all("PRAGMA wal_checkpoint(PASSIVE)", Args::new()).await.map(drop),
             Kind::Postgres => Ok(()),
         }
+    }
+
+    /// The same every so often, while others write: whoever wrote the page too many for the log would move all of it first, with everybody
+    /// else behind them.
+    fn checkpoint_in_turn(&self) {
+        let Checkpoints { turns_of_the_writer, under_way } = &self.0.checkpoints;
+        let turn = turns_of_the_writer.fetch_add(1, Ordering::Relaxed);
+        if turn % CHECKPOINT_EVERY != CHECKPOINT_EVERY - 1 || under_way.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let db = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = db.checkpoint().await {
+                tracing::debug!(%error, "the log could not be moved into the file");
+            }
+            db.0.checkpoints.under_way.store(false, Ordering::Release);
+        });
     }
 
     /// SQLite: a number that moves whenever clients, resources or keys were changed by anybody (triggers of migration 0006), so that caches
@@ -412,7 +460,11 @@ impl Db {
         Ok(self.borrowed(
             asked,
             match &self.0.pools {
-                Pools::Sqlite { writer, .. } => Connection::Sqlite(sqlite(writer).await?),
+                Pools::Sqlite { writer, .. } => {
+                    let writer = sqlite(writer).await?;
+                    self.checkpoint_in_turn();
+                    Connection::Sqlite(writer)
+                }
                 Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
             },
         ))

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::oauth::family::Family;
 use crate::oauth::grant::FamilyFacts;
 use crate::storage::audit::AuditEvent;
+use crate::storage::commits::Rows;
 use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
@@ -118,9 +119,22 @@ statements! {
                  told!("ended", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11"), "
                  SELECT id FROM ended"),
     };
-    // For many at once: those that stand and nobody holds. Each row is looked up by its key and locked before anything is changed.
+    // For many at once: those that stand and, on Postgres, nobody holds. There each row is looked up by its key and locked before anything is
+    // changed; on SQLite whatever looks whether they stand comes before the changes.
     END_TOGETHER = Split {
-        sqlite: "SELECT 1 AS one",
+        sqlite: "INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                 SELECT unhex(w.value ->> 3), w.value ->> 4, w.value ->> 5, w.value ->> 6, w.value ->> 7, w.value ->> 8, w.value ->> 9,
+                        w.value ->> 10 FROM jsonb_each($1) AS w CROSS JOIN families f CROSS JOIN grants g
+                 WHERE f.id = unhex(w.value ->> 0) AND f.ended_at IS NULL AND g.id = f.grant_id AND g.ended_at IS NULL;
+                 SELECT f.id FROM jsonb_each($1) AS w CROSS JOIN families f CROSS JOIN grants g
+                 WHERE f.id = unhex(w.value ->> 0) AND f.ended_at IS NULL AND g.id = f.grant_id AND g.ended_at IS NULL;
+                 UPDATE grants SET ended_at = w.now, ended_because = w.because
+                 FROM (SELECT (SELECT grant_id FROM families WHERE id = unhex(value ->> 0) AND ended_at IS NULL) AS grant_id,
+                              value ->> 1 AS now, value ->> 2 AS because FROM jsonb_each($1)) AS w
+                 WHERE grants.id = w.grant_id AND grants.ended_at IS NULL;
+                 UPDATE families SET ended_at = w.now, ended_because = w.because
+                 FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS now, value ->> 2 AS because FROM jsonb_each($1)) AS w
+                 WHERE families.id = w.id AND families.ended_at IS NULL",
         postgres: concat!("WITH standing AS MATERIALIZED
                      (SELECT w.id, f.grant_id, w.now, w.because, ", event_columns!("w"), " FROM ",
                  asked!("id" "BYTEA" "$1", "now" "BIGINT" "$2", "because" "TEXT" "$3", "event_id" "BYTEA" "$4", "at" "BIGINT" "$5",
@@ -234,25 +248,27 @@ pub(super) fn rotate_together(db: Db, mut writer: Tx, mut asked: Vec<Args>) -> B
         {
             return Ok(vec![Ok(Some(writer.execute_alone(ROTATE, values).await? > 0))]);
         }
-        together::written(writer, ROTATE_TOGETHER, "id", asked).await
+        together::written(&mut writer, ROTATE_TOGETHER, "id", asked).await
     })
 }
 
 /// [`end`] for many, on Postgres. `None`: to be tried alone.
-pub(super) fn end_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
-    Box::pin(async move { together::written(writer, END_TOGETHER, "id", asked).await })
+pub(super) fn end_together(_: Db, mut writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(&mut writer, END_TOGETHER, "id", asked).await })
 }
 
 /// Ends a family and its grant, and with it every token issued from that (RFC 7009 §2.1). `false`, and no event, if they had ended
 /// before or are gone.
 pub async fn end(db: &Db, id: Uuid, because: &'static str, now: Timestamp, event: Option<&AuditEvent>) -> Result<bool, StoreError> {
-    if let (Kind::Postgres, Some(event)) = (db.kind(), event) {
-        let mut values = args![id, now, because];
-        let mut row = values.clone();
+    if let Some(event) = event {
+        let mut row = args![id, now, because];
         row.extend(audit::values(event));
-        if let Some(ended) = db.seen(END_TOGETHER, db.shared().endings.ask(db, row)).await? {
+        if let Some(ended) = db.written(Rows { sql: END_TOGETHER, key: "id" }, &db.shared().endings, row).await? {
             return Ok(ended);
         }
+    }
+    if let (Kind::Postgres, Some(event)) = (db.kind(), event) {
+        let mut values = args![id, now, because];
         values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
         return Ok(db.returning(END, values).await?.is_some());
     }

@@ -68,6 +68,9 @@ migrations! {
 const PATIENCE: Duration = Duration::from_secs(60);
 /// "chancery" in ASCII: the key of the advisory lock.
 const POSTGRES_LOCK: i64 = 0x6368_616e_6365_7279;
+/// An index over a large table is sorted on the disk, while what units of work need to be undone is kept in memory (`connect::sqlite`).
+const SORT_ON_DISK: &str = "PRAGMA temp_store = FILE";
+const SORT_IN_MEMORY: &str = "PRAGMA temp_store = MEMORY";
 
 statements! {
     CREATE = Split {
@@ -176,11 +179,18 @@ async fn apply_if_locked(tx: &mut Tx, now: Timestamp) -> Result<Option<Vec<&'sta
     tx.execute(CREATE, args![]).await?;
     let applied = tx.all(APPLIED, args![]).await?.iter().map(Applied::read).collect::<Result<Vec<_>, _>>()?;
     let mut names = Vec::new();
-    for migration in unapplied(&applied, tx.kind())? {
+    let unapplied = unapplied(&applied, tx.kind())?;
+    if tx.kind() == Kind::Sqlite && !unapplied.is_empty() {
+        tx.script(SORT_ON_DISK).await?;
+    }
+    for migration in unapplied {
         let script = migration.script(tx.kind());
         tx.script(script).await?;
         tx.execute(RECORD, args![migration.number, migration.name, Digest::of(script.as_bytes()), now]).await?;
         names.push(migration.name);
+    }
+    if tx.kind() == Kind::Sqlite && !names.is_empty() {
+        tx.script(SORT_IN_MEMORY).await?;
     }
     Ok(Some(names))
 }

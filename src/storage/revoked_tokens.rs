@@ -10,6 +10,7 @@ use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
+use crate::storage::commits::Rows;
 use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together::{self, Answers};
@@ -33,7 +34,11 @@ statements! {
     };
     // For many at once, in the order of their keys: of two groups with the same tokens one waits for the other, never both.
     REVOKE_TOGETHER = Split {
-        sqlite: "SELECT 1 AS one",
+        sqlite: "INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                 SELECT unhex(w.value ->> 2), w.value ->> 3, w.value ->> 4, w.value ->> 5, w.value ->> 6, w.value ->> 7, w.value ->> 8,
+                        w.value ->> 9 FROM jsonb_each($1) AS w LEFT JOIN revoked_tokens r ON r.jti = unhex(w.value ->> 0) WHERE r.jti IS NULL;
+                 INSERT INTO revoked_tokens (jti, expires_at) SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each($1) WHERE TRUE
+                 ON CONFLICT (jti) DO NOTHING RETURNING jti",
         postgres: concat!("WITH w AS MATERIALIZED (SELECT * FROM ",
                  asked!("jti" "BYTEA" "$1", "expires_at" "BIGINT" "$2", "event_id" "BYTEA" "$3", "at" "BIGINT" "$4", "actor" "TEXT" "$5",
                         "action" "TEXT" "$6", "target" "TEXT" "$7", "was" "TEXT" "$8", "is_now" "TEXT" "$9", "trace_id" "TEXT" "$10"), " AS w),
@@ -64,12 +69,12 @@ statements! {
 /// Revokes one access token; `expires_at` is its own `exp`, after which the row is swept. `false`, and no event, if it was revoked before.
 pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     let mut values = args![jti, expires_at];
+    let mut row = values.clone();
+    row.extend(audit::values(event));
+    if let Some(revoked) = db.written(Rows { sql: REVOKE_TOGETHER, key: "jti" }, &db.shared().revocations, row).await? {
+        return Ok(revoked);
+    }
     if db.kind() == Kind::Postgres {
-        let mut row = values.clone();
-        row.extend(audit::values(event));
-        if let Some(revoked) = db.seen(REVOKE_TOGETHER, db.shared().revocations.ask(db, row)).await? {
-            return Ok(revoked);
-        }
         values.extend(audit::lists(db.kind(), std::slice::from_ref(event)));
         return Ok(db.returning(REVOKE, values).await?.is_some());
     }
@@ -77,8 +82,8 @@ pub async fn insert(db: &Db, jti: &Digest, expires_at: Timestamp, event: &AuditE
 }
 
 /// [`insert`] for many, on Postgres. `None`: to be tried alone.
-pub(super) fn insert_together(_: Db, writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
-    Box::pin(async move { together::written(writer, REVOKE_TOGETHER, "jti", asked).await })
+pub(super) fn insert_together(_: Db, mut writer: Tx, asked: Vec<Args>) -> BoxFuture<'static, Answers<Option<bool>>> {
+    Box::pin(async move { together::written(&mut writer, REVOKE_TOGETHER, "jti", asked).await })
 }
 
 /// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.

@@ -25,7 +25,7 @@ pub struct Shared {
     pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
     pub codes: Together<Digest, Option<CodeFacts>>,
     pub sessions: Together<(Digest, String), Option<FoundForClient>>,
-    // On Postgres: on SQLite units of work share their commit anyway.
+    // On Postgres: on SQLite such rows share a commit with everybody else who waits for the writer ([`Db::written`](db::Db)).
     pub completions: Writes,
     pub redemptions: Writes,
     pub endings: Writes,

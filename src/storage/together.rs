@@ -147,7 +147,7 @@ pub fn found<T>(
 /// Writes what a group asked for in one statement. The first value of each row is its key, and the statement answers in the column `key`
 /// for whom it did. `None`: to be tried alone, because somebody holds the row, what the decision rested on has changed, or what one of the
 /// group brought failed the statement. Of several with one key the first goes along; the others find alone what it has done.
-pub async fn written(mut writer: Tx, sql: Sql, key: &str, asked: Vec<Args>) -> Answers<Option<bool>> {
+pub async fn written(writer: &mut Tx, sql: Sql, key: &str, asked: Vec<Args>) -> Answers<Option<bool>> {
     let mut first = HashSet::with_capacity(asked.len());
     let keys: Vec<Option<Vec<u8>>> = asked
         .iter()

@@ -22,6 +22,9 @@ use crate::storage::losses::Losses;
 const PREPARED_STATEMENTS: usize = 400;
 /// SQLite readers share one page cache each and one disk; more of them only cost memory.
 const MOST_SQLITE_READERS: u32 = 8;
+/// Pages in SQLite's log, after which whoever commits moves them into the file: what is left of them, since it is done beside the writer all the
+/// time ([`Db::checkpoint_in_turn`](super::Db)). Only a writer that finds nothing left to move begins the log anew.
+const LONGEST_LOG: u32 = 4_000;
 /// Every statement finds its rows by an index (a test has each explained). A table that was small when its plan was made is not small for
 /// ever, and a few rows that change all the time leave thousands of dead ones behind: reading it whole is never what we want. What has to
 /// be read whole then looks dear enough for just-in-time compilation, which takes longer than any statement here.
@@ -47,8 +50,14 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
     };
     // Switching a new file to the write-ahead log cannot wait for another process that does the same: one at a time.
     let turn = FileLock::acquire(&file, config.acquire_timeout).await?;
-    let writer =
-        pool().max_connections(1).connect_with(options.clone().journal_mode(SqliteJournalMode::Wal)).await.map_err(store_error)?;
+    // What a statement or a unit of work needs to be undone alone goes into a temporary file beyond 64 KiB: for a group of requests, more
+    // than the database itself is written.
+    let writes = options
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("temp_store", "MEMORY")
+        .pragma("wal_autocheckpoint", LONGEST_LOG.to_string());
+    let writer = pool().max_connections(1).connect_with(writes).await.map_err(store_error)?;
     let readers = pool()
         .max_connections(config.max_connections.clamp(1, MOST_SQLITE_READERS))
         .connect_with(options.pragma("query_only", "ON"))

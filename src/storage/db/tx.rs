@@ -151,9 +151,9 @@ impl Tx {
         self.state == State::Failed
     }
 
-    /// SQLite: from here a unit that shares its transaction with others can be [undone](Self::undo).
-    pub(in crate::storage) async fn savepoint(&mut self) -> Result<(), StoreError> {
-        self.control("SAVEPOINT unit", self.limit).await
+    /// SQLite: from here a unit that shares its transaction with others can be [undone](Self::undo). `again`: instead of from the one before.
+    pub(in crate::storage) async fn savepoint(&mut self, again: bool) -> Result<(), StoreError> {
+        self.control(if again { "RELEASE unit; SAVEPOINT unit" } else { "SAVEPOINT unit" }, self.limit).await
     }
 
     /// SQLite: undoes what was written since the last savepoint.

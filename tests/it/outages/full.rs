@@ -77,9 +77,15 @@ async fn a_full_disk_under_sqlite_is_503_and_loses_nothing() {
     }
     let load = Load::begin(&alice, &client, &[site.address], 4).await;
     load.recovers(Duration::from_secs(10)).await;
+    // Refreshes change rows where they are, and the log begins anew as long as it can be moved into the file. Somebody who reads keeps it
+    // from that, so that it has to grow.
+    let data = machine.path().join("chancery-data");
+    let mut reader = sqlx::SqliteConnection::connect(&format!("sqlite://{}", data.join("chancery.db").display())).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT COUNT(*) FROM families").execute(&mut reader).await.unwrap();
     let begin = Instant::now();
-    std::fs::write(&flag, machine.path().join("chancery-data").to_str().unwrap()).unwrap();
+    std::fs::write(&flag, data.to_str().unwrap()).unwrap();
     until(Duration::from_secs(15), async || load.since(begin).iter().filter(|seen| seen.status == 503).count() > 20).await;
+    reader.close().await.unwrap();
     served_from_memory(&site).await;
     std::fs::remove_file(&flag).unwrap();
     let took = load.recovers(Duration::from_secs(10)).await;

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use chancery::args;
+use chancery::storage::authorize::complete;
+use chancery::storage::codes::redeem;
 use chancery::storage::{Db, Kind, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::Store;
+use super::fixtures::World;
 
 /// As long as anybody here waits for the writer, unless that is what is tested: other tests may keep the disk busy for seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,6 +135,52 @@ async fn units_that_wait_for_the_writer_share_its_commit() {
         pair(db, id, String::new(), false).await.unwrap();
     }
     assert_eq!(commits(db) - before, 10, "one after the other each has its own");
+}
+
+/// Sign-ins and redemptions are rows for a statement each, and go along with units of every other kind.
+#[tokio::test]
+async fn rows_of_a_kind_share_one_statement_and_the_commit_of_all() {
+    let world = World::new(Kind::Sqlite).await;
+    let db = &world.store.db;
+    db.execute("CREATE TABLE scratch (id BIGINT PRIMARY KEY, half BIGINT NOT NULL, pad TEXT)", args![]).await.unwrap();
+    let codes: Vec<_> = (0..20).map(|_| world.completion(world.grant(true))).collect();
+    let written = join_all(codes.iter().map(|code| complete(db, code.clone()))).await;
+    assert!(written.into_iter().all(|done| done.unwrap()));
+    let before = commits(db);
+    let (redeemed, completed, pairs) = tokio::join!(
+        join_all(codes.iter().map(|code| redeem(db, world.redeem(code, Some(world.family(&code.grant)))))),
+        join_all((0..20).map(|_| complete(db, world.completion(world.grant(true))))),
+        // The odd ones are undone, between the others.
+        join_all((0..20).map(|id| pair(db, id, String::new(), id % 2 == 1))),
+    );
+    let took = commits(db) - before;
+    assert!(took <= 5, "{took} commits for 60 that came at once");
+    assert!(redeemed.into_iter().chain(completed).all(|done| done.unwrap()));
+    assert!(pairs.iter().enumerate().all(|(id, done)| done.is_ok() == (id % 2 == 0)));
+    assert_eq!(rows(db).await.len(), 20);
+    let grants =
+        db.optional("SELECT COUNT(*) AS n FROM grants JOIN codes ON codes.grant_id = grants.id", args![]).await.unwrap().unwrap();
+    assert_eq!(grants.get::<i64>("n").unwrap(), 40);
+}
+
+/// Whoever wrote the page too many would wait for all of it.
+#[tokio::test]
+async fn the_log_goes_into_the_file_while_others_write() {
+    let store = scratch(Kind::Sqlite).await;
+    let moved = async || {
+        let log = store.db.optional("PRAGMA wal_checkpoint(NOOP)", args![]).await.unwrap().unwrap();
+        (log.get::<i64>("log").unwrap(), log.get::<i64>("checkpointed").unwrap())
+    };
+    for id in 0..40 {
+        pair(&store.db, id, String::new(), false).await.unwrap();
+    }
+    for _ in 0..100 {
+        if moved().await.1 > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nothing was moved of (pages, moved) {:?}", moved().await);
 }
 
 #[tokio::test]
