@@ -11,6 +11,7 @@ usage: ./bench [OPERATION...] [options]
   --quick                     one short round
   --growth                    a full store against an empty one
   --users N, --families N     how full (1000000 and 10000000)
+  --slow-disk N               refreshes (or what is named) on a PostgreSQL whose syncs take N ms more
   --list                      names the operations";
 
 /// A run.
@@ -27,6 +28,8 @@ pub struct Arguments {
     /// What a full store holds.
     pub users: u64,
     pub families: u64,
+    /// What a sync of PostgreSQL takes more, in milliseconds.
+    pub slow_disk: Option<u64>,
     /// Everything, long enough to be written down.
     pub complete: bool,
 }
@@ -44,6 +47,7 @@ impl Arguments {
             growth: false,
             users: 1_000_000,
             families: 10_000_000,
+            slow_disk: None,
             complete: false,
         };
         let mut peer = None;
@@ -56,12 +60,13 @@ impl Arguments {
                 "--no-peer" => peer = Some(false),
                 "--quick" => (this.rounds, this.share) = (1, 0.1),
                 "--growth" => this.growth = true,
-                "--rounds" | "--users" | "--families" => {
+                "--rounds" | "--users" | "--families" | "--slow-disk" => {
                     let number = arguments.next().and_then(|number| number.parse::<u64>().ok()).filter(|number| *number > 0);
                     let number = number.ok_or_else(|| format!("{argument} wants a number"))?;
                     match argument.as_str() {
                         "--users" => this.users = number,
                         "--families" => this.families = number,
+                        "--slow-disk" => this.slow_disk = Some(number),
                         _ => this.rounds = usize::try_from(number).unwrap(),
                     }
                 }
@@ -70,6 +75,12 @@ impl Arguments {
                     let operation = Operation::ALL.into_iter().find(|operation| operation.name() == name);
                     this.operations.push(operation.ok_or_else(|| format!("there is no `{name}`\n{USAGE}"))?);
                 }
+            }
+        }
+        if this.slow_disk.is_some() {
+            this.postgres = true;
+            if this.operations.is_empty() {
+                this.operations = vec![Operation::Refresh, Operation::RefreshOpaque];
             }
         }
         let everywhere = !this.sqlite && !this.postgres;

@@ -57,7 +57,7 @@ fn main() {
     });
     let binary = std::env::var_os("CHANCERY_BENCH_BINARY").map(PathBuf::from).expect("run ./bench: it names the binary");
     let (section, text, counts) = runtime.block_on(async {
-        let cluster = postgres::Cluster::start();
+        let cluster = postgres::Cluster::start(arguments.slow_disk);
         if arguments.growth {
             let growth = growth::run(&binary, &arguments, &cluster).await;
             ("growth", growth.to_string(), growth.counts())

@@ -1,6 +1,8 @@
 //! A private PostgreSQL with durable commits, in a temporary folder: the same as in production but for the size of the machine.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -12,7 +14,7 @@ trap '' INT TERM HUP
 umask 077
 dir=$(mktemp -d "${TMPDIR:-/tmp}/chancery-bench.XXXXXX") || exit 1
 "$bin/initdb" -D "$dir/data" -U chancery -A trust -E UTF8 --locale=C >"$dir/log" 2>&1 || { cat "$dir/log" >&2; rm -rf "$dir"; exit 1; }
-"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=200 -c shared_buffers=256MB -c fsync=on \
+LD_PRELOAD=$2 "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=200 -c shared_buffers=256MB -c fsync=on \
     -c synchronous_commit=on -c max_wal_size=2GB >>"$dir/log" 2>&1 </dev/null &
 pid=$!
 until "$bin/pg_isready" -q -h "$dir" -U chancery -d postgres; do
@@ -30,6 +32,8 @@ rm -rf "$dir"
 "#;
 
 pub struct Cluster {
+    /// Of the slow disk; to be there as long as the processes are.
+    _library: Option<tempfile::TempDir>,
     child: Child,
     /// Open as long as the cluster is to live.
     input: Option<ChildStdin>,
@@ -38,7 +42,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn start() -> Self {
+    /// With `slow_disk` each sync takes so many milliseconds more.
+    pub fn start(slow_disk: Option<u64>) -> Self {
+        let (folder, library) = slow_disk.map(slow_syncs).unzip();
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("runuser");
             command.args(["-u", "postgres", "--", "sh", "-c", SUPERVISOR, "sh"]);
@@ -48,18 +54,41 @@ impl Cluster {
             command.args(["-c", SUPERVISOR, "sh"]);
             command
         };
-        let mut child = command.arg(binaries()).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .arg(binaries())
+            .arg(library.unwrap_or_default())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let input = child.stdin.take();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(!line.trim().is_empty(), "PostgreSQL did not start; its log is above");
         let supervisor = child.id();
-        Self { child, input, socket: PathBuf::from(line.trim()), supervisor }
+        Self { _library: folder, child, input, socket: PathBuf::from(line.trim()), supervisor }
     }
 
     pub fn database(&self, name: &str) -> String {
         format!("postgres://chancery@localhost/{name}?host={}", self.socket.display())
     }
+}
+
+/// The library of slow_disk.c, where everybody may read it, and what is to be preloaded.
+fn slow_syncs(milliseconds: u64) -> (tempfile::TempDir, OsString) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (source, library) = (folder.path().join("slow_disk.c"), folder.path().join("slow_disk.so"));
+    std::fs::write(&source, include_str!("slow_disk.c")).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler
+        .arg(format!("-DMILLISECONDS={milliseconds}"))
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .arg("-ldl");
+    assert!(compiler.status().unwrap().success(), "the slow disk was not compiled");
+    (folder, library.into())
 }
 
 impl Drop for Cluster {

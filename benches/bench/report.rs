@@ -71,8 +71,10 @@ impl Report {
         let rounds = arguments.rounds;
         let plural = if rounds == 1 { "" } else { "s" };
         let title = format!(
-            "{} cores of {}; {CONNECTIONS} connections; medians of {rounds} round{plural}",
-            machine.cores, machine.processor
+            "{} cores of {}; {CONNECTIONS} connections; medians of {rounds} round{plural}{}",
+            machine.cores,
+            machine.processor,
+            arguments.slow_disk.map(|more| format!("; a sync of PostgreSQL takes {more} ms more")).unwrap_or_default()
         );
         Self {
             title,
