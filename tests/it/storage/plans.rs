@@ -62,7 +62,7 @@ async fn postgres_reads_through_no_table_that_grows() {
     let store = Store::empty(Kind::Postgres).await;
     migrate::run(&store.db, NOW).await.unwrap();
     let mut connection = sqlx::PgConnection::connect(store.config.url.expose()).await.unwrap();
-    // Plans as a pool's connections have them after a while: for any values.
+    // Plans as a pool's connections have them: for any values.
     let settings =
         "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan";
     sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
@@ -101,6 +101,21 @@ async fn what_changes_in_a_row_is_in_no_index_of_postgres() {
             assert!(!columns.iter().any(|column| defined.contains(column)), "{definition}");
         }
     }
+}
+
+#[tokio::test]
+async fn postgres_plans_a_statement_once_for_a_connection() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let mut config = store.config.clone();
+    config.max_connections = 1;
+    let db = chancery::storage::Db::connect(&config).await.unwrap();
+    for number in 0..3_i64 {
+        db.all("SELECT id FROM users WHERE created_at = $1", chancery::args![number]).await.unwrap();
+    }
+    let planned = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%WHERE created_at = $1'";
+    let row = db.optional(planned, Vec::new()).await.unwrap().unwrap();
+    assert_eq!((row.get::<i64>("generic_plans").unwrap(), row.get::<i64>("custom_plans").unwrap()), (3, 0));
 }
 
 /// What these tests are there to see.
