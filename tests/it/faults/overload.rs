@@ -154,12 +154,19 @@ async fn flood(backend: Backend, load: Load) {
         after.rate(),
         begun.elapsed(),
     );
-    // What was begun was finished, and the rest was told so.
-    assert!(!flood.granted.is_empty() && !flood.sent_away.is_empty(), "{} granted", flood.granted.len());
+    // What was begun was finished, and the rest was told so. A token waits for nothing but a processor: there may be nobody who had to be sent
+    // away, if those who came over all connections were answered in the time that being sent away may take.
+    let in_time = limits.longest_wait + Duration::from_secs(2);
+    let granted = share(&flood.granted, 0.99);
+    assert!(!flood.granted.is_empty(), "nobody was granted anything");
+    assert!(
+        !flood.sent_away.is_empty() || (load == Load::Tokens && granted < in_time),
+        "nobody was sent away, and some waited {granted:?}"
+    );
     assert!(flood.rate() > sustainable / 10.0, "{:.0} a second of {sustainable:.0} were granted", flood.rate());
     // In a known time, whatever the machine is doing beside.
     let slowest = share(&flood.sent_away, 0.99);
-    assert!(slowest < limits.longest_wait + Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < in_time, "{slowest:?}");
     // Among all other tests a moment without a processor says nothing about the server.
     let most = share(&health, if limits.length > Duration::from_secs(10) { 0.99 } else { 0.5 });
     assert!(most < Duration::from_millis(100), "health: {most:?}");
@@ -169,7 +176,8 @@ async fn flood(backend: Backend, load: Load) {
     // Whoever was sent away; of sign-ins it may be the line in front of the passwords that had no room.
     let counted = counted(&metrics, "chancery_refusals_total", "rule=\"overloaded\"");
     assert!(counted >= flood.sent_away.len() as f64, "{counted} counted of {}: {metrics}", flood.sent_away.len());
-    assert!(load == Load::SignIns || metrics.contains("chancery_requests_shed_total{because="), "{metrics}");
+    let shed = metrics.contains("chancery_requests_shed_total{because=");
+    assert!(load == Load::SignIns || flood.sent_away.is_empty() || shed, "{metrics}");
     // Counted, and not kept: a row for each would be a second flood.
     let db = stage.machine.db().await;
     let kept = db.all("SELECT COUNT(*) AS kept FROM decisions WHERE rule = 'overloaded'", chancery::args![]).await.unwrap();
