@@ -26,6 +26,7 @@ use crate::service::registry::Registry;
 use crate::service::scans::Scans;
 use crate::service::secret_uses::SecretUses;
 use crate::service::throttle::Throttle;
+use crate::service::turns::Turns;
 use crate::storage::{Db, StoreError, migrate};
 
 /// Languages of the pages, as discovery names them (BCP 47).
@@ -40,6 +41,8 @@ pub struct App {
     pub entropy: Arc<dyn Entropy>,
     pub registry: Registry,
     pub passwords: Passwords,
+    /// Who may take a processor for long.
+    pub turns: Arc<Turns>,
     pub throttle: Throttle,
     pub quotas: Quotas,
     /// Device codes that nobody has redeemed.
@@ -164,6 +167,7 @@ impl Builder {
             sign_outs: Notify::new(),
             registry: Registry::new(db.clone(), config.issuer.as_str(), Arc::clone(&keys)),
             passwords: Passwords::start(config.passwords, Arc::clone(&entropy))?,
+            turns: Arc::new(Turns::of_this_machine()),
             throttle: Throttle::new(config.throttle, keyed.clone()).audited(Arc::clone(&entropy)),
             quotas: Quotas::new(&config.throttle, config.lifetimes.interaction),
             device_quotas: Quotas::new(&config.throttle, config.lifetimes.device_code),

@@ -150,6 +150,7 @@ fn edge(app: &Arc<App>) -> Edge {
             count(config.limits.requests),
             count(config.limits.waiting),
             config.limits.longest_wait,
+            Arc::clone(&app.turns),
             from_memory(config.issuer.path()),
         ),
         body_limit: count(config.limits.body),

@@ -126,11 +126,16 @@ pub(super) async fn sign(
     claims: &(impl Serialize + Sync),
     now: Timestamp,
 ) -> Result<String, Reason> {
-    let made = match keys.set.active(alg) {
-        Some(key) => key.sign_jwt(typ.as_str(), claims),
-        None => Box::pin(app.keys.signer(keys, alg, now)).await?.sign_jwt(typ.as_str(), claims),
+    let made_now;
+    let key = match keys.set.active(alg) {
+        Some(key) => key,
+        None => {
+            made_now = Box::pin(app.keys.signer(keys, alg, now)).await?;
+            &made_now
+        }
     };
-    made.map_err(|error| Reason::Internal { detail: error.to_string() })
+    let _turn = app.turns.to_sign(alg).await;
+    key.sign_jwt(typ.as_str(), claims).map_err(|error| Reason::Internal { detail: error.to_string() })
 }
 
 /// The text of a family's refresh token of its present generation (design 4.2).

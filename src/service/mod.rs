@@ -43,6 +43,7 @@ pub mod secret_uses;
 pub mod setup;
 pub mod throttle;
 pub mod token;
+pub mod turns;
 pub mod userinfo;
 pub mod users;
 

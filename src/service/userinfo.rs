@@ -35,7 +35,9 @@ pub async fn answer(app: &App, token: &str, now: Timestamp) -> Result<Answer, Re
     // OpenID Connect Core §16.14: signed first, and then encrypted.
     let (content, text) = match signing {
         Some(alg) => {
-            let signed = app.keys.signer(&keys, alg, now).await?.sign_untyped(&claims);
+            let key = app.keys.signer(&keys, alg, now).await?;
+            let _turn = app.turns.to_sign(alg).await;
+            let signed = key.sign_untyped(&claims);
             (Content::Nested, signed.map_err(|error| internal(error.to_string()))?)
         }
         None => (Content::Claims, serde_json::to_string(&claims).map_err(|error| internal(error.to_string()))?),

@@ -4,8 +4,8 @@
 //! and what is begun gets the processors it needs to be finished. Nobody takes a place while they are still sending: slow senders would
 //! keep everybody else out. Health, keys, metadata and files are answered from memory and need no place.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::http::error::OAuthError;
 use crate::oauth::refusal::Reason;
+use crate::service::turns::Turns;
 
 /// Seconds after which one may try again.
 const RETRY_AFTER: u64 = 1;
@@ -26,16 +27,17 @@ const RETRY_AFTER: u64 = 1;
 /// Tasks that are ready and that no processor has taken yet: with more than this there is a crowd.
 const CROWD: usize = 64;
 
+/// What most requests take of a processor, signatures with RSA and hashed passwords aside.
+const SHORT: Duration = Duration::from_micros(50);
+
 /// The places, and the queue in front of them.
 ///
-/// A place alone does not keep order among requests that never wait for anything, such as a signature in this thread: each is over as soon
-/// as it is begun, and what is ready stands in the runtime's own queue, the question after our health behind thousands of them. So in a crowd
-/// few at a time go from here into that queue.
+/// A place alone does not keep order among requests that never wait for anything: each is over as soon as it is begun. So in a crowd they take
+/// turns too.
 #[derive(Debug)]
 pub struct Admission {
     places: Semaphore,
-    turns: Semaphore,
-    crowd: usize,
+    turns: Arc<Turns>,
     /// The one that we run in: asked for once, since it is counted by all processors who has it.
     runtime: OnceLock<RuntimeMetrics>,
     waiting: AtomicUsize,
@@ -72,11 +74,9 @@ impl SentAway {
 
 impl Admission {
     /// `places` requests at once, `most_waiting` more for at most `patience`; `free` routes need no place.
-    pub fn new(places: usize, most_waiting: usize, patience: Duration, free: Vec<String>) -> Self {
+    pub fn new(places: usize, most_waiting: usize, patience: Duration, turns: Arc<Turns>, free: Vec<String>) -> Self {
         let places = Semaphore::new(places.min(Semaphore::MAX_PERMITS));
-        let turns = Semaphore::new(std::thread::available_parallelism().map_or(2, |cores| 2 * cores.get()));
-        let (crowd, runtime, waiting) = (CROWD, OnceLock::new(), AtomicUsize::new(0));
-        Self { places, turns, crowd, runtime, waiting, most_waiting, patience, free }
+        Self { places, turns, runtime: OnceLock::new(), waiting: AtomicUsize::new(0), most_waiting, patience, free }
     }
 
     /// Whether requests to this route need a place. What no route takes is refused at once.
@@ -89,7 +89,7 @@ impl Admission {
     /// # Errors
     /// There is none.
     pub async fn enter(&self) -> Result<SemaphorePermit<'_>, SentAway> {
-        let crowded = self.runtime.get_or_init(|| Handle::current().metrics()).global_queue_depth() > self.crowd;
+        let crowded = self.runtime.get_or_init(|| Handle::current().metrics()).global_queue_depth() > CROWD;
         let free = self.places.try_acquire().ok();
         if !crowded && let Some(place) = free {
             return Ok(place);
@@ -103,9 +103,7 @@ impl Admission {
                 }
             };
             if crowded {
-                let turn = self.turns.acquire().await;
-                tokio::task::yield_now().await;
-                drop(turn);
+                self.turns.take_for(SHORT).await;
             }
             Ok(place)
         };
@@ -168,15 +166,18 @@ pub async fn arrived(request: Request, limit: usize) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Instant;
-
     use futures_util::FutureExt as _;
 
     use super::*;
 
     fn admission(places: usize, most_waiting: usize) -> Admission {
-        Admission::new(places, most_waiting, Duration::from_millis(50), vec!["/jwks".to_owned()])
+        Admission::new(
+            places,
+            most_waiting,
+            Duration::from_millis(50),
+            Arc::new(Turns::of_this_machine()),
+            vec!["/jwks".to_owned()],
+        )
     }
 
     #[tokio::test]
@@ -191,37 +192,6 @@ mod tests {
         assert_eq!(admission.enter().await.unwrap_err(), SentAway::Waited);
         drop(place);
         assert!(admission.enter().await.is_ok(), "whoever left gave back what they held");
-    }
-
-    /// How long a task that asks for nothing waits, at the most, beside a second of work that is ready all at once and waits for nothing.
-    async fn longest_wait_beside_a_crowd(crowd: usize) -> Duration {
-        let admission = Admission { crowd, ..Admission::new(3000, 0, Duration::from_secs(60), Vec::new()) };
-        let admission = Arc::new(admission);
-        let working: Vec<_> = (0..3000)
-            .map(|_| {
-                let admission = admission.clone();
-                tokio::spawn(async move {
-                    let _place = admission.enter().await.unwrap();
-                    let begun = Instant::now();
-                    while begun.elapsed() < Duration::from_micros(500) {
-                        std::hint::spin_loop();
-                    }
-                })
-            })
-            .collect();
-        let mut longest = Duration::ZERO;
-        while !working.iter().all(tokio::task::JoinHandle::is_finished) {
-            let begun = Instant::now();
-            tokio::spawn(async {}).await.unwrap();
-            longest = longest.max(begun.elapsed());
-        }
-        longest
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_needs_no_place_is_not_behind_all_that_have_one() {
-        let (behind, beside) = (longest_wait_beside_a_crowd(usize::MAX).await, longest_wait_beside_a_crowd(CROWD).await);
-        assert!(beside * 3 < behind, "{behind:?} without turns, {beside:?} with them");
     }
 
     #[tokio::test]

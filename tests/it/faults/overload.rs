@@ -43,7 +43,7 @@ impl Limits {
     fn of_the_day() -> Self {
         let seconds = Duration::from_secs;
         match rounds(0, 1) {
-            0 => Self { requests: 16, waiting: 64, longest_wait: Duration::from_millis(300), connections: 400, length: seconds(3) },
+            0 => Self { requests: 64, waiting: 64, longest_wait: Duration::from_millis(300), connections: 400, length: seconds(3) },
             _ => Self { requests: 256, waiting: 1024, longest_wait: seconds(1), connections: 1900, length: seconds(60) },
         }
     }

@@ -18,6 +18,7 @@ use chancery::http::layers::{self, Edge};
 use chancery::http::server::{self, Limits, Listeners, Routers, Serving, Shutdown};
 use chancery::oauth::refusal::Reason;
 use chancery::service::decisions::{self, Decisions};
+use chancery::service::turns::Turns;
 use chancery::storage::{Db, Kind, migrate};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,7 +118,7 @@ async fn start(limits: Limits) -> Running {
         cors: Cors::new(vec!["/jwks".to_owned()], vec!["/form".to_owned(), "/panic".to_owned()], async |origin: String| {
             origin == "https://app.example"
         }),
-        admission: Admission::new(PLACES, QUEUE, SECOND / 2, vec!["/jwks".to_owned()]),
+        admission: Admission::new(PLACES, QUEUE, SECOND / 2, Arc::new(Turns::of_this_machine()), vec!["/jwks".to_owned()]),
         request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
