@@ -2,6 +2,8 @@
 //! than this program's source does, so all are open. One page is plain HTML under the pages' own policy, without any script, since it
 //! lives at the origin where people sign in; the other is Swagger UI, in a sandbox (docs/decisions/the-reference-has-two-pages.md).
 
+use std::sync::LazyLock;
+
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -22,13 +24,49 @@ pub const OPENAPI: &str = "/admin/api/openapi.json";
 /// Where people browse it.
 pub const UI: &str = "/admin/api/ui";
 
-/// `GET /admin/api/openapi.json`.
-pub fn openapi_json(document: &Prepared, headers: &HeaderMap) -> Response {
-    metadata::prepared(&document.body, &document.etag, "application/json", headers)
+/// The document, made when somebody asks for the first time: it is large, and most servers are never asked. Strangers may ask: it is made once.
+pub struct Reference {
+    made: LazyLock<Made, Box<dyn FnOnce() -> Made + Send>>,
 }
 
-/// `GET /admin/api`: the same for people.
-pub fn page(app: &App, document: &Value) -> Response {
+struct Made {
+    document: Value,
+    prepared: Prepared,
+}
+
+impl Reference {
+    /// Of this server.
+    pub fn new(app: &App) -> Self {
+        let issuer = app.config.issuer.as_str().to_owned();
+        let make = move || {
+            let document = openapi::document(&issuer);
+            let prepared = Prepared::of(document.to_string());
+            Made { document, prepared }
+        };
+        Self { made: LazyLock::new(Box::new(make)) }
+    }
+
+    /// `GET /admin/api/openapi.json`.
+    pub fn openapi_json(&self, headers: &HeaderMap) -> Response {
+        let prepared = &self.made.prepared;
+        metadata::prepared(&prepared.body, &prepared.etag, "application/json", headers)
+    }
+
+    /// `GET /admin/api`: the same for people.
+    pub fn page(&self, app: &App) -> Response {
+        page(app, &self.made.document)
+    }
+
+    /// `GET /admin/api/ui`: the same in Swagger UI. It gets the document in the page, since it can make no request.
+    pub fn ui(&self, app: &App) -> Response {
+        let document = Inlined::json(std::str::from_utf8(&self.made.prepared.body).unwrap_or("{}"));
+        let base = format!("{}{V1}", app.config.issuer.as_str());
+        let view = ReferenceUiView { frame: frame(app), plain: BASE, base: &base, document };
+        pages::respond(StatusCode::OK, &view, &Policy::sandbox())
+    }
+}
+
+fn page(app: &App, document: &Value) -> Response {
     let issuer = app.config.issuer.as_str();
     let frame = frame(app);
     let mut groups: Vec<Group> = Vec::new();
@@ -43,14 +81,6 @@ pub fn page(app: &App, document: &Value) -> Response {
     }
     let view = ReferenceView { frame, issuer, openapi: OPENAPI, ui: UI, groups };
     pages::respond(StatusCode::OK, &view, &Policy::strict())
-}
-
-/// `GET /admin/api/ui`: the same in Swagger UI. It gets the document in the page, since it can make no request.
-pub fn ui(app: &App, document: &Prepared) -> Response {
-    let document = Inlined::json(std::str::from_utf8(&document.body).unwrap_or("{}"));
-    let base = format!("{}{V1}", app.config.issuer.as_str());
-    let view = ReferenceUiView { frame: frame(app), plain: BASE, base: &base, document };
-    pages::respond(StatusCode::OK, &view, &Policy::sandbox())
 }
 
 fn frame(app: &App) -> Frame<'_> {

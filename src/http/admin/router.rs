@@ -12,8 +12,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::call::{self, Call};
 use super::operation::{Operation, Verb};
-use super::{BASE, V1, openapi, reference, table};
-use crate::app::{App, Prepared};
+use super::reference::{self, Reference};
+use super::{BASE, V1, table};
+use crate::app::App;
 use crate::http::error::OAuthError;
 use crate::http::extract::RemoteAddr;
 use crate::oauth::params::Params;
@@ -30,13 +31,11 @@ pub fn router(app: &Arc<App>) -> Router {
     for (path, operations) in paths {
         router = router.route(&format!("{issuer_path}{V1}{path}"), methods(&operations));
     }
-    // Strangers may ask for both: made once.
-    let document = Arc::new(openapi::document(app.config.issuer.as_str()));
-    let prepared = Arc::new(Prepared::of(document.to_string()));
-    let shown = Arc::clone(&prepared);
-    let openapi = get(async move |headers: HeaderMap| reference::openapi_json(&prepared, &headers));
-    let ui = get(async move |State(app): State<Arc<App>>| reference::ui(&app, &shown));
-    let page = get(async move |State(app): State<Arc<App>>| reference::page(&app, &document));
+    let reference = Arc::new(Reference::new(app));
+    let (shown, read) = (Arc::clone(&reference), Arc::clone(&reference));
+    let openapi = get(async move |headers: HeaderMap| reference.openapi_json(&headers));
+    let ui = get(async move |State(app): State<Arc<App>>| shown.ui(&app));
+    let page = get(async move |State(app): State<Arc<App>>| read.page(&app));
     router
         .route(&format!("{issuer_path}{}", reference::OPENAPI), openapi)
         .route(&format!("{issuer_path}{}", reference::UI), ui)
