@@ -35,12 +35,12 @@ pub struct Complete {
 }
 
 statements! {
-    // The decision rested on these facts. Their rows are locked until the commit: whoever disables the person or ends the session at
-    // this moment either comes before, and no row answers, or after, and sees the new grant.
+    // The decision rested on these facts. Their rows are locked until the commit: whoever disables the person, removes the client or ends
+    // the session at this moment either comes before, and no row answers, or after, and sees the new grant.
     STANDS = Split {
         sqlite: "SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1 WHERE u.id = $1 AND u.enabled = 1",
         postgres: "SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
-                   WHERE u.id = $1 AND u.enabled = 1 FOR SHARE OF u",
+                   WHERE u.id = $1 AND u.enabled = 1 FOR SHARE OF u FOR KEY SHARE OF c",
     };
     SESSION_STANDS = Split {
         sqlite: "SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
@@ -62,7 +62,7 @@ statements! {
                         e.value ->> 7 FROM grants CROSS JOIN json_each($25) e WHERE grants.id = $1;
                  SELECT id FROM grants WHERE id = $1",
         postgres: concat!("WITH person AS (SELECT u.id FROM users u JOIN clients c ON c.client_id = $2 AND c.enabled = 1
-                                 WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u),
+                                 WHERE u.id = $3 AND u.enabled = 1 FOR SHARE OF u FOR KEY SHARE OF c),
                  session AS (SELECT s.id FROM person JOIN sessions s ON s.user_id = person.id
                              WHERE s.id = $10 AND s.ended_at IS NULL AND s.expires_at > $17 FOR SHARE OF s),
                  agreed AS (SELECT k.user_id FROM person JOIN consents k ON k.user_id = person.id
@@ -114,13 +114,14 @@ statements! {
                         "was" "TEXT" "$30", "is_now" "TEXT" "$31", "trace_id" "TEXT" "$32"), " AS w
                       CROSS JOIN LATERAL (SELECT 1 FROM users WHERE users.id = w.user_id AND users.enabled = 1
                                           FOR SHARE SKIP LOCKED) AS u
+                      CROSS JOIN LATERAL (SELECT 1 FROM clients WHERE clients.client_id = w.client_id AND clients.enabled = 1
+                                          FOR KEY SHARE SKIP LOCKED) AS c
                       CROSS JOIN LATERAL (SELECT 1 FROM sessions WHERE sessions.id = w.session_id AND sessions.user_id IS NOT DISTINCT FROM w.user_id
                                             AND sessions.ended_at IS NULL AND sessions.expires_at - w.now > 0 FOR SHARE SKIP LOCKED) AS s
                       LEFT JOIN LATERAL (SELECT 1 AS agreed FROM consents WHERE w.rests_on IS NOT NULL AND consents.user_id = w.user_id
                                            AND consents.client_id IS NOT DISTINCT FROM w.client_id AND consents.updated_at = w.rests_on
                                          FOR SHARE SKIP LOCKED) AS k ON TRUE
-                      WHERE (w.rests_on IS NULL OR k.agreed IS NOT NULL)
-                        AND EXISTS (SELECT 1 FROM clients WHERE clients.client_id = w.client_id AND clients.enabled = 1 OFFSET 0)),
+                      WHERE w.rests_on IS NULL OR k.agreed IS NOT NULL),
                  given AS (INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, acr, amr, session_id, sid, nonce,
                                                offline, created_at, expires_at, claims)
                            SELECT w.id, w.client_id, w.user_id, w.sub, w.scopes, w.resources, w.auth_time, w.acr, w.amr, w.session_id, w.sid,

@@ -32,11 +32,11 @@ const BATCH: i64 = 2000;
 
 const ENDED_BECAUSE: &str = "client removed";
 
-/// How far the first unit of work of a removal came.
+/// How far a unit of work of a removal came.
 enum Removal {
     /// There is none, or it was changed.
     Nothing,
-    /// It is off, and has more grants.
+    /// It is off, and may have more grants.
     Begun,
     Done,
 }
@@ -76,6 +76,15 @@ statements! {
     END_TOKENS = Both("UPDATE clients SET tokens_not_before = $2, updated_at = CASE WHEN $2 > updated_at THEN $2 ELSE updated_at + 1 END
                        WHERE client_id = $1");
     TOUCH = Both("UPDATE clients SET updated_at = CASE WHEN $2 > updated_at THEN $2 ELSE updated_at + 1 END WHERE client_id = $1");
+    // Sign-ins hold the rows of their clients. While one follows the other, whoever waits for all of them could wait for ever.
+    UNHELD = Split {
+        sqlite: "SELECT client_id FROM clients WHERE client_id = $1",
+        postgres: "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE SKIP LOCKED",
+    };
+    WAIT_UNTIL_UNHELD = Split {
+        sqlite: "SELECT client_id FROM clients WHERE client_id = $1",
+        postgres: "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE",
+    };
     DELETE = Both("DELETE FROM clients WHERE client_id = $1");
     FORGET_CONSENTS = Both("DELETE FROM consents WHERE client_id = $1");
     // Ordered by id, so that two units of work never hold each other's next row.
@@ -234,9 +243,9 @@ pub async fn end_tokens(db: &Db, client_id: &str, now: Timestamp, event: &AuditE
 
 /// Removes a client, its secrets and consents, and ends every grant under it. `false` if there is none.
 ///
-/// All of it or nothing, but for a client with so many grants that ending them would hold up everybody else's writes: those are ended in
-/// several units of work. It is turned off in the first of them, so nothing of it works any more whatever happens in between, and removing
-/// it once more goes on where it stopped.
+/// All of it or nothing, but for a client with so many grants that ending them would hold up everybody else's writes, and for one to which
+/// people sign in at this moment: that takes several units of work. It is turned off in the first of them, so nothing of it works any more
+/// whatever happens in between, and removing it once more goes on where it stopped.
 pub async fn remove(db: &Db, client_id: &str, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
     remove_by(db, None, client_id, now, event).await
 }
@@ -271,48 +280,38 @@ async fn take_away(
     now: Timestamp,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
-    let begun = {
+    let (mut expected, mut off) = (expected, false);
+    loop {
         let (guard, client_id, event) = (guard.clone(), client_id.to_owned(), event.clone());
-        db.transaction("client.remove", move |tx| {
+        let step = db.transaction("client.remove", move |tx| {
             Box::pin(async move {
                 guard.pass(tx).await?;
+                // Sign-ins that came before have written their grants then, and those that come later find no client. Once it is off there
+                // is an end of those that hold it.
+                let unheld = tx.optional(if off { WAIT_UNTIL_UNHELD } else { UNHELD }, args![&client_id]).await?.is_some();
                 if tx.execute(SHUT, args![&client_id, false, now, expected]).await? == 0 {
                     return Ok(Removal::Nothing);
                 }
                 let ended = tx.execute(END_GRANTS, args![&client_id, now, ENDED_BECAUSE, BATCH]).await?;
-                if i64::try_from(ended).is_ok_and(|ended| ended < BATCH) {
+                if unheld && i64::try_from(ended).is_ok_and(|ended| ended < BATCH) {
                     delete_tx(tx, &client_id).await?;
                     audit::insert_tx(tx, &event).await?;
                     return Ok(Removal::Done);
                 }
                 Ok::<_, StoreError>(Removal::Begun)
             })
-        })
-        .await?
-    };
-    let removed = match begun {
-        Removal::Nothing => return Ok(false),
-        Removal::Done => true,
-        Removal::Begun => {
-            end_grants(db, client_id, now).await?;
-            let id = client_id.to_owned();
-            guarded(db, "client.remove", guard, Some(event), move |tx| Box::pin(async move { delete_tx(tx, &id).await })).await?
+        });
+        match step.await? {
+            Removal::Nothing => return Ok(false),
+            Removal::Begun => (expected, off) = (None, true),
+            Removal::Done => return Ok(true),
         }
-    };
-    // Sign-ins that were under way when the client was turned off: the same client id may come back one day, they must not.
-    end_grants(db, client_id, now).await?;
-    Ok(removed)
+    }
 }
 
-async fn end_grants(db: &Db, client_id: &str, now: Timestamp) -> Result<(), StoreError> {
-    while db.execute(END_GRANTS, args![client_id, now, ENDED_BECAUSE, BATCH]).await? > 0 {}
-    Ok(())
-}
-
-async fn delete_tx(tx: &mut Tx, client_id: &str) -> Result<u64, StoreError> {
-    let removed = tx.execute(DELETE, args![client_id]).await?;
-    tx.execute(FORGET_CONSENTS, args![client_id]).await?;
-    Ok(removed)
+async fn delete_tx(tx: &mut Tx, client_id: &str) -> Result<(), StoreError> {
+    tx.execute(DELETE, args![client_id]).await?;
+    tx.execute(FORGET_CONSENTS, args![client_id]).await.map(drop)
 }
 
 /// Adds a secret; `false` if two are live already, or the client is gone.

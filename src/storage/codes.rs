@@ -44,11 +44,11 @@ macro_rules! found {
     };
 }
 
-macro_rules! redeem {
+/// RFC 6749 §4.1.2: short-lived, used once, bound to the client; and everything that the decision rested on, once more.
+macro_rules! unspent {
     () => {
-        // RFC 6749 §4.1.2: short-lived, used once, bound to the client; and everything that the decision rested on, once more.
         concat!(
-            "UPDATE codes SET consumed_at = $3 WHERE digest = $1 AND client_id = $2 AND consumed_at IS NULL AND expires_at > $3 AND ",
+            "digest = $1 AND client_id = $2 AND consumed_at IS NULL AND expires_at > $3 AND ",
             grant_stands!("codes.grant_id", "$3")
         )
     };
@@ -61,9 +61,9 @@ statements! {
     };
     INSERT = Both("INSERT INTO codes (digest, grant_id, client_id, redirect_uri, code_challenge, nonce, created_at, expires_at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-    REDEEM = Both(redeem!());
-    // For many at once: those that stand, each with its family, if it has one. On Postgres only those whose rows nobody holds; the grant's
-    // is locked as the family's foreign key will, which would wait. On SQLite the family comes first, for what is about to be spent.
+    REDEEM = Both(concat!("UPDATE codes SET consumed_at = $3 WHERE ", unspent!()));
+    // For many at once: those that stand, each with its family, if it has one. On Postgres only those whose rows nobody holds, and the
+    // grant is held as it stands, as in `with_family`. On SQLite the family comes first, for what is about to be spent.
     REDEEM_TOGETHER = Split {
         sqlite: concat!("INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                        burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
@@ -84,7 +84,8 @@ statements! {
                         "created_at" "BIGINT" "$13", "last_used_at" "BIGINT" "$14", "expires_at" "BIGINT" "$15"), " AS w
                       CROSS JOIN LATERAL (SELECT codes.grant_id FROM codes WHERE codes.digest = w.digest AND codes.client_id = w.client_id
                                             AND codes.consumed_at IS NULL AND codes.expires_at > w.now FOR NO KEY UPDATE SKIP LOCKED) AS k
-                      CROSS JOIN LATERAL (SELECT 1 FROM grants WHERE grants.id = k.grant_id FOR KEY SHARE SKIP LOCKED) AS g
+                      CROSS JOIN LATERAL (SELECT 1 FROM grants WHERE grants.id = k.grant_id AND grants.ended_at IS NULL
+                                          FOR SHARE SKIP LOCKED) AS g
                       WHERE ", grant_stands!("k.grant_id", "w.now"), "),
                  spent AS (UPDATE codes SET consumed_at = w.now FROM standing w WHERE codes.digest = w.digest),
                  begun AS (INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
@@ -96,11 +97,11 @@ statements! {
     };
     // The family appears in one round trip and one commit: on SQLite by a second statement of the same text, within a unit of work.
     REDEEM_WITH_FAMILY = Split {
-        sqlite: concat!(redeem!(), ";
+        sqlite: concat!("UPDATE codes SET consumed_at = $3 WHERE ", unspent!(), ";
                  INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                        burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
                  SELECT $4, grant_id, $2, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 FROM codes WHERE digest = $1 AND changes() > 0"),
-        postgres: with_family!(redeem!()),
+        postgres: with_family!("codes", unspent!()),
     };
 }
 

@@ -51,12 +51,11 @@ macro_rules! open {
     };
 }
 
-macro_rules! redeem {
+/// RFC 8628 §3.4: bound to the client, used once; and everything that the decision rested on, once more.
+macro_rules! unspent {
     () => {
-        // RFC 8628 §3.4: bound to the client, used once; and everything that the decision rested on, once more.
         concat!(
-            "UPDATE device_codes SET consumed_at = $3 WHERE digest = $1 AND client_id = $2 AND consumed_at IS NULL
-             AND withdrawn_at IS NULL AND expires_at > $3 AND ",
+            "digest = $1 AND client_id = $2 AND consumed_at IS NULL AND withdrawn_at IS NULL AND expires_at > $3 AND ",
             grant_stands!("device_codes.grant_id", "$3")
         )
     };
@@ -81,9 +80,12 @@ statements! {
     KEEP_PACE = Both("UPDATE device_codes SET poll_interval = $2, polled_at = $3
                       WHERE digest = $1 AND poll_interval = $4 AND polled_at IS NOT DISTINCT FROM $5 AND grant_id IS NULL AND denied_at IS NULL
                         AND withdrawn_at IS NULL");
-    REDEEM = Both(redeem!());
+    REDEEM = Both(concat!("UPDATE device_codes SET consumed_at = $3 WHERE ", unspent!()));
     // On Postgres the family appears in the same statement: one round trip, one commit.
-    REDEEM_WITH_FAMILY = Split { sqlite: redeem!(), postgres: with_family!(redeem!()) };
+    REDEEM_WITH_FAMILY = Split {
+        sqlite: concat!("UPDATE device_codes SET consumed_at = $3 WHERE ", unspent!()),
+        postgres: with_family!("device_codes", unspent!()),
+    };
 }
 
 /// Adds a code under the keyed hash of its user code and the id of that hash's data key.

@@ -77,19 +77,27 @@ macro_rules! grant_stands {
     };
 }
 
-/// On Postgres: a redeem, whose `$1` to `$3` are digest, client and now, and the family that begins with it, whose
-/// [values](crate::storage::families::values) are `$4` to `$15`, in one statement.
+/// On Postgres: what spends a code of the table `$of` that meets `$unspent`, whose `$1` to `$3` are digest, client and now, and the family
+/// that begins with it, whose [values](crate::storage::families::values) are `$4` to `$15`, in one statement. The grant is held as it
+/// stands: whoever ends it at this moment comes before, and nothing is written, or after, and finds the family.
 macro_rules! with_family {
-    ($redeem:expr) => {
+    ($of:literal, $unspent:expr) => {
         concat!(
-            "WITH spent AS (",
-            $redeem,
-            " RETURNING grant_id)
+            "WITH unspent AS (SELECT grant_id FROM ",
+            $of,
+            " WHERE ",
+            $unspent,
+            " FOR NO KEY UPDATE),
+             standing AS (SELECT g.id AS grant_id FROM unspent JOIN grants g ON g.id = unspent.grant_id WHERE g.ended_at IS NULL
+                          FOR SHARE OF g),
+             spent AS (UPDATE ",
+            $of,
+            " AS k SET consumed_at = $3 FROM standing WHERE k.digest = $1)
             INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
                                   burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
-            SELECT CAST($4 AS BYTEA), spent.grant_id, CAST($2 AS TEXT), CAST($5 AS BYTEA), CAST($6 AS BIGINT), CAST($7 AS BIGINT),
+            SELECT CAST($4 AS BYTEA), standing.grant_id, CAST($2 AS TEXT), CAST($5 AS BYTEA), CAST($6 AS BIGINT), CAST($7 AS BIGINT),
                    CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT),
-                   CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM spent"
+                   CAST($13 AS BIGINT), CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM standing"
         )
     };
 }

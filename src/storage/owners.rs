@@ -137,10 +137,10 @@ impl Guard {
 }
 
 statements! {
-    // Taken before the owner is read: a file that takes the object over holds the same lock.
+    // Taken before the owner is read: a file that takes the object over holds the same lock. Sign-ins, which need a client to stay, go on.
     LOCK_CLIENT = Split {
         sqlite: "SELECT client_id FROM clients WHERE client_id = $1",
-        postgres: "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE",
+        postgres: "SELECT client_id FROM clients WHERE client_id = $1 FOR NO KEY UPDATE",
     };
     LOCK_RESOURCE = Split {
         sqlite: "SELECT identifier FROM resources WHERE identifier = $1",

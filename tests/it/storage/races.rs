@@ -9,10 +9,12 @@ use chancery::oidc::user::User;
 use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::Consent;
 use chancery::storage::interactions::{self, Interaction};
-use chancery::storage::{Db, Kind, StoreError, audit, clients, codes, consents, families, grants, revoked_tokens, sessions, users};
-use futures_util::future::join_all;
+use chancery::storage::{
+    Db, Kind, StoreError, Tx, audit, clients, codes, consents, device_codes, families, grants, revoked_tokens, sessions, users,
+};
+use futures_util::future::{BoxFuture, join_all};
 
-use super::fixtures::{NOW, World, at, client, digest, event, id as new_id, rotated, session, user};
+use super::fixtures::{NOW, World, at, client, device_code, digest, event, id as new_id, rotated, session, user};
 
 /// Runs all at once, each in its own task, and answers how many said yes. None may fail.
 async fn successes<F>(attempts: impl IntoIterator<Item = F>) -> usize
@@ -63,7 +65,202 @@ impl Falling {
     }
 }
 
+/// A unit of work that stays open until it is told to end.
+struct Held {
+    release: tokio::sync::oneshot::Sender<()>,
+    holder: tokio::task::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Held {
+    /// One that has done `work` at `db`.
+    async fn after(
+        db: &Db,
+        work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<u64, StoreError>> + Send + 'static,
+    ) -> Self {
+        let (began, has_begun) = tokio::sync::oneshot::channel::<()>();
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let db = db.clone();
+        let holder = tokio::spawn(async move {
+            db.transaction("test.hold", move |tx| {
+                Box::pin(async move {
+                    work(tx).await?;
+                    began.send(()).unwrap();
+                    released.await.unwrap();
+                    Ok::<_, StoreError>(())
+                })
+            })
+            .await
+        });
+        has_begun.await.unwrap();
+        Self { release, holder }
+    }
+
+    async fn end(self) {
+        self.release.send(()).unwrap();
+        self.holder.await.unwrap().unwrap();
+    }
+}
+
+/// Until each of the attempts waits for a lock on Postgres, or is over. On SQLite there is one writer, and everybody waits for it.
+async fn all_wait<T>(db: &Db, attempts: &[tokio::task::JoinHandle<T>]) {
+    let waiting =
+        "SELECT COUNT(*) AS waiting FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while db.kind() == Kind::Postgres {
+        let rows = db.all(waiting, chancery::args![]).await.unwrap();
+        let over = attempts.iter().filter(|attempt| attempt.is_finished()).count();
+        if over + usize::try_from(rows[0].get::<i64>("waiting").unwrap()).unwrap() >= attempts.len() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A device code that somebody has typed in.
+async fn claimed(world: &World) -> chancery::secret::Digest {
+    let (db, digest) = (&world.store.db, digest());
+    let hash: [u8; 32] = digest.as_bytes().try_into().unwrap();
+    device_codes::insert(db, &digest, (3, hash), &device_code()).await.unwrap();
+    assert!(device_codes::claim(db, &digest, world.user.id, at(1), &event("device.claim")).await.unwrap());
+    digest
+}
+
+fn approval(grant: Grant, digest: chancery::secret::Digest) -> device_codes::Approve {
+    let consent = agreed(&grant);
+    device_codes::Approve { digest, grant, consent, rests_on: None, events: vec![event("device.allow")], joins: false, now: at(1) }
+}
+
+fn agreed(grant: &Grant) -> Consent {
+    Consent {
+        user_id: grant.user_id,
+        client_id: grant.client_id.clone(),
+        scopes: grant.scopes.clone(),
+        resources: grant.resources.clone(),
+        claims: Vec::new(),
+        metadata_version: 1,
+        created_at: at(1),
+        updated_at: at(1),
+    }
+}
+
 on_both! {
+    async fn a_redemption_while_its_grant_ends_leaves_nothing_that_goes_on(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let (code, device) = (world.code(true).await, (claimed(&world).await, world.grant(true)));
+        assert!(device_codes::approve(&dbs[0], approval(device.1.clone(), device.0)).await.unwrap());
+        let ids = [code.grant.id, device.1.id];
+        let held = Held::after(&dbs[1], move |tx| {
+            Box::pin(async move { Ok(grants::end_tx(tx, ids[0], "test", at(2)).await? + grants::end_tx(tx, ids[1], "test", at(2)).await?) })
+        })
+        .await;
+        let (one, other) = (dbs[0].clone(), dbs[0].clone());
+        let by_code = world.redeem(&code, Some(world.family(&code.grant)));
+        let by_device = codes::Redeem { digest: device.0, ..world.redeem(&code, Some(world.family(&device.1))) };
+        let redeeming = [
+            tokio::spawn(async move { codes::redeem(&one, by_code).await.unwrap() }),
+            tokio::spawn(async move { device_codes::redeem(&other, by_device).await.unwrap() }),
+        ];
+        all_wait(&dbs[1], &redeeming).await;
+        held.end().await;
+        for redeemed in redeeming {
+            assert!(!redeemed.await.unwrap(), "its grant has ended meanwhile");
+        }
+        for id in ids {
+            let facts = grants::find(&dbs[0], id).await.unwrap().unwrap();
+            assert!(facts.standing.grant.ended_at.is_some() && facts.family.is_none());
+        }
+        let facts = codes::find(&dbs[0], &code.digest).await.unwrap().unwrap();
+        assert_eq!(facts.code.consumed_at, None, "nothing was written");
+        let facts = device_codes::find(&dbs[0], &device.0).await.unwrap().unwrap();
+        assert_eq!(facts.code.state, chancery::oauth::device::State::Approved { grant_id: ids[1] });
+    }
+
+    async fn a_sign_in_that_is_under_way_when_its_client_is_removed_gives_nothing(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let (user, device) = (world.user.id, claimed(&world).await);
+        // Held up by what else happens to the person, each in its own way: without a page, with one, at a device.
+        let held = Held::after(&dbs[1], move |tx| {
+            Box::pin(async move { tx.execute("UPDATE users SET updated_at = updated_at + 1 WHERE id = $1", chancery::args![user]).await })
+        })
+        .await;
+        let given: Vec<Grant> = (0..3).map(|_| world.grant(true)).collect();
+        let (plain, asked) = (world.completion(given[0].clone()), world.completion(given[1].clone()));
+        let asked = Complete { consent: Some(agreed(&given[1])), ..asked };
+        let (first, second, third, by_device) = (dbs[0].clone(), dbs[0].clone(), dbs[0].clone(), approval(given[2].clone(), device));
+        let signing_in = [
+            tokio::spawn(async move { complete(&first, plain).await.unwrap() }),
+            tokio::spawn(async move { complete(&second, asked).await.unwrap() }),
+            tokio::spawn(async move { device_codes::approve(&third, by_device).await.unwrap() }),
+        ];
+        all_wait(&dbs[1], &signing_in).await;
+        let mut removing = tokio::spawn({
+            let db = dbs[0].clone();
+            async move { clients::remove(&db, "app", at(2), &event("client.remove")).await.unwrap() }
+        });
+        if kind == Kind::Postgres {
+            assert!((&mut removing).await.unwrap());
+            held.end().await;
+        } else {
+            held.end().await;
+            assert!(removing.await.unwrap());
+        }
+        for done in signing_in {
+            // On SQLite it came before, and was ended with the client.
+            assert!(!done.await.unwrap() || kind == Kind::Sqlite);
+        }
+        // The same id once more: nothing of the old one revives.
+        clients::insert(&dbs[0], &client("app"), &event("client.add")).await.unwrap();
+        for grant in given {
+            let found = grants::find(&dbs[0], grant.id).await.unwrap();
+            assert!(found.is_none_or(|facts| facts.standing.grant.ended_at.is_some()));
+        }
+        assert!(consents::find(&dbs[0], user, "app").await.unwrap().is_none());
+    }
+
+    async fn a_removal_waits_for_the_sign_ins_that_came_before_it(kind) {
+        let world = World::new(kind).await;
+        let dbs = replicas(&world).await;
+        let (grant, kept) = (world.grant(true), world.grant(true));
+        let id = grant.id;
+        let wanted = Complete { consent: Some(agreed(&kept)), ..world.completion(kept.clone()) };
+        assert!(complete(&dbs[0], wanted).await.unwrap());
+        // As `authorize` writes it.
+        let held = Held::after(&dbs[1], move |tx| {
+            Box::pin(async move {
+                if kind == Kind::Postgres {
+                    tx.execute("SELECT 1 FROM clients WHERE client_id = 'app' FOR KEY SHARE", chancery::args![]).await?;
+                }
+                grants::insert_tx(tx, &grant).await?;
+                Ok(1)
+            })
+        })
+        .await;
+        if kind == Kind::Postgres {
+            // Whoever only changes a client does not wait for sign-ins.
+            assert!(clients::set_enabled(&dbs[0], "app", true, at(1), &event("client.enable")).await.unwrap());
+        }
+        let removing = [tokio::spawn({
+            let db = dbs[0].clone();
+            async move { clients::remove(&db, "app", at(2), &event("client.remove")).await.unwrap() }
+        })];
+        all_wait(&dbs[1], &removing).await;
+        assert!(!removing[0].is_finished());
+        if kind == Kind::Postgres {
+            // While it waits, nobody else begins.
+            assert!(!clients::find(&dbs[1], "app").await.unwrap().unwrap().enabled);
+            assert!(!complete(&dbs[1], world.completion(world.grant(true))).await.unwrap());
+        }
+        held.end().await;
+        for removed in removing {
+            assert!(removed.await.unwrap());
+        }
+        for id in [id, kept.id] {
+            let facts = grants::find(&dbs[0], id).await.unwrap().unwrap();
+            assert_eq!(facts.standing.grant.ended_because.as_deref(), Some("client removed"));
+        }
+    }
+
     async fn of_fifty_redemptions_of_one_code_exactly_one_succeeds(kind) {
         let world = World::new(kind).await;
         let dbs = replicas(&world).await;

@@ -3,7 +3,7 @@
 use chancery::args;
 use chancery::clock::Timestamp;
 use chancery::oauth::resource::Resource;
-use chancery::storage::{Kind, StoreError, audit, clients, resources, users};
+use chancery::storage::{Kind, StoreError, audit, clients, families, resources, users};
 
 use super::fixtures::{self, World, at, client, event, secret, user};
 
@@ -12,6 +12,22 @@ fn orders(scope: &str) -> Resource {
         "identifier": format!("https://{scope}.example.com"), "name": "Orders", "scopes": [{"name": scope, "description": "Read"}]
     }))
     .unwrap()
+}
+
+/// No client can be removed, the last thing that a removal does; and how to end that.
+fn hindrance(kind: Kind) -> (&'static [&'static str], &'static str) {
+    match kind {
+        Kind::Sqlite => {
+            (&["CREATE TRIGGER hinder BEFORE DELETE ON clients BEGIN SELECT RAISE(ABORT, 'no'); END"], "DROP TRIGGER hinder")
+        }
+        Kind::Postgres => (
+            &[
+                "CREATE FUNCTION hinder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+                "CREATE TRIGGER hinder BEFORE DELETE ON clients EXECUTE FUNCTION hinder()",
+            ],
+            "DROP TRIGGER hinder ON clients",
+        ),
+    }
 }
 
 on_both! {
@@ -113,37 +129,61 @@ on_both! {
         assert!(clients::find(db, "app").await.unwrap().is_none());
         // The same id once more: nothing of the old one revives.
         clients::insert(db, &client("app"), &event("client.add")).await.unwrap();
-        let facts = chancery::storage::families::find(db, family.id).await.unwrap().unwrap();
+        let facts = families::find(db, family.id).await.unwrap().unwrap();
         assert!(facts.standing.client_enabled);
         assert_eq!(facts.standing.grant.ended_because.as_deref(), Some("client removed"));
         assert_eq!(facts.standing.grant.id, complete.grant.id);
+    }
+
+    async fn a_removal_in_steps_that_stops_half_way_goes_on_when_it_is_repeated(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let (_, family) = world.redeemed(true).await;
+        // More than one step ends.
+        let many = match kind {
+            Kind::Sqlite => "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
+                             INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, amr, offline, created_at, expires_at)
+                             SELECT randomblob(16), 'app', $1, 's', 'openid', '[]', 1, '[]', 1, 1, $2 FROM n",
+            Kind::Postgres => "INSERT INTO grants (id, client_id, user_id, sub, scopes, resources, auth_time, amr, offline, created_at, expires_at)
+                               SELECT decode(md5('grant ' || n), 'hex'), 'app', $1, 's', 'openid', '[]', 1, '[]', 1, 1, $2
+                               FROM generate_series(1, 2100) AS n",
+        };
+        db.execute(many, args![world.user.id, at(1000)]).await.unwrap();
+        let alive = async || {
+            let rows = db.all("SELECT COUNT(*) AS alive FROM grants WHERE ended_at IS NULL", args![]).await.unwrap();
+            rows[0].get::<i64>("alive").unwrap()
+        };
+        let (hinder, unhinder) = hindrance(kind);
+        for statement in hinder {
+            db.execute(*statement, args![]).await.unwrap();
+        }
+        assert!(clients::remove(db, "app", at(5), &event("client.remove")).await.is_err());
+        // Off, so that nothing of it works, also what has not ended yet.
+        assert!(!clients::find(db, "app").await.unwrap().unwrap().enabled);
+        assert!(alive().await <= 101);
+        assert!(!families::find(db, family.id).await.unwrap().unwrap().standing.client_enabled);
+        db.execute(unhinder, args![]).await.unwrap();
+        // Somebody turns it on again in between.
+        clients::set_enabled(db, "app", true, at(6), &event("client.enable")).await.unwrap();
+        assert!(clients::remove(db, "app", at(7), &event("client.remove")).await.unwrap());
+        assert!(clients::find(db, "app").await.unwrap().is_none());
+        assert_eq!(alive().await, 0);
+        let removals = audit::list(db, 100, None).await.unwrap().into_iter().filter(|event| event.action == "client.remove");
+        assert_eq!(removals.count(), 1);
     }
 
     async fn a_removal_that_fails_half_way_leaves_the_client_as_it_was(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
         let (_, family) = world.redeemed(true).await;
-        // The last thing that the removal does.
-        let (hinder, unhinder): (&[&'static str], &'static str) = match kind {
-            Kind::Sqlite => (
-                &["CREATE TRIGGER hinder BEFORE DELETE ON clients BEGIN SELECT RAISE(ABORT, 'no'); END"],
-                "DROP TRIGGER hinder",
-            ),
-            Kind::Postgres => (
-                &[
-                    "CREATE FUNCTION hinder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$",
-                    "CREATE TRIGGER hinder BEFORE DELETE ON clients EXECUTE FUNCTION hinder()",
-                ],
-                "DROP TRIGGER hinder ON clients",
-            ),
-        };
+        let (hinder, unhinder) = hindrance(kind);
         for statement in hinder {
             db.execute(*statement, args![]).await.unwrap();
         }
         assert!(clients::remove(db, "app", at(5), &event("client.remove")).await.is_err());
         let left = clients::find(db, "app").await.unwrap().unwrap();
         assert!(left.enabled && left.updated_at == world.client.updated_at);
-        let facts = chancery::storage::families::find(db, family.id).await.unwrap().unwrap();
+        let facts = families::find(db, family.id).await.unwrap().unwrap();
         assert_eq!(facts.standing.grant.ended_because, None);
         db.execute(unhinder, args![]).await.unwrap();
         assert!(clients::remove(db, "app", at(5), &event("client.remove")).await.unwrap());
