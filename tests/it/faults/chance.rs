@@ -63,3 +63,20 @@ impl Chance {
         Duration::from_micros(u64::try_from(least * 1000 + self.below((most - least) * 1000 + 1)).unwrap())
     }
 }
+
+/// How long something takes on this machine, as busy as it is just then: so that a kill at an instant of chance comes before its end in some
+/// rounds and after it in others.
+#[derive(Debug, Default)]
+pub struct Pace(Option<Duration>);
+
+impl Pace {
+    /// An instant from the beginning until half as long again as all of it; nothing as long as that is not known.
+    pub fn instant(&self, chance: &mut Chance) -> Option<Duration> {
+        self.0.map(|whole| chance.millis(0, usize::try_from(whole.as_millis()).unwrap() * 3 / 2 + 1))
+    }
+
+    /// It came to its end, after so long; or was killed before, and may take longer than was known.
+    pub fn note(&mut self, ended: Option<Duration>) {
+        self.0 = ended.or(self.0.map(|whole| whole * 5 / 4));
+    }
+}

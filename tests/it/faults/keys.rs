@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::harness::machine::{Machine, until};
 use crate::harness::{Backend, Client, Site, rounds};
 
-use super::chance::Seed;
+use super::chance::{Chance, Pace, Seed};
 use super::family::{Family, Kind, heard};
 use super::stage::{SOON, Stage};
 
@@ -45,7 +45,7 @@ enum Compromised {
     Yes,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     /// `chancery key rotate --compromised`
     Compromise,
@@ -67,8 +67,12 @@ async fn change_keys(stage: Stage, rounds: usize) {
     let mut minted: Vec<Minted> = Vec::new();
     let mut compromised: BTreeMap<String, Compromised> = BTreeMap::new();
     let mut done = 0;
+    // The first of each kind comes to its end.
+    let mut paces: BTreeMap<Way, Pace> = BTreeMap::new();
     for round in 0..rounds {
         let way = *chance.pick(&[Way::Compromise, Way::Compromise, Way::Rotate, Way::Data, Way::Due, Way::Due]);
+        // New keys for all algorithms, either way.
+        let pace = paces.entry(if way == Way::Due { Way::Compromise } else { way }).or_default();
         let before = mint(&client.through(machine.site())).await.expect("the server is there").kid;
         let over = Arc::new(AtomicBool::new(false));
         let minting = tokio::spawn(mint_on(client.through(machine.site()), over.clone()));
@@ -76,21 +80,22 @@ async fn change_keys(stage: Stage, rounds: usize) {
             Way::Due => {
                 age(machine, "'active', 'next'", Duration::from_secs(100 * 86_400)).await;
                 drop(server.take());
-                // It looks for what is due as soon as it starts; killed at any instant of that.
+                // It looks for what is due as soon as it starts, which takes it longer than a command; killed at any instant of that.
+                let after = 2 * pace.instant(&mut chance).unwrap_or(Duration::from_millis(300));
                 let mut child = machine.command(&["serve"]).spawn().unwrap();
-                tokio::time::sleep(chance.millis(30, 900)).await;
+                tokio::time::sleep(after).await;
                 child.kill().unwrap();
                 child.wait().unwrap();
                 false
             }
-            Way::Compromise => command(machine, &["key", "rotate", "--compromised", "--json"], chance.millis(20, 700)).await,
+            Way::Compromise => command(machine, &["key", "rotate", "--compromised", "--json"], pace, &mut chance).await,
             Way::Rotate => {
                 age(machine, "'next'", Duration::from_secs(400)).await;
-                command(machine, &["key", "rotate", "--json"], chance.millis(20, 400)).await
+                command(machine, &["key", "rotate", "--json"], pace, &mut chance).await
             }
             Way::Data => {
                 let purpose = chance.pick(&Purpose::ALL).as_str();
-                command(machine, &["key", "rotate", "--purpose", purpose, "--json"], chance.millis(20, 300)).await
+                command(machine, &["key", "rotate", "--purpose", purpose, "--json"], pace, &mut chance).await
             }
         };
         if !chance.once_in(4) {
@@ -186,9 +191,15 @@ async fn mint_on(client: Client, over: Arc<AtomicBool>) -> Vec<Minted> {
 }
 
 /// Whether the command came to its end before it was killed.
-async fn command(machine: &Machine, line: &[&str], after: Duration) -> bool {
+async fn command(machine: &Machine, line: &[&str], pace: &mut Pace, chance: &mut Chance) -> bool {
+    let (after, begun) = (pace.instant(chance).unwrap_or(SOON), Instant::now());
     let mut child = machine.command(line).spawn().unwrap();
-    tokio::time::sleep(after).await;
+    let mut ended = false;
+    while !ended && begun.elapsed() < after {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        ended = child.try_wait().unwrap().is_some();
+    }
+    pace.note(ended.then(|| begun.elapsed()));
     drop(child.kill());
     let output = child.wait_with_output().unwrap();
     if output.status.code().is_some_and(|code| code != 0) {

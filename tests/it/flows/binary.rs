@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::machine::free_port;
 use crate::harness::{Browser, Client, Person, Request, Site, basic_header};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -31,10 +32,6 @@ fn chancery(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
     command.args(words).current_dir(folder).env_clear().env("CHANCERY_PASSWORDS__MEMORY_KIB", "64").stdin(Stdio::null());
     command
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Process {

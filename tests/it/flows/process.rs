@@ -1,11 +1,13 @@
 //! The real binary as an init system sees it: it starts, says that it is ready, and on SIGTERM goes the way of security.md R-92.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::harness::machine::free_port;
 
 struct Process {
     child: Child,
@@ -15,7 +17,7 @@ struct Process {
 }
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 async fn status(address: SocketAddr, path: &str) -> Option<u16> {

@@ -1,7 +1,7 @@
 //! The real binary without a proxy: `[tls]`, and SIGHUP (openid.md 114; docs/running.md). Which suites and versions are offered, and what a handshake may
 //! take, is shown beside the listener in `src/http/server/tls.rs`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::harness::machine::free_port;
+
 struct Process(Child);
 
 impl Drop for Process {
@@ -24,7 +26,7 @@ impl Drop for Process {
 }
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// Writes a certificate for `localhost` and its key.

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery::config::{Config, DatabaseConfig, Sources};
@@ -285,7 +286,22 @@ impl Drop for Running<'_> {
     }
 }
 
+/// A port for a server that is yet to be started, and may be killed and started again: one that the kernel gives to nobody else meanwhile,
+/// neither to who asks for any port nor to who connects somewhere.
 pub fn free_port() -> u16 {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    const LOWEST: u32 = 20_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let given_away: u32 = range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(32_768);
+    let ours = given_away.saturating_sub(LOWEST);
+    for _ in 0..ours {
+        // Other processes of tests begin elsewhere.
+        let asked = std::process::id().wrapping_mul(613).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(LOWEST + asked % ours).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
