@@ -168,6 +168,7 @@ async fn ready(readiness: &Readiness) -> Response {
     }
     match state {
         Ok(()) => "ready\n".into_response(),
-        Err(_because) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+        // The next probe may see something else.
+        Err(_because) => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not ready\n").into_response(),
     }
 }

@@ -105,33 +105,31 @@ async fn flood(backend: Backend, load: Load) {
     let request = request(&stage, load).await;
     let (public, management) = (address(&stage.machine.issuer), address(&stage.machine.management));
 
-    let calm = closed(public, &request, callers(load), Duration::from_secs(1)).await;
+    let places = [(public, "/healthz"), (management, "/readyz"), (public, "/jwks")];
+    let (calm, calm_health) = watched(places, closed(public, &request, callers(load), Duration::from_secs(1))).await;
     assert!(calm.sent_away.is_empty(), "as many as there are places, and some were sent away");
     let sustainable = calm.rate();
-
-    let over = Arc::new(AtomicBool::new(false));
-    // On a thread of its own: it is not the flood in front of which it waits, but the server.
-    let watching = watch(vec![(public, "/healthz"), (management, "/readyz"), (public, "/jwks")], over.clone());
-    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let health = std::thread::spawn(move || alone.block_on(watching));
-    let flood = open(public, &request, sustainable * TIMES, &limits).await;
-    over.store(true, Ordering::Relaxed);
-    let health = health.join().unwrap_or_else(|failed| std::panic::resume_unwind(failed));
+    let (flood, health) = watched(places, open(public, &request, sustainable * TIMES, &limits)).await;
 
     let begun = Instant::now();
     let mut after = closed(public, &request, callers(load), Duration::from_secs(1)).await;
     while after.rate() < sustainable / 2.0 {
         if begun.elapsed() > Duration::from_secs(10) {
-            // The machine may be slower than it was, and not the server: one that nobody has flooded tells.
+            // The machine may be slower than it was, and not the server: one that nobody has flooded tells, in turn with it.
             let (other, _) = limited(backend).await;
             let _other = other.machine.start(&["serve"]).await;
             let request_there = self::request(&other, load).await;
-            let fresh = closed(address(&other.machine.issuer), &request_there, callers(load), Duration::from_secs(1)).await.rate();
-            let now = closed(public, &request, callers(load), Duration::from_secs(1)).await.rate();
-            assert!(
-                now > fresh / 2.0,
-                "{sustainable:.0} a second before, {now:.0} after, {fresh:.0} of a server that was never flooded"
-            );
+            let mut seen = Vec::new();
+            for _ in 0..5 {
+                let there = address(&other.machine.issuer);
+                let fresh = closed(there, &request_there, callers(load), Duration::from_secs(1)).await.rate();
+                seen.push((closed(public, &request, callers(load), Duration::from_secs(1)).await.rate(), fresh));
+                if seen.iter().any(|(now, fresh)| *now > fresh / 2.0) {
+                    break;
+                }
+            }
+            let as_before = seen.iter().any(|(now, fresh)| *now > fresh / 2.0);
+            assert!(as_before, "{sustainable:.0} a second before; after, beside a server that was never flooded: {seen:.0?}");
             break;
         }
         after = closed(public, &request, callers(load), Duration::from_secs(1)).await;
@@ -156,7 +154,8 @@ async fn flood(backend: Backend, load: Load) {
     );
     // What was begun was finished, and the rest was told so. A token waits for nothing but a processor: there may be nobody who had to be sent
     // away, if those who came over all connections were answered in the time that being sent away may take.
-    let in_time = limits.longest_wait + Duration::from_secs(2);
+    // What waits for a processor on a machine that others use waits as much longer as it did before.
+    let in_time = limits.longest_wait + Duration::from_secs(2).max(10 * share(&calm.granted, 0.99));
     let granted = share(&flood.granted, 0.99);
     assert!(!flood.granted.is_empty(), "nobody was granted anything");
     assert!(
@@ -167,10 +166,17 @@ async fn flood(backend: Backend, load: Load) {
     // In a known time, whatever the machine is doing beside.
     let slowest = share(&flood.sent_away, 0.99);
     assert!(slowest < in_time, "{slowest:?}");
-    // Among all other tests a moment without a processor says nothing about the server.
-    let most = share(&health, if limits.length > Duration::from_secs(10) { 0.99 } else { 0.5 });
-    assert!(most < Duration::from_millis(100), "health: {most:?}");
-    assert!(share(&health, 1.0) < Duration::from_secs(2), "health: {:?}", share(&health, 1.0));
+    if limits.length > Duration::from_secs(10) {
+        let most = share(&health, 0.99);
+        assert!(most < Duration::from_millis(100), "health: {most:?}");
+    } else {
+        // Among all other tests a moment without a processor says nothing about the server, nor does a machine on which health is slow
+        // while the server has no more to do than it can.
+        let (most, before) = (share(&health, 0.5), share(&calm_health, 0.5));
+        assert!(most < Duration::from_millis(100).max(5 * before), "health: {most:?}, and {before:?} before");
+    }
+    let (slowest, before) = (share(&health, 1.0), share(&calm_health, 1.0));
+    assert!(slowest < Duration::from_secs(2).max(5 * before), "health: {slowest:?}, and {before:?} before");
     stage.examine().await;
     let metrics = reqwest::get(format!("{}/metrics", stage.machine.management)).await.unwrap().text().await.unwrap();
     // Whoever was sent away; of sign-ins it may be the line in front of the passwords that had no room.
@@ -382,8 +388,20 @@ async fn gather(calling: Vec<tokio::task::JoinHandle<Outcome>>, begun: Instant) 
     all
 }
 
+/// What comes of this, and how long health takes meanwhile. That is asked from a thread of its own: it is not the flood in front of which it
+/// waits, but the server.
+async fn watched(places: [(SocketAddr, &'static str); 3], what: impl Future<Output = Outcome>) -> (Outcome, Vec<Duration>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = watch(places, over.clone());
+    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let health = std::thread::spawn(move || alone.block_on(watching));
+    let outcome = what.await;
+    over.store(true, Ordering::Relaxed);
+    (outcome, health.join().unwrap_or_else(|failed| std::panic::resume_unwind(failed)))
+}
+
 /// How long health takes, asked all the while, over connections that are there already and over new ones.
-async fn watch(places: Vec<(SocketAddr, &'static str)>, over: Arc<AtomicBool>) -> Vec<Duration> {
+async fn watch(places: [(SocketAddr, &'static str); 3], over: Arc<AtomicBool>) -> Vec<Duration> {
     let mut took = Vec::new();
     let mut wires: Vec<Wire> = places.iter().map(|(address, _)| Wire::new(*address)).collect();
     while !over.load(Ordering::Relaxed) {

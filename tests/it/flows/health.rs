@@ -39,7 +39,7 @@ async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
         management: health::management(&readiness),
     };
     let any = "127.0.0.1:0".parse().unwrap();
-    let limits = Limits { drain_delay: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { drain_delay: Duration::from_secs(5), ..Limits::default() };
     let serving = server::serve(routers, Listeners::bind(any, Some(any)).await.unwrap(), limits, shutdown.clone()).unwrap();
     Running { serving, shutdown, readiness, store }
 }
@@ -107,8 +107,9 @@ async fn without_its_database_the_server_is_alive_and_not_ready_and_says_so_at_o
     assert_eq!(status(address, "/readyz").await, 503);
     assert_eq!(status(address, "/healthz").await, 200);
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    let said = text(address, "/readyz").await;
-    assert_eq!(said, "not ready\n", "no details");
+    let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(answer.text().await.unwrap(), "not ready\n", "no details");
 }
 
 #[tokio::test]

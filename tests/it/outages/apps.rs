@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::harness::machine::until;
 use crate::harness::person::Callback;
 use crate::harness::{Client, Person, Site, basic_header};
 
@@ -110,6 +111,9 @@ impl App {
     }
 }
 
+/// Requests that are a load.
+const ENOUGH: usize = 60;
+
 /// Apps at work: each refreshes its own family again and again, and gets tokens of its own in between.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -153,6 +157,8 @@ impl Load {
 
     /// Stops, and asserts that the last token that each app was given still works.
     pub async fn end(self) -> Vec<Seen> {
+        // It was a load, however slow the machine is.
+        until(Duration::from_secs(60), async || self.seen.lock().unwrap().len() > ENOUGH).await;
         self.stop.store(true, Ordering::Relaxed);
         for (family, app) in self.families.into_iter().zip(&self.apps) {
             let latest = family.await.unwrap();

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::apps::App;
 use super::installation::{Installation, number};
 use super::pooler::{Way, ground};
-use crate::harness::machine::Machine;
+use crate::harness::machine::{Machine, until};
 use crate::harness::{Client, Person, Request, basic_header, rounds};
 
 /// Connections to PostgreSQL.
@@ -44,8 +44,9 @@ async fn over(way: Way) {
     let (alice, client) = installation.actors();
     hang_up_and_look(&alice, &client, installation.address(0), &installation.machines[0].management).await;
     let sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'chancery'";
-    let open = number(&ground.direct, &format!("SELECT count(*) {sessions} AND state LIKE 'idle in transaction%'")).await;
-    assert_eq!(open, 0, "a transaction stayed open");
+    // A job of the server's own may be in the midst of one, and not for long.
+    let open = format!("SELECT count(*) {sessions} AND state LIKE 'idle in transaction%'");
+    until(Duration::from_secs(10), async || number(&ground.direct, &open).await == 0).await;
     if way == Way::Direct {
         assert!(number(&ground.direct, &format!("SELECT count(*) {sessions}")).await <= POOL + 1);
     }

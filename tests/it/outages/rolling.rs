@@ -25,7 +25,6 @@ fn in_front(installation: &Installation, front: &Front) -> (Person, Client) {
 
 #[track_caller]
 fn nothing_failed(seen: &[Seen], front: &Front) {
-    assert!(seen.len() > 50, "{} requests are no load", seen.len());
     let failed: Vec<&Seen> = seen.iter().filter(|seen| seen.status != 200).collect();
     assert!(failed.is_empty(), "{} of {} failed: {:?}\n{}", failed.len(), seen.len(), &failed[..failed.len().min(3)], front.log());
 }
