@@ -1,5 +1,7 @@
 //! Randomness, injected, so that a test can repeat a run exactly. Production reads the operating system's CSPRNG.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -9,6 +11,19 @@ use crate::secret::Secret;
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `out` with random bytes.
     fn fill(&self, out: &mut [u8]);
+
+    /// The same for what is no secret and shown to whoever asked: nonces, trace ids. May have been drawn before it is needed.
+    fn fill_shown(&self, out: &mut [u8]) {
+        self.fill(out);
+    }
+}
+
+/// Bytes drawn at once for what is shown. By itself each id or nonce would be among the dearer things that are done for a small answer.
+const STOCK: usize = 512;
+
+thread_local! {
+    /// Of this thread, so that nobody waits for another; used from its end.
+    static SHOWN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The operating system's CSPRNG by way of aws-lc.
@@ -24,6 +39,27 @@ impl Entropy for SystemEntropy {
             std::process::abort();
         }
     }
+
+    fn fill_shown(&self, out: &mut [u8]) {
+        SHOWN.with_borrow_mut(|stock| {
+            if stock.len() < out.len() {
+                stock.resize(STOCK.max(out.len()), 0);
+                self.fill(stock);
+            }
+            let rest = stock.len().saturating_sub(out.len());
+            if let Some(drawn) = stock.get(rest..) {
+                out.copy_from_slice(drawn);
+            }
+            stock.truncate(rest);
+        });
+    }
+}
+
+/// `N` random bytes that are shown to whoever asked for what they belong to, and open nothing.
+pub fn shown<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut out = [0; N];
+    entropy.fill_shown(&mut out);
+    out
 }
 
 /// `N` random bytes.
@@ -60,4 +96,21 @@ pub fn alphanumeric(entropy: &dyn Entropy, len: usize) -> String {
 pub fn row_id(entropy: &dyn Entropy, now: crate::clock::Timestamp) -> uuid::Uuid {
     let millis = u64::try_from(now.micros() / 1000).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &bytes::<10>(entropy)).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_never_given_twice() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..10 * STOCK {
+            assert!(seen.insert(shown::<12>(&SystemEntropy)), "twice");
+        }
+        let mut long = [0; 3 * STOCK];
+        SystemEntropy.fill_shown(&mut long);
+        assert!(long.chunks(16).all(|piece| piece.iter().any(|byte| *byte != 0)));
+        assert_ne!(std::thread::spawn(|| shown::<16>(&SystemEntropy)).join().unwrap(), shown::<16>(&SystemEntropy));
+    }
 }

@@ -44,7 +44,7 @@ impl Cipher {
     }
 
     pub(super) fn seal(&self, entropy: &dyn Entropy, context: &[u8], plain: &[u8]) -> Vec<u8> {
-        let nonce = entropy::bytes::<NONCE_LEN>(entropy);
+        let nonce = entropy::shown::<NONCE_LEN>(entropy);
         // Reserved in full, so that the plaintext is never left behind by a growing vector.
         let mut out = Vec::with_capacity(ID_LEN + NONCE_LEN + plain.len() + TAG_LEN);
         out.extend_from_slice(&self.id.to_be_bytes());
@@ -53,8 +53,8 @@ impl Cipher {
         let (head, body) = out.split_at_mut(ID_LEN + NONCE_LEN);
         let nonce = Nonce::assume_unique_for_key(nonce);
         // The key id is authenticated too: `head` is part of what a reader trusts.
-        let aad = [head.get(..ID_LEN).unwrap_or_default(), context].concat();
-        match self.seal.seal_in_place_separate_tag(nonce, Aad::from(aad), body) {
+        let aad = Bound::of(head.get(..ID_LEN).unwrap_or_default(), context);
+        match self.seal.seal_in_place_separate_tag(nonce, Aad::from(aad.bytes()), body) {
             Ok(tag) => out.extend_from_slice(tag.as_ref()),
             Err(_) => {
                 // Only for lack of memory, or 64 GiB of plaintext. A value that is lost unnoticed would be worse.
@@ -71,8 +71,8 @@ impl Cipher {
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::TooShort)?;
         let plain_len = body.len().checked_sub(TAG_LEN).ok_or(SealError::TooShort)?;
         let mut plain = body.to_vec();
-        let aad = [id.as_slice(), context].concat();
-        let opened = self.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), &mut plain).is_ok();
+        let aad = Bound::of(id, context);
+        let opened = self.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad.bytes()), &mut plain).is_ok();
         if !opened {
             plain.zeroize();
             return Err(SealError::DoesNotOpen);
@@ -119,6 +119,38 @@ impl Cipher {
             *to = *from;
         }
         out
+    }
+}
+
+/// What is authenticated beside the sealed: key id and context, one after the other.
+enum Bound {
+    Short([u8; SHORT], usize),
+    Long(Vec<u8>),
+}
+
+/// Bytes of most.
+const SHORT: usize = 32;
+
+impl Bound {
+    fn of(id: &[u8], context: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        let len = id.len() + context.len();
+        match short.get_mut(..len) {
+            Some(place) => {
+                for (to, from) in place.iter_mut().zip(id.iter().chain(context)) {
+                    *to = *from;
+                }
+                Self::Short(short, len)
+            }
+            None => Self::Long([id, context].concat()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(short, len) => short.get(..*len).unwrap_or_default(),
+            Self::Long(long) => long,
+        }
     }
 }
 
