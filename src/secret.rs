@@ -20,6 +20,14 @@ impl<T: Zeroize> Secret<T> {
     pub fn expose(&self) -> &T {
         &self.0
     }
+
+    /// The value itself, for whoever it was made for: nothing of it is left here to be wiped.
+    pub fn give(mut self) -> T
+    where
+        T: Default,
+    {
+        std::mem::take(&mut self.0)
+    }
 }
 
 impl Secret<String> {

@@ -1,5 +1,6 @@
 //! Private keys: made, kept parsed, used. Parsing an RSA key costs a good part of a signature, so it happens once (design 4.5).
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -9,9 +10,9 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 
 use super::{Alg, PublicJwk, Typ, base64url, jwk};
+use crate::json::ToJson;
 use crate::secret::Secret;
 
 /// Bytes of most claims.
@@ -80,6 +81,12 @@ enum Private {
     Ed(Ed25519KeyPair),
 }
 
+/// As JWS wants it.
+enum Signature {
+    Rsa(Vec<u8>),
+    Curve([u8; 64]),
+}
+
 /// A private key, parsed once and used by all requests, with its headers encoded beforehand.
 pub struct SigningKey {
     /// The RFC 7638 thumbprint of the public key.
@@ -121,7 +128,7 @@ impl SigningKey {
     }
 
     /// Signs `claims` as a compact JWS whose header is `alg`, `kid` and `typ` (RFC 7515 §3.1).
-    pub fn sign_jwt(&self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
+    pub fn sign_jwt(&self, typ: &str, claims: &impl ToJson) -> Result<String, SignError> {
         match self.headers.iter().find(|(known, _)| known.as_str() == typ) {
             Some((_, header)) => self.sign_under(header, claims),
             None => self.sign_under(&header(self.alg, &self.kid, Some(typ)), claims),
@@ -129,38 +136,61 @@ impl SigningKey {
     }
 
     /// The same without `typ`, for what has no type of its own and must be taken for none of the others (RFC 8725 §3.11).
-    pub fn sign_untyped(&self, claims: &impl Serialize) -> Result<String, SignError> {
+    pub fn sign_untyped(&self, claims: &impl ToJson) -> Result<String, SignError> {
         self.sign_under(&header(self.alg, &self.kid, None), claims)
     }
 
-    fn sign_under(&self, header: &str, claims: &impl Serialize) -> Result<String, SignError> {
+    fn sign_under(&self, header: &str, claims: &impl ToJson) -> Result<String, SignError> {
         let mut json = Vec::with_capacity(USUAL);
-        serde_json::to_writer(&mut json, claims).map_err(|error| SignError::Claims(error.to_string()))?;
+        claims.write(&mut json).map_err(|error| SignError::Claims(error.to_string()))?;
         let claims = json;
-        // Header, claims, dot, and an RSA signature: one allocation.
-        let mut jwt = String::with_capacity(200 + claims.len() * 4 / 3 + 360);
+        // Header, claims, dot, an RSA signature, and what stands around it in an answer: one allocation, of a size that the allocator is quick at.
+        let mut jwt = String::with_capacity((360 + claims.len() * 4 / 3 + self.length()).next_power_of_two());
         jwt.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut jwt);
-        let signature = self.sign(jwt.as_bytes())?;
+        let signature = self.made(jwt.as_bytes())?;
         jwt.push('.');
-        URL_SAFE_NO_PAD.encode_string(&signature, &mut jwt);
+        match &signature {
+            Signature::Rsa(signature) => URL_SAFE_NO_PAD.encode_string(signature, &mut jwt),
+            Signature::Curve(signature) => URL_SAFE_NO_PAD.encode_string(signature, &mut jwt),
+        }
         Ok(jwt)
     }
 
     /// The signature in the form that JWS wants (RFC 7518 §3.3 to §3.5; RFC 8037 §3.1).
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let failed = |_| SignError::Sign(self.alg);
+        Ok(match self.made(message)? {
+            Signature::Rsa(signature) => signature,
+            Signature::Curve(signature) => signature.to_vec(),
+        })
+    }
+
+    /// Characters of a signature.
+    fn length(&self) -> usize {
+        match &self.private {
+            Private::Rsa(key, _) => key.public_modulus_len() * 4 / 3 + 1,
+            Private::Ec(_) | Private::Ed(_) => 86,
+        }
+    }
+
+    fn made(&self, message: &[u8]) -> Result<Signature, SignError> {
+        let failed = SignError::Sign(self.alg);
         match &self.private {
             Private::Rsa(key, encoding) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
-                Ok(signature)
+                key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(|_| failed)?;
+                Ok(Signature::Rsa(signature))
             }
-            Private::Ec(key) => {
-                let signature = key.sign(&SystemRandom::new(), message).map_err(failed)?;
-                jwk::fixed_from_der(signature.as_ref()).map(|fixed| fixed.to_vec()).ok_or(SignError::Sign(self.alg))
-            }
-            Private::Ed(key) => Ok(key.try_sign(message).map_err(failed)?.as_ref().to_vec()),
+            // What aws-lc gives back has room for any signature there is, 4.6 KB, and is looked at where it lies. Hashed apart, the message
+            // needs none of the contexts that it would be hashed and signed with.
+            Private::Ec(key) => match &key.sign_digest(&digest(&SHA256, message)) {
+                Ok(signature) => jwk::fixed_from_der(signature.as_ref()).map(Signature::Curve).ok_or(failed),
+                Err(_) => Err(failed),
+            },
+            Private::Ed(key) => match &key.try_sign(message) {
+                Ok(signature) => signature.as_ref().try_into().map(Signature::Curve).map_err(|_| failed),
+                Err(_) => Err(failed),
+            },
         }
     }
 }

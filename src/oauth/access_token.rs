@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::grant::{ClientTokenFacts, Issuance, TokenFacts};
 use super::refusal::Reason;
 use super::scope;
 use crate::clock::Timestamp;
+use crate::json::{Object, ToJson};
 use crate::oidc::user::ClaimMap;
 
 /// How far ahead of our clock another replica's may have been when it signed (design 5: a replica is unready above 5 s).
@@ -26,34 +26,56 @@ pub struct Token<'a> {
 
 /// The claims of a token that is to be made. Written down at once: as a map of values each of them would be copied, and most tokens need
 /// nothing but these.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Issued<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    amr: Option<&'a [String]>,
-    aud: Audience<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    amr: &'a [String],
+    aud: &'a [String],
     auth_time: Option<i64>,
     client_id: &'a str,
     exp: i64,
     iat: i64,
     iss: &'a str,
     jti: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    scopes: &'a [String],
     sub: &'a str,
     /// What the API's mapping asks for.
-    #[serde(flatten)]
     mapped: ClaimMap,
 }
 
-/// RFC 7519 §4.1.3: one audience may be a plain string, and most readers expect it.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(untagged)]
-enum Audience<'a> {
-    One(&'a str),
-    Several(&'a [String]),
+impl ToJson for Issued<'_> {
+    fn write(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut claims = Object::begin(out);
+        if let Some(acr) = self.acr {
+            claims.text("acr", acr);
+        }
+        if !self.amr.is_empty() {
+            claims.texts("amr", self.amr);
+        }
+        // RFC 7519 §4.1.3: one audience may be a plain string, and most readers expect it.
+        match self.aud {
+            [only] => claims.text("aud", only),
+            several => claims.texts("aud", several),
+        }
+        if let Some(auth_time) = self.auth_time {
+            claims.number("auth_time", auth_time);
+        }
+        claims.text("client_id", self.client_id);
+        claims.number("exp", self.exp);
+        claims.number("iat", self.iat);
+        claims.text("iss", self.iss);
+        claims.text("jti", self.jti);
+        // RFC 9068 §2.2.3: if there is a scope, it is here.
+        if !self.scopes.is_empty() {
+            claims.words("scope", self.scopes);
+        }
+        claims.text("sub", self.sub);
+        for (name, value) in &self.mapped {
+            claims.value(name, value)?;
+        }
+        claims.end();
+        Ok(())
+    }
 }
 
 /// The names that [`Issued`] has of its own.
@@ -69,23 +91,18 @@ impl Issued<'_> {
 /// RFC 9068 §2.2. A user's grant says how the user signed in (§2.2.1); a client's own token has the client as its subject.
 pub fn claims<'a>(issuance: &'a Issuance, token: &Token<'a>) -> Issued<'a> {
     let grant = issuance.grant();
-    // RFC 9068 §3: never empty.
-    let aud = match issuance.audience.aud.as_slice() {
-        [only] => Audience::One(only),
-        several => Audience::Several(several),
-    };
     Issued {
         acr: grant.and_then(|grant| grant.acr.as_deref()).filter(|acr| !acr.is_empty()),
-        amr: grant.map(|grant| grant.amr.as_slice()).filter(|amr| !amr.is_empty()),
-        aud,
+        amr: grant.map(|grant| grant.amr.as_slice()).unwrap_or_default(),
+        // RFC 9068 §3: never empty.
+        aud: &issuance.audience.aud,
         auth_time: grant.map(|grant| grant.auth_time.seconds()),
         client_id: &issuance.client_id,
         exp: token.expires_at.seconds(),
         iat: token.issued_at.seconds(),
         iss: token.issuer,
         jti: token.jti,
-        // RFC 9068 §2.2.3: if there is a scope, it is here.
-        scope: (!issuance.audience.scopes.is_empty()).then(|| scope::join(&issuance.audience.scopes)),
+        scopes: &issuance.audience.scopes,
         sub: issuance.sub(),
         mapped: ClaimMap::new(),
     }
@@ -241,8 +258,18 @@ mod tests {
 
     fn made(issuance: &Issuance) -> ClaimMap {
         let token = Token { issuer: "https://id.test", jti: "sealed", issued_at: at(0), expires_at: at(600) };
-        let Ok(Value::Object(claims)) = serde_json::to_value(claims(issuance, &token)) else { panic!("no object") };
+        let Value::Object(claims) = read(&text(&claims(issuance, &token))) else { panic!("no object") };
         claims
+    }
+
+    fn text(issued: &Issued<'_>) -> String {
+        let mut json = Vec::new();
+        issued.write(&mut json).unwrap();
+        String::from_utf8(json).unwrap()
+    }
+
+    fn read(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
     }
 
     fn made_for_alice() -> ClaimMap {
@@ -284,16 +311,16 @@ mod tests {
         let issuance = samples::issuance(None, &[]);
         let mut issued =
             claims(&issuance, &Token { issuer: "https://id.test", jti: "sealed", issued_at: at(0), expires_at: at(600) });
-        let own = serde_json::to_value(&issued).unwrap();
+        let own = read(&text(&issued));
         let mapped = OWN.iter().chain(&["groups"]).map(|name| ((*name).to_owned(), json!("mapped"))).collect();
         issued.add(mapped);
-        let text = serde_json::to_string(&issued).unwrap();
+        let text = text(&issued);
         for name in own.as_object().unwrap().keys() {
             assert!(OWN.contains(&name.as_str()) && text.matches(&format!("\"{name}\":")).count() == 1, "{text}");
         }
         let mut expected = own;
         expected["groups"] = json!("mapped");
-        assert_eq!(serde_json::to_value(&issued).unwrap(), expected);
+        assert_eq!(read(&text), expected);
     }
 
     #[test]

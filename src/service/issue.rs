@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::jose::{Alg, Content, Typ};
+use crate::json::ToJson;
 use crate::oauth::access_token::{self, Token};
 use crate::oauth::client::Client;
 use crate::oauth::family::{self, Family};
@@ -25,6 +24,9 @@ use crate::secret::Secret;
 use crate::service::keys::Snapshot;
 use crate::service::{bearer, encrypt, registration};
 use crate::storage::groups;
+
+/// Bytes of most claims.
+const USUAL: usize = 512;
 
 /// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
 pub struct Minted {
@@ -61,7 +63,8 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
     let access_token = match audience.format {
         TokenFormat::Jwt => sign(app, keys, audience.alg, Typ::AccessToken, &claims, now).await?,
         TokenFormat::Opaque => {
-            let plain = serde_json::to_vec(&claims).map_err(|error| Reason::Internal { detail: error.to_string() })?;
+            let mut plain = Vec::with_capacity(USUAL);
+            claims.write(&mut plain).map_err(|error| Reason::Internal { detail: error.to_string() })?;
             bearer::seal_opaque(app, &keys.data, &plain)
         }
     };
@@ -82,7 +85,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
             let signed = sign(app, keys, alg, Typ::IdToken, &claims, now).await?;
             Some(match client.metadata.id_token_encryption() {
                 None => signed.into(),
-                Some(how) => encrypt::to_client(app, client, how, Content::Nested, &signed, now).await?.into(),
+                Some(how) => Box::pin(encrypt::to_client(app, client, how, Content::Nested, &signed, now)).await?.into(),
             })
         }
         Some(_) | None => None,
@@ -100,7 +103,7 @@ pub async fn membership(app: &App, user: &User, asked_by: &[&ClaimMapping]) -> R
         return Ok(None);
     }
     let roles = if asked_by.iter().any(|mapping| mapping.asks_for_roles()) {
-        groups::roles_of(&app.db, user.id).await?
+        Box::pin(groups::roles_of(&app.db, user.id)).await?
     } else {
         Vec::new()
     };
@@ -123,7 +126,7 @@ pub(super) async fn sign(
     keys: &Snapshot,
     alg: Alg,
     typ: Typ,
-    claims: &(impl Serialize + Sync),
+    claims: &(impl ToJson + Sync),
     now: Timestamp,
 ) -> Result<String, Reason> {
     let made_now;

@@ -51,6 +51,11 @@ fn private_json_with(status: StatusCode, body: impl serde::Serialize) -> Respons
     if let Err(error) = serde_json::to_writer(&mut json, &body) {
         return OAuthError::from(Reason::Internal { detail: error.to_string() }).into_response();
     }
+    private(status, json)
+}
+
+/// The same of what is written already.
+fn private(status: StatusCode, json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     let headers = response.headers_mut();
