@@ -231,7 +231,8 @@ impl Keys {
         if self.may_use(&snapshot, now) {
             return Ok(snapshot);
         }
-        self.reload(now, false).await
+        // In a box: what is seldom done would take the room of what every request does.
+        Box::pin(self.reload(now, false)).await
     }
 
     /// The key that signs with `alg`, from `snapshot` if it is there. The first token of an algorithm whose keys are made on demand comes

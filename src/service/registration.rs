@@ -323,7 +323,7 @@ fn kept_by_operators(error: StoreError) -> Reason {
 /// When the database does not answer.
 pub async fn used(app: &App, client: &Client) -> Result<(), Reason> {
     if client.registered.as_ref().is_some_and(|registered| registered.unused_until.is_some()) {
-        store::used(&app.db, &client.client_id).await?;
+        Box::pin(store::used(&app.db, &client.client_id)).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! An entry lives at most [`TIME_TO_LIVE`], and counts for nothing once SQLite's number of changes has moved or PostgreSQL has notified
 //! of one. Nothing else is cached here: codes, families, grants, sessions, revocations and users are always read from the database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ use crate::storage::{clients, resources};
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 /// Clients read at once when all are needed.
 const PAGE: u32 = 500;
-/// Entries kept; the least used go first.
-const CAPACITY: u64 = 10_000;
+/// Clients in one generation. There are two: when the younger is full, or is as old as entries may be, the older is forgotten.
+const GENERATION: usize = 5_000;
 
 /// The bounded cache of clients and of the resource catalogue.
 pub struct Registry {
@@ -33,7 +33,7 @@ pub struct Registry {
     forgotten: AtomicI64,
     /// SQLite's number of changes as last seen.
     number: AtomicI64,
-    clients: Cache<String, Entry<Client>>,
+    clients: RwLock<Clients>,
     catalogue: RwLock<Option<(Instant, Entry<Catalogue>)>>,
     unknown_resources: Mutex<Vec<String>>,
     origins: Cache<(), Entry<HashSet<String>>>,
@@ -87,6 +87,35 @@ impl<T> Entry<T> {
     }
 }
 
+/// Clients as they were read, and when: so many that few are read again in their time, and never more than two generations.
+#[derive(Default)]
+struct Clients {
+    begun: Option<Instant>,
+    young: HashMap<String, (Instant, Entry<Client>)>,
+    old: HashMap<String, (Instant, Entry<Client>)>,
+}
+
+impl Clients {
+    fn find(&self, client_id: &str, now: Instant) -> Option<Entry<Client>> {
+        let (read, entry) = self.young.get(client_id).or_else(|| self.old.get(client_id))?;
+        is_fresh(*read, now).then(|| entry.clone())
+    }
+
+    fn keep(&mut self, client_id: &str, read: Instant, entry: Entry<Client>) {
+        let is_over = self.begun.is_none_or(|begun| !is_fresh(begun, read));
+        if is_over || self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+            self.begun = Some(read);
+        }
+        self.young.insert(client_id.to_owned(), (read, entry));
+    }
+}
+
+/// May what was read then still be trusted?
+fn is_fresh(read: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(read) < TIME_TO_LIVE
+}
+
 impl Registry {
     /// An empty cache over `db`; `issuer` makes the built-in admin resource, and `keys` are told when they are out of date.
     pub fn new(db: Db, issuer: &str, keys: Arc<Keys>) -> Self {
@@ -96,7 +125,7 @@ impl Registry {
             keys,
             forgotten: AtomicI64::new(0),
             number: AtomicI64::new(0),
-            clients: Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE).build(),
+            clients: RwLock::default(),
             origins: Cache::builder().max_capacity(1).time_to_live(TIME_TO_LIVE).build(),
             unknown_resources: Mutex::default(),
             latest_origins: RwLock::default(),
@@ -204,7 +233,8 @@ impl Registry {
     async fn state(&self) -> Result<State, StoreError> {
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let number = self.db.change_number().await?.unwrap_or_default();
-        if self.number.swap(number, Ordering::AcqRel) != number {
+        // Usually it is the same: then nothing is written that other processors have in their caches.
+        if self.number.load(Ordering::Acquire) != number && self.number.swap(number, Ordering::AcqRel) != number {
             self.keys.outdated();
         }
         Ok(State { forgotten, number })
@@ -227,7 +257,7 @@ impl Registry {
     /// Forgets everything: something changed.
     pub fn clear(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
-        self.clients.invalidate_all();
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Clients::default();
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.origins.invalidate_all();
     }
@@ -250,13 +280,15 @@ impl View<'_> {
         if client_id.is_empty() || client_id.len() > 255 {
             return Ok(None);
         }
-        let Self { registry, state } = *self;
-        if let Some(client) = registry.clients.get(client_id).await.and_then(|entry| entry.at(state)) {
+        let (Self { registry, state }, now) = (*self, Instant::now());
+        let known = registry.clients.read().unwrap_or_else(PoisonError::into_inner).find(client_id, now);
+        if let Some(client) = known.and_then(|entry| entry.at(state)) {
             return Ok(Some(client));
         }
-        let Some(client) = clients::find(&registry.db, client_id).await? else { return Ok(None) };
+        // In a box, here and below: what is seldom done would take the room of what always is.
+        let Some(client) = Box::pin(clients::find(&registry.db, client_id)).await? else { return Ok(None) };
         let entry = Entry::new(state, client);
-        registry.clients.insert(client_id.to_owned(), entry.clone()).await;
+        registry.clients.write().unwrap_or_else(PoisonError::into_inner).keep(client_id, now, entry.clone());
         Ok(Some(entry.value))
     }
 
@@ -265,16 +297,53 @@ impl View<'_> {
     /// # Errors
     /// When the database does not answer and the entry is not fresh enough.
     pub async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
-        let Self { registry, state } = *self;
+        let (Self { registry, state }, now) = (*self, Instant::now());
         let known = registry.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(catalogue) = known.filter(|(read, _)| read.elapsed() < TIME_TO_LIVE).and_then(|(_, entry)| entry.at(state)) {
+        if let Some(catalogue) = known.filter(|(read, _)| is_fresh(*read, now)).and_then(|(_, entry)| entry.at(state)) {
             return Ok(catalogue);
         }
-        let read = Instant::now();
-        let (known, unknown) = resources::all_known(&registry.db).await?;
+        let (known, unknown) = Box::pin(resources::all_known(&registry.db)).await?;
         registry.leave_alone(unknown);
         let entry = Entry::new(state, Catalogue::new(known, &registry.issuer));
-        *registry.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Some((read, entry.clone()));
+        *registry.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Some((now, entry.clone()));
         Ok(entry.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::grant::samples;
+
+    fn entry(client_id: &str, forgotten: i64) -> Entry<Client> {
+        Entry::new(State { forgotten, number: 0 }, samples::client(client_id))
+    }
+
+    #[test]
+    fn a_client_is_known_for_its_time_and_no_longer() {
+        let (mut clients, now) = (Clients::default(), Instant::now());
+        clients.keep("app", now, entry("app", 0));
+        assert!(clients.find("app", now).is_some() && clients.find("other", now).is_none());
+        assert!(clients.find("app", now + TIME_TO_LIVE - Duration::from_millis(1)).is_some());
+        assert!(clients.find("app", now + TIME_TO_LIVE).is_none());
+        let again = now + TIME_TO_LIVE;
+        clients.keep("app", again, entry("app", 1));
+        let found = clients.find("app", again).unwrap();
+        assert!(found.at(State { forgotten: 1, number: 0 }).is_some(), "what was read last counts");
+    }
+
+    #[test]
+    fn there_are_never_more_than_two_generations() {
+        let (mut clients, now) = (Clients::default(), Instant::now());
+        for number in 0..3 * GENERATION {
+            clients.keep(&number.to_string(), now, entry("app", 0));
+            assert!(clients.young.len() <= GENERATION && clients.old.len() <= GENERATION);
+        }
+        assert!(clients.find("0", now).is_none() && clients.find(&GENERATION.to_string(), now).is_some());
+        for turn in 1..=2 {
+            let later = now + turn * TIME_TO_LIVE;
+            clients.keep("app", later, entry("app", 0));
+        }
+        assert_eq!((clients.young.len(), clients.old.len()), (1, 1), "what is over goes, however few there are");
     }
 }
