@@ -87,7 +87,7 @@ pub fn forwarded(data: &[u8]) {
     assert_eq!(client, client.to_canonical());
     assert_eq!(RemoteAddr::of(&extensions, &headers, &[]), RemoteAddr(peer.to_canonical()));
     let peer = peer.to_canonical();
-    assert_eq!(RemoteAddr::is_proxy(&extensions, &trusted), is_proxy(peer));
+    assert_eq!(RemoteAddr::is_proxy(peer, &trusted), is_proxy(peer));
     if !is_proxy(peer) {
         assert_eq!(client, peer);
     }

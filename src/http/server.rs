@@ -180,7 +180,7 @@ pub trait Straight: fmt::Debug + Send + Sync {
     /// # Errors
     /// The request, for the router.
     #[expect(clippy::result_large_err, reason = "the request goes on to the router")]
-    fn answer(&self, request: Request<Body>) -> Result<BoxFuture<'static, Response<Body>>, Request<Body>>;
+    fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Result<BoxFuture<'_, Response<Body>>, Request<Body>>;
 }
 
 /// A running server.
@@ -225,7 +225,8 @@ impl Serving {
     }
 }
 
-/// The peer of the connection as the socket names it, in the extensions of every request. Behind a proxy this is the proxy.
+/// The peer of the connection as the socket names it, in the extensions of every request that goes to a router. Behind a proxy this is the
+/// proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -452,13 +453,13 @@ impl Front {
     }
 
     async fn route(&self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
-        request.extensions_mut().insert(Peer(peer));
         if let Some(straight) = &self.straight {
-            match straight.answer(request) {
+            match straight.answer(request, peer) {
                 Ok(answer) => return answer.await,
                 Err(other) => request = other,
             }
         }
+        request.extensions_mut().insert(Peer(peer));
         match self.router.clone().oneshot(request).map(|done: Result<Response<Body>, Infallible>| done).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -301,15 +301,18 @@ impl Client {
     pub fn allows(&self, scope: &str, resources: &[Resource]) -> bool {
         let is_registered = |scope: &str| self.registered().any(|registered| registered == scope);
         let registered = is_registered(scope) || (scope == resource::ADMIN_READ && is_registered(resource::ADMIN_WRITE));
-        registered && (scope::is_openid_connect(scope) || resource::owner(resources, scope).is_some())
+        registered && counts(scope, resources)
     }
 
     /// The scopes that it may ask for: registered, and either OpenID Connect's own or defined by one of `resources` (which
     /// includes the built-in admin API, see [`resource::Catalogue::resources`]). `admin:write` includes `admin:read`.
     pub fn allowed_scopes(&self, resources: &[Resource]) -> Vec<String> {
-        let implied = Some(resource::ADMIN_READ).filter(|read| !self.registered().any(|scope| scope == *read));
-        let all = self.registered().chain(implied);
-        all.filter(|scope| self.allows(scope, resources)).map(str::to_owned).collect()
+        let is_registered = |scope: &str| self.registered().any(|registered| registered == scope);
+        let implies = is_registered(resource::ADMIN_WRITE) && !is_registered(resource::ADMIN_READ);
+        let all = self.registered().chain(implies.then_some(resource::ADMIN_READ));
+        let mut allowed = Vec::with_capacity(2);
+        allowed.extend(all.filter(|scope| counts(scope, resources)).map(str::to_owned));
+        allowed
     }
 
     /// The scopes of a client_credentials request without `scope` (contract.md): those that it is registered for at resources.
@@ -318,6 +321,11 @@ impl Client {
         scopes.retain(|scope| !scope::is_openid_connect(scope));
         scopes
     }
+}
+
+/// Is this scope OpenID Connect's own, or one of these resources?
+fn counts(scope: &str, resources: &[Resource]) -> bool {
+    scope::is_openid_connect(scope) || resource::owner(resources, scope).is_some()
 }
 
 impl ClientMetadata {

@@ -190,8 +190,9 @@ impl Catalogue {
     /// # Errors
     /// `ResourceNotAllowed` if a resource has gone; `ResourcesDisagree` if one token cannot serve them all.
     pub fn audiences(&self, requested: &[String], granted: &[String], issuer: &str) -> Result<Audience, Reason> {
-        let mut resources: Vec<&Resource> = Vec::new();
-        let mut aud: Vec<String> = Vec::new();
+        // Most tokens are for one: room for four would be the more expensive kind of memory.
+        let mut resources: Vec<&Resource> = Vec::with_capacity(2);
+        let mut aud: Vec<String> = Vec::with_capacity(requested.len().max(1));
         for identifier in requested {
             match self.find(identifier) {
                 Some(resource) => resources.push(resource),
@@ -214,11 +215,9 @@ impl Catalogue {
                 aud.push(issuer.to_owned());
             }
         }
-        let scopes = granted
-            .iter()
-            .filter(|scope| scope::is_openid_connect(scope) || resources.iter().any(|resource| resource.defines(scope)))
-            .cloned()
-            .collect();
+        let belongs = |scope: &&String| scope::is_openid_connect(scope) || resources.iter().any(|resource| resource.defines(scope));
+        let mut scopes = Vec::with_capacity(granted.len());
+        scopes.extend(granted.iter().filter(belongs).cloned());
         Ok(Audience {
             aud,
             scopes,

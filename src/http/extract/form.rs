@@ -1,11 +1,14 @@
 //! The body as form parameters: the content type has to be the one the specification names, the body at most 64 KiB and here in time
 //! (RFC 6749 §4.1.3, Appendix B; security.md ).
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 
 use crate::http::error::{OAuthError, PageError, Trouble};
 use crate::http::layers::Arrival;
@@ -84,20 +87,41 @@ pub fn limit(extensions: &Extensions) -> usize {
 ///
 /// # Errors
 /// Too large, too slow, or cut off.
-pub async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Trouble> {
+pub async fn bytes(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Trouble> {
     // Said in advance: refused without reading it.
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(Reason::BodyTooLarge { limit }.into());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if is::<LengthLimitError>(error.as_ref()) => Err(Reason::BodyTooLarge { limit }.into()),
-        Err(error) if is::<BodyTimedOut>(error.as_ref()) => {
-            Err(Trouble::with_status(broken("it did not arrive in time"), StatusCode::REQUEST_TIMEOUT))
-        }
-        Err(_cut_off) => Err(broken("it is incomplete").into()),
+    // Nearly always it comes in one piece, and that is it.
+    let Some(first) = piece(&mut body, 0, limit).await? else { return Ok(Bytes::new()) };
+    let Some(second) = piece(&mut body, first.len(), limit).await? else { return Ok(first) };
+    let mut all = BytesMut::from(first);
+    all.extend_from_slice(&second);
+    while let Some(more) = piece(&mut body, all.len(), limit).await? {
+        all.extend_from_slice(&more);
     }
+    Ok(all.freeze())
+}
+
+/// The next piece of a body of which so many bytes are here.
+async fn piece(body: &mut Body, here: usize, limit: usize) -> Result<Option<Bytes>, Trouble> {
+    while !body.is_end_stream() {
+        match body.frame().await {
+            None => break,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(piece) if here + piece.len() > limit => return Err(Reason::BodyTooLarge { limit }.into()),
+                Ok(piece) => return Ok(Some(piece)),
+                // Trailers say nothing.
+                Err(_) => {}
+            },
+            Some(Err(error)) if is::<BodyTimedOut>(&error) => {
+                return Err(Trouble::with_status(broken("it did not arrive in time"), StatusCode::REQUEST_TIMEOUT));
+            }
+            Some(Err(_cut_off)) => return Err(broken("it is incomplete").into()),
+        }
+    }
+    Ok(None)
 }
 
 fn broken(detail: &str) -> Reason {
@@ -113,9 +137,9 @@ fn is<T: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static))
 fn check_content_type(headers: &HeaderMap) -> Result<(), Reason> {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
     let (first, second) = (all.next(), all.next());
-    let text = first.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = first.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let is_form = second.is_none() && text.as_deref().is_some_and(is_form_type);
-    if is_form { Ok(()) } else { Err(Reason::WrongContentType { received: text }) }
+    if is_form { Ok(()) } else { Err(Reason::WrongContentType { received: text.map(Cow::into_owned) }) }
 }
 
 /// Is this the form's own content type?

@@ -24,10 +24,12 @@ pub struct RemoteAddr(pub IpAddr);
 const HOPS: usize = 16;
 
 impl RemoteAddr {
-    /// Works it out once per request.
+    /// Where a request comes from that came over no socket.
+    pub const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    /// Works it out for a request that no layer has seen.
     pub fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-        Self::behind(peer, headers, trusted)
+        Self::behind(Peer::of(extensions).unwrap_or(Self::NOBODY), headers, trusted)
     }
 
     /// Who speaks through this peer.
@@ -36,8 +38,8 @@ impl RemoteAddr {
     }
 
     /// Does the connection come from a configured proxy?
-    pub fn is_proxy(extensions: &Extensions, trusted: &[IpNet]) -> bool {
-        extensions.get::<Peer>().is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.0.ip().to_canonical())))
+    pub fn is_proxy(peer: IpAddr, trusted: &[IpNet]) -> bool {
+        trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
     /// What failures and records are counted under.

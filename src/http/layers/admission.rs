@@ -134,7 +134,7 @@ pub async fn arrived(request: Request, limit: usize) -> Request {
         return request;
     }
     let (parts, mut body) = request.into_parts();
-    let mut pieces: Vec<Result<Bytes, axum::Error>> = Vec::new();
+    let (mut only, mut pieces): (Option<Bytes>, Vec<Result<Bytes, axum::Error>>) = (None, Vec::new());
     let mut length = 0;
     while length <= limit {
         match body.frame().await {
@@ -142,9 +142,16 @@ pub async fn arrived(request: Request, limit: usize) -> Request {
             Some(Ok(frame)) => {
                 let Ok(piece) = frame.into_data() else { continue };
                 length += piece.len();
-                pieces.push(Ok(piece));
+                // Nearly always it comes in one piece.
+                if length == piece.len() && pieces.is_empty() {
+                    only = Some(piece);
+                } else {
+                    pieces.extend(only.take().map(Ok));
+                    pieces.push(Ok(piece));
+                }
             }
             Some(Err(broken)) => {
+                pieces.extend(only.take().map(Ok));
                 pieces.push(Err(broken));
                 break;
             }
@@ -153,13 +160,10 @@ pub async fn arrived(request: Request, limit: usize) -> Request {
             break;
         }
     }
-    let body = match pieces.pop() {
-        None => Body::empty(),
-        Some(Ok(only)) if pieces.is_empty() => Body::from(only),
-        Some(last) => {
-            pieces.push(last);
-            Body::from_stream(stream::iter(pieces))
-        }
+    let body = match only {
+        Some(only) => Body::from(only),
+        None if pieces.is_empty() => Body::empty(),
+        None => Body::from_stream(stream::iter(pieces)),
     };
     Request::from_parts(parts, body)
 }

@@ -24,6 +24,7 @@ pub mod straight;
 pub mod trace_id;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -130,14 +131,15 @@ impl Service<Request> for Layered {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let Self { edge, mut route } = self.clone();
-        let matched = Matched::of(&request);
-        Box::pin(async move { Ok(around(&edge, request, matched, |request| route.call(request)).await) })
+        let (peer, matched) = (Peer::of(request.extensions()), Matched::of(&request));
+        Box::pin(async move { Ok(around(&edge, request, peer, matched, |request| route.call(request)).await) })
     }
 }
 
 async fn around<Answer>(
     edge: &Edge,
     mut request: Request,
+    peer: Option<IpAddr>,
     matched: Option<Matched>,
     handler: impl FnOnce(Request) -> Answer,
 ) -> Response
@@ -146,14 +148,14 @@ where
 {
     let begin = Instant::now();
     let trace_id = edge.trace_ids.next();
-    let address = RemoteAddr::of(request.extensions(), request.headers(), &edge.trusted_proxies);
-    if let Some(peer) = remote_addr::untrusted_proxy(Peer::of(request.extensions()), request.headers(), &edge.trusted_proxies) {
+    let address = RemoteAddr::behind(peer.unwrap_or(RemoteAddr::NOBODY), request.headers(), &edge.trusted_proxies);
+    if let Some(peer) = remote_addr::untrusted_proxy(peer, request.headers(), &edge.trusted_proxies) {
         edge.forwarded.note(peer, edge.clock.now());
     }
     request.extensions_mut().insert(Arrival { trace_id, address, body_limit: edge.body_limit });
     let about = error::About::of(&request, matched, trace_id, address);
     // Whose traceparent counts is whose X-Forwarded-For counts.
-    let by_proxy = RemoteAddr::is_proxy(request.extensions(), &edge.trusted_proxies);
+    let by_proxy = peer.is_some_and(|peer| RemoteAddr::is_proxy(peer, &edge.trusted_proxies));
     let parent = by_proxy.then(|| request.headers());
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 

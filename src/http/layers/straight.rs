@@ -4,6 +4,7 @@
 //! around the handler is the same, and so is the handler. Whoever asks differently (another method, a preflight) goes by the router.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -45,11 +46,11 @@ impl fmt::Debug for Straight {
 }
 
 impl server::Straight for Straight {
-    fn answer(&self, request: Request) -> Result<BoxFuture<'static, Response>, Request> {
+    fn answer(&self, request: Request, peer: SocketAddr) -> Result<BoxFuture<'_, Response>, Request> {
         let is_asked = |route: &&Route| *route.path == *request.uri().path() && route.method == *request.method();
         let Some(Route { path, handler, .. }) = self.routes.iter().find(is_asked) else { return Err(request) };
-        let (app, edge, handler) = (Arc::clone(&self.app), Arc::clone(&self.edge), *handler);
         let matched = Some(Matched::Straight(Arc::clone(path)));
-        Ok(Box::pin(async move { around(&edge, request, matched, |request| handler(request, app).map(Ok)).await }))
+        let handler = |request| handler(request, Arc::clone(&self.app)).map(Ok);
+        Ok(Box::pin(around(&self.edge, request, Some(peer.ip()), matched, handler)))
     }
 }

@@ -1,5 +1,6 @@
 //! The server around the protocol: limits, CORS, health, caching headers, overload, and the database going away.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ async fn what_is_found_without_the_router_is_answered_as_with_it(server: Server)
     let straight = routers.straight.unwrap();
     let form = "application/x-www-form-urlencoded";
     let (wrong, bearer) = (basic_header(&client.client_id, "wrong"), "Bearer nobodys".to_owned());
+    let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
     for (method, target, authorization, content_type, body, status) in [
         (Method::POST, "/token", &basic, form, "grant_type=client_credentials", 200),
         (Method::POST, "/token", &wrong, form, "grant_type=client_credentials", 401),
@@ -71,7 +73,7 @@ async fn what_is_found_without_the_router_is_answered_as_with_it(server: Server)
             headers.sort();
             (status, headers, body)
         };
-        let without = told(straight.answer(request()).unwrap_or_else(|_| panic!("{target} goes by the router")).await).await;
+        let without = told(straight.answer(request(), peer).unwrap_or_else(|_| panic!("{target} goes by the router")).await).await;
         let with = told(routers.public.clone().oneshot(request()).await.unwrap()).await;
         assert_eq!(without, with, "{method} {target}");
         assert_eq!(without.0, status, "{method} {target}");
@@ -80,7 +82,7 @@ async fn what_is_found_without_the_router_is_answered_as_with_it(server: Server)
         [(Method::GET, "/token"), (Method::OPTIONS, "/token"), (Method::HEAD, "/authorize"), (Method::POST, "/token/")]
     {
         let request = http::Request::builder().method(method).uri(target).body(Body::empty()).unwrap();
-        assert!(straight.answer(request).is_err(), "{target}");
+        assert!(straight.answer(request, peer).is_err(), "{target}");
     }
 }
 
