@@ -204,7 +204,8 @@ impl Db {
 
     fn over(pools: Pools, config: &DatabaseConfig) -> Self {
         let (acquire_timeout, statement_timeout) = (config.acquire_timeout, config.statement_timeout);
-        let (shared, commits) = (Shared::new(pools.kind()), Commits::default());
+        let shared = Shared::new(pools.kind(), if config.transaction_pooler { 0 } else { config.max_connections });
+        let commits = Commits::default();
         let (walk, checkpoints) = (Walk::default(), Checkpoints::default());
         Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk, commits, checkpoints }))
     }

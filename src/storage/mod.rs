@@ -50,6 +50,7 @@ pub mod logouts;
 mod losses;
 pub mod migrate;
 pub mod owners;
+mod places;
 pub mod registrations;
 pub mod resources;
 pub mod revoked_tokens;

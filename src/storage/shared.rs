@@ -1,10 +1,13 @@
 //! The statements that requests share (see [`together`](crate::storage::together)), one queue each for every open database.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::{self, Kind};
+use crate::storage::places::Places;
 use crate::storage::sessions::{self, FoundForClient};
 use crate::storage::together::{Purpose, Together};
 use crate::storage::value::Args;
@@ -33,26 +36,31 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Empty queues.
-    pub fn new(kind: Kind) -> Self {
-        // SQLite has one writer, and PostgreSQL two commits that share one sync.
-        let writing = match kind {
-            Kind::Sqlite => 1,
-            Kind::Postgres => 2,
+    /// Empty queues. `connections`: the most that are open at once, 0 where a pooler deals them out.
+    pub fn new(kind: Kind, connections: u32) -> Self {
+        // While groups of writes wait for the disk, others read.
+        let places = Arc::new(Places::new(usize::try_from(connections).unwrap_or(usize::MAX) / 4 * 3));
+        let writes = |run| {
+            let purpose = match kind {
+                Kind::Sqlite => Purpose::InTurn,
+                Kind::Postgres => Purpose::Writes(Arc::clone(&places)),
+            };
+            Together::new(purpose, run)
         };
+        let reads = Purpose::Reads(READING);
         Self {
             // A look that began before the question came could have missed what the asker knows: one at a time, so that it never does.
-            change_number: Together::new(Purpose::Reads, 1, db::change_numbers),
-            families: Together::new(Purpose::Reads, READING, families::find_together),
-            rotations: Together::new(Purpose::Writes, writing, families::rotate_together),
-            tokens: Together::new(Purpose::Reads, READING, revoked_tokens::tokens_together),
-            client_tokens: Together::new(Purpose::Reads, READING, revoked_tokens::client_tokens_together),
-            codes: Together::new(Purpose::Reads, READING, codes::find_together),
-            sessions: Together::new(Purpose::Reads, READING, sessions::find_together),
-            completions: Together::new(Purpose::Writes, writing, authorize::complete_together),
-            redemptions: Together::new(Purpose::Writes, writing, codes::redeem_together),
-            endings: Together::new(Purpose::Writes, writing, families::end_together),
-            revocations: Together::new(Purpose::Writes, writing, revoked_tokens::insert_together),
+            change_number: Together::new(Purpose::Reads(1), db::change_numbers),
+            families: Together::new(reads.clone(), families::find_together),
+            rotations: writes(families::rotate_together),
+            tokens: Together::new(reads.clone(), revoked_tokens::tokens_together),
+            client_tokens: Together::new(reads.clone(), revoked_tokens::client_tokens_together),
+            codes: Together::new(reads.clone(), codes::find_together),
+            sessions: Together::new(reads, sessions::find_together),
+            completions: writes(authorize::complete_together),
+            redemptions: writes(codes::redeem_together),
+            endings: writes(families::end_together),
+            revocations: writes(revoked_tokens::insert_together),
         }
     }
 }

@@ -7,12 +7,14 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::places::Places;
 use crate::storage::value::{Args, Value};
 
 /// How many go in one statement at most, so that no group waits long for its last member.
@@ -24,19 +26,45 @@ pub type Answers<O> = Result<Vec<Result<O, StoreError>>, StoreError>;
 /// The statement of one group over a connection.
 pub type Run<I, O> = fn(Db, Tx, Vec<I>) -> BoxFuture<'static, Answers<O>>;
 
-/// What a group does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a group does, and how many are under way at the same time.
+#[derive(Debug, Clone)]
 pub enum Purpose {
-    Reads,
-    Writes,
+    Reads(usize),
+    /// Commits in flight share a disk's sync.
+    Writes(Arc<Places>),
+    /// There is one writer.
+    InTurn,
+}
+
+impl Purpose {
+    /// May one more begin, where `own` are under way?
+    fn take(&self, own: usize) -> bool {
+        match self {
+            Self::Reads(at_once) => own < *at_once,
+            Self::Writes(places) => places.take(own),
+            Self::InTurn => own == 0,
+        }
+    }
+
+    fn too_many(&self, own: usize) -> bool {
+        match self {
+            Self::Reads(_) | Self::InTurn => false,
+            Self::Writes(places) => places.too_many(own),
+        }
+    }
+
+    fn give_back(&self) {
+        match self {
+            Self::Reads(_) | Self::InTurn => {}
+            Self::Writes(places) => places.give_back(),
+        }
+    }
 }
 
 /// The queue before one statement.
 pub struct Together<I, O> {
     line: Arc<Mutex<Line<I, O>>>,
     purpose: Purpose,
-    /// Groups under way at the same time.
-    at_once: usize,
     run: Run<I, O>,
 }
 
@@ -49,9 +77,9 @@ struct Line<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
-    /// An empty queue. `at_once`: commits in flight share a disk's sync, statements of SQLite's one writer cannot.
-    pub fn new(purpose: Purpose, at_once: usize, run: Run<I, O>) -> Self {
-        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, at_once, run }
+    /// An empty queue.
+    pub fn new(purpose: Purpose, run: Run<I, O>) -> Self {
+        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, run }
     }
 
     /// Puts a question and waits for its answer. A caller who goes away before its group has begun takes the question along.
@@ -63,13 +91,13 @@ impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
         let leads = {
             let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
             line.waiting.push_back((question, answer));
-            let leads = line.under_way < self.at_once;
+            let leads = self.purpose.take(line.under_way);
             line.under_way += usize::from(leads);
             leads
         };
         if leads {
-            let lead = Lead { line: Arc::clone(&self.line), given_back: false };
-            tokio::spawn(lead.serve(db.clone(), self.purpose, self.run));
+            let lead = Lead { line: Arc::clone(&self.line), purpose: self.purpose.clone(), given_back: false };
+            tokio::spawn(lead.serve(db.clone(), self.run));
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a statement was given up".to_owned())))
     }
@@ -78,25 +106,30 @@ impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
 /// One of the places under way.
 struct Lead<I, O> {
     line: Arc<Mutex<Line<I, O>>>,
+    purpose: Purpose,
     given_back: bool,
 }
 
 impl<I, O> Lead<I, O> {
-    async fn serve(mut self, db: Db, purpose: Purpose, run: Run<I, O>) {
+    async fn serve(mut self, db: Db, run: Run<I, O>) {
         loop {
             // First the connection: whoever comes while there is none goes along, and if there will be none, nobody waits for it twice.
-            let connection = match purpose {
-                Purpose::Reads => db.reader().await,
-                Purpose::Writes => db.writer().await,
+            let connection = match &self.purpose {
+                Purpose::Reads(_) => db.reader().await,
+                Purpose::Writes(_) | Purpose::InTurn => db.writer().await,
             };
             // Who is about to ask, here or on another thread, does so first: a place under way is worth more the more go along.
             tokio::task::yield_now().await;
             let Some(group) = self.next(if connection.is_ok() { MOST } else { usize::MAX }) else { return };
             let (questions, askers): (Vec<I>, Vec<_>) = group.into_iter().unzip();
+            let (rows, begun) = (questions.len(), Instant::now());
             let answers = match connection {
                 Ok(connection) => run(db.clone(), connection, questions).await,
                 Err(error) => Err(error),
             };
+            if let (Purpose::Writes(places), Ok(_)) = (&self.purpose, &answers) {
+                places.note(rows, begun.elapsed());
+            }
             match answers {
                 Ok(answers) => askers.into_iter().zip(answers).for_each(|(asker, answer)| drop(asker.send(answer))),
                 Err(error) => askers.into_iter().for_each(|asker| drop(asker.send(Err(error.clone())))),
@@ -104,13 +137,15 @@ impl<I, O> Lead<I, O> {
         }
     }
 
-    /// The next group. `None` when nobody waits; then the place is free in the same moment, so that whoever comes next leads.
+    /// The next group. `None` when nobody waits, or enough others serve those who do; then the place is free in the same moment, so that
+    /// whoever comes next leads.
     fn next(&mut self, most: usize) -> Option<Vec<Waiting<I, O>>> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting.retain(|(_, asker)| !asker.is_closed());
         let most = line.waiting.len().min(most);
-        if most == 0 {
+        if most == 0 || self.purpose.too_many(line.under_way) {
             line.under_way = line.under_way.saturating_sub(1);
+            self.purpose.give_back();
             self.given_back = true;
             return None;
         }
@@ -124,6 +159,7 @@ impl<I, O> Drop for Lead<I, O> {
         if !self.given_back {
             let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
             line.under_way = line.under_way.saturating_sub(1);
+            self.purpose.give_back();
             line.waiting.clear();
         }
     }
