@@ -1,4 +1,4 @@
-//! The one room that names SQL drivers: [`Db`], [`Tx`] and [`Row`] over the two native pools.
+//! The one room that names SQL drivers: [`Db`], [`Tx`] and [`Row`] over the two drivers.
 //!
 //! SQLite (the default): write-ahead log, one writer whose units of work start with BEGIN IMMEDIATE, a pool of readers that cannot
 //! write, `synchronous=FULL`, so that nothing acknowledged is lost with the power. PostgreSQL: one pool, READ COMMITTED, on which every
@@ -11,6 +11,7 @@
 
 mod connect;
 mod hosts;
+mod lender;
 mod log_index;
 mod row;
 mod trouble;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool};
+use sqlx::{Executor, PgPool, Postgres, SqlSafeStr};
 
 use crate::config::database::DatabaseConfig;
 use crate::spans;
@@ -42,6 +43,7 @@ pub use tx::Tx;
 pub(super) use tx::went_on;
 
 use hosts::Hosts;
+use lender::Lender;
 use log_index::LogIndex;
 use trouble::{Trouble, in_time, store_error};
 use tx::{Connection, State};
@@ -136,7 +138,7 @@ struct Checkpoints {
 }
 
 enum Pools {
-    Sqlite { readers: SqlitePool, writer: SqlitePool, file: PathBuf, index: LogIndex },
+    Sqlite { readers: Arc<Lender>, writer: Arc<Lender>, file: PathBuf, index: LogIndex },
     Postgres(Postgresql),
 }
 
@@ -418,7 +420,8 @@ impl Db {
     pub async fn prepare(&self, text: &'static str) -> Result<(), StoreError> {
         match &self.0.pools {
             Pools::Sqlite { writer, .. } => {
-                writer.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
+                let mut writer = writer.lend().await.map_err(store_error)?;
+                writer.at_work().map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
             }
             Pools::Postgres(Postgresql { pool, .. }) => {
                 pool.acquire().await.map_err(store_error)?.prepare(text.into_sql_str()).await.map(drop)
@@ -450,7 +453,7 @@ impl Db {
         Ok(self.borrowed(
             asked,
             match &self.0.pools {
-                Pools::Sqlite { readers, .. } => Connection::Sqlite(sqlite(readers).await?),
+                Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.lend().await.map_err(store_error)?),
                 Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
             },
         ))
@@ -462,7 +465,7 @@ impl Db {
             asked,
             match &self.0.pools {
                 Pools::Sqlite { writer, .. } => {
-                    let writer = sqlite(writer).await?;
+                    let writer = writer.lend().await.map_err(store_error)?;
                     self.checkpoint_in_turn();
                     Connection::Sqlite(writer)
                 }
@@ -517,17 +520,6 @@ impl Db {
             }
         }
     }
-}
-
-/// A connection, at once if one is idle. One that has to be opened first is opened to the end even if nobody waits for it any more: one
-/// that was given up halfway would close by itself some time after all others, and leave SQLite's log behind a server that has stopped.
-async fn sqlite(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
-    if let Some(connection) = pool.try_acquire() {
-        return Ok(connection);
-    }
-    let pool = pool.clone();
-    let acquired = tokio::spawn(async move { pool.acquire().await }).await;
-    acquired.unwrap_or(Err(sqlx::Error::WorkerCrashed)).map_err(store_error)
 }
 
 /// A connection that the pool has looked at.

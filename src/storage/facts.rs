@@ -30,10 +30,12 @@ macro_rules! standing_columns {
     };
 }
 
-/// What [`standing_columns`] needs beside `grants g`. Outer joins throughout: the row of a client or session may be gone.
+/// What [`standing_columns`] needs beside `grants g`. Outer joins throughout: the row of a client or session may be gone. The session is looked
+/// up only where the grant lives with it.
 macro_rules! standing_joins {
     () => {
-        " LEFT JOIN users u ON u.id = g.user_id LEFT JOIN clients c ON c.client_id = g.client_id LEFT JOIN sessions s ON s.id = g.session_id "
+        " LEFT JOIN users u ON u.id = g.user_id LEFT JOIN clients c ON c.client_id = g.client_id
+         LEFT JOIN sessions s ON s.id = CASE WHEN g.offline = 0 THEN g.session_id END "
     };
 }
 
@@ -63,7 +65,7 @@ macro_rules! grant_stands {
     ($id:literal, $now:literal) => {
         concat!(
             "EXISTS (SELECT 1 FROM grants g JOIN users u ON u.id = g.user_id JOIN clients c ON c.client_id = g.client_id
-                     LEFT JOIN sessions s ON s.id = g.session_id
+                     LEFT JOIN sessions s ON s.id = CASE WHEN g.offline = 0 THEN g.session_id END
                      WHERE g.id = ",
             $id,
             " AND g.ended_at IS NULL AND g.expires_at > ",

@@ -20,7 +20,7 @@ pub struct Standing {
     pub user: User,
     /// `clients.enabled` as the database says it now, not as a cache remembers it.
     pub client_enabled: bool,
-    /// The browser session of the grant; `None` if the grant has none or its row is gone.
+    /// The browser session that the grant lives with; `None` if it outlives it or has none, or the row is gone.
     pub session: Option<SessionFacts>,
 }
 

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 
 use super::hosts::Hosts;
+use super::lender::Lender;
 use super::log_index::LogIndex;
 use super::trouble::store_error;
 use super::{Pools, Postgresql};
@@ -20,8 +21,14 @@ use crate::storage::losses::Losses;
 
 /// How many statements each connection keeps prepared: more than the store has.
 const PREPARED_STATEMENTS: usize = 400;
-/// SQLite readers share one page cache each and one disk; more of them only cost memory.
+/// More of them only cost memory.
 const MOST_SQLITE_READERS: u32 = 8;
+/// Each has a page cache of its own. Two groups of requests read at a time, and what else is asked seldom needs more than a third
+/// connection: the first few, which are used nearly always, share what there is for caches.
+const WARM_READERS: u32 = 3;
+/// KiB of their caches, and of all others'.
+const WARM_CACHE: u32 = 3_000;
+const COLD_CACHE: u32 = 500;
 /// Pages in SQLite's log, after which whoever commits moves them into the file: what is left of them, since it is done beside the writer all the
 /// time ([`Db::checkpoint_in_turn`](super::Db)). Only a writer that finds nothing left to move begins the log anew.
 const LONGEST_LOG: u32 = 4_000;
@@ -44,13 +51,6 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
         .busy_timeout(config.acquire_timeout)
         // No `optimize_on_close`: counted while the tables are small, they would be read whole when they are not.
         .statement_cache_capacity(PREPARED_STATEMENTS);
-    let pool = || {
-        SqlitePoolOptions::new()
-            .acquire_timeout(config.acquire_timeout)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-    };
     // Switching a new file to the write-ahead log cannot wait for another process that does the same: one at a time.
     let turn = FileLock::acquire(&file, config.acquire_timeout).await?;
     // What a statement or a unit of work needs to be undone alone goes into a temporary file beyond 64 KiB: for a group of requests, more
@@ -60,12 +60,13 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", LONGEST_LOG.to_string());
-    let writer = pool().max_connections(1).connect_with(writes).await.map_err(store_error)?;
-    let readers = pool()
-        .max_connections(config.max_connections.clamp(1, MOST_SQLITE_READERS))
-        .connect_with(options.pragma("query_only", "ON"))
-        .await
-        .map_err(store_error)?;
+    let writer = Lender::open(move |_| writes.clone(), 1, config.acquire_timeout).await.map_err(store_error)?;
+    let most = config.max_connections.clamp(1, MOST_SQLITE_READERS);
+    let reads = move |number| {
+        let cache = if number < WARM_READERS { WARM_CACHE } else { COLD_CACHE };
+        options.clone().pragma("query_only", "ON").pragma("cache_size", format!("-{cache}"))
+    };
+    let readers = Lender::open(reads, most, config.acquire_timeout).await.map_err(store_error)?;
     drop(turn);
     let index = LogIndex::of(&file);
     Ok(Pools::Sqlite { readers, writer, file, index })
@@ -99,10 +100,9 @@ pub(super) async fn look_at(config: &DatabaseConfig) -> Result<Pools, StoreError
         .immutable(!Path::new(&log).exists())
         .busy_timeout(config.acquire_timeout)
         .pragma("query_only", "ON");
-    let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout).connect_with(options);
-    let pool = pool.await.map_err(store_error)?;
+    let readers = Lender::open(move |_| options.clone(), 2, config.acquire_timeout).await.map_err(store_error)?;
     let index = LogIndex::of(&file);
-    Ok(Pools::Sqlite { readers: pool.clone(), writer: pool, file, index })
+    Ok(Pools::Sqlite { writer: Arc::clone(&readers), readers, file, index })
 }
 
 /// `looking`: nothing can be written.

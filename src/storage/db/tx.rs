@@ -9,6 +9,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite};
 
+use super::lender::Lent;
 use super::trouble::{Trouble, in_time, is_lost, store_error};
 use super::{Kind, Row, Sql};
 use crate::storage::error::StoreError;
@@ -34,7 +35,7 @@ pub struct Tx {
 }
 
 pub(super) enum Connection {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(Lent),
     Postgres(PoolConnection<Postgres>),
 }
 
@@ -72,9 +73,10 @@ impl Tx {
         let text = sql.into().text(self.kind());
         let (limit, keep) = (self.limit, self.pooled.is_none());
         let result = match &mut self.connection {
-            Connection::Sqlite(connection) => in_time(limit, sqlite_query(text, args).fetch_all(&mut **connection))
-                .await
-                .map(|rows| rows.into_iter().map(Row::from).collect()),
+            Connection::Sqlite(connection) => {
+                let rows = async { sqlite_query(text, args).fetch_all(connection.at_work()?).await };
+                in_time(limit, rows).await.map(|rows| rows.into_iter().map(Row::from).collect())
+            }
             Connection::Postgres(connection) => in_time(limit, postgres_query(text, args, keep).fetch_all(&mut **connection))
                 .await
                 .map(|rows| rows.into_iter().map(Row::from).collect()),
@@ -88,7 +90,8 @@ impl Tx {
         let (limit, keep) = (self.limit, self.pooled.is_none());
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => {
-                in_time(limit, sqlite_query(text, args).execute(&mut **connection)).await.map(|done| done.rows_affected())
+                let done = async { sqlite_query(text, args).execute(connection.at_work()?).await };
+                in_time(limit, done).await.map(|done| done.rows_affected())
             }
             Connection::Postgres(connection) => {
                 in_time(limit, postgres_query(text, args, keep).execute(&mut **connection)).await.map(|done| done.rows_affected())
@@ -130,7 +133,7 @@ impl Tx {
     /// Runs a script of several statements without values: a migration. It may take as long as it needs.
     pub(in crate::storage) async fn script(&mut self, text: &'static str) -> Result<(), StoreError> {
         let result = match &mut self.connection {
-            Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(drop),
+            Connection::Sqlite(connection) => async { sqlx::raw_sql(text).execute(connection.at_work()?).await.map(drop) }.await,
             Connection::Postgres(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(drop),
         };
         self.noted(result.map_err(Trouble::Driver))
@@ -140,7 +143,9 @@ impl Tx {
     async fn control(&mut self, text: impl SqlSafeStr, limit: Duration) -> Result<(), StoreError> {
         let text = text.into_sql_str();
         let result = match &mut self.connection {
-            Connection::Sqlite(connection) => in_time(limit, sqlx::raw_sql(text).execute(&mut **connection)).await.map(drop),
+            Connection::Sqlite(connection) => {
+                in_time(limit, async { sqlx::raw_sql(text).execute(connection.at_work()?).await }).await.map(drop)
+            }
             Connection::Postgres(connection) => in_time(limit, sqlx::raw_sql(text).execute(&mut **connection)).await.map(drop),
         };
         self.noted(result)
@@ -208,6 +213,9 @@ impl Tx {
 
     /// Translates the outcome of a statement, and remembers what it means for the connection.
     fn noted<T>(&mut self, result: Result<T, Trouble>) -> Result<T, StoreError> {
+        if let (Connection::Sqlite(connection), Ok(_)) = (&mut self.connection, &result) {
+            connection.done();
+        }
         result.map_err(|trouble| {
             if self.state == State::Open {
                 self.state = State::Failed;
@@ -237,7 +245,7 @@ impl Tx {
 
     fn close_on_drop(&mut self) {
         match &mut self.connection {
-            Connection::Sqlite(connection) => connection.close_on_drop(),
+            Connection::Sqlite(connection) => connection.spoil(),
             Connection::Postgres(connection) => connection.close_on_drop(),
         }
     }

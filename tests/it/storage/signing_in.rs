@@ -159,7 +159,7 @@ on_both! {
         let db = &world.store.db;
         let waiting = digest();
         interactions::insert(db, &waiting, &interaction(&world)).await.unwrap();
-        let mut wanted = world.completion(world.grant(true));
+        let mut wanted = world.completion(world.grant(false));
         wanted.interaction = Some(waiting);
         wanted.consent = Some(consent(&world, "openid email"));
         assert!(complete(db, wanted.clone()).await.unwrap());
@@ -172,6 +172,10 @@ on_both! {
         let alive = SessionFacts { last_used_at: NOW, expires_at: world.session.expires_at, ended_at: None };
         assert_eq!(facts.standing.session, Some(alive));
         assert_eq!(facts.family, None);
+        let outliving = world.completion(world.grant(true));
+        assert!(complete(db, outliving.clone()).await.unwrap());
+        let facts = codes::find(db, &outliving.digest).await.unwrap().unwrap();
+        assert_eq!(facts.standing.session, None, "nobody asks for a session that the grant outlives");
         assert_eq!(consents::find(db, world.user.id, "app").await.unwrap(), wanted.consent);
         assert!(interactions::find(db, &waiting).await.unwrap().unwrap().consumed_at.is_some());
 
