@@ -351,13 +351,14 @@ impl Front {
             Err(refused) => {
                 metrics::counter!("chancery_connections_refused_total", "because" => refused.as_str()).increment(1);
                 // In the clear there is nothing to say to somebody who speaks TLS.
-                if self.tls.is_none()
-                    && let Some(lingering) = self.caps.linger()
-                {
-                    connections.spawn(async move {
-                        caps::refuse(stream).await;
-                        drop(lingering);
-                    });
+                if self.tls.is_none() {
+                    match self.caps.linger() {
+                        Some(lingering) => drop(connections.spawn(async move {
+                            caps::refuse(stream).await;
+                            drop(lingering);
+                        })),
+                        None => caps::refuse_in_passing(stream),
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! and are not counted (design 7).
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::service::address::Prefix;
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\
 Retry-After: 1\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{\"error\":\"temporarily_unavailable\"}";
 
-/// Refused connections that are being told so at once; beyond that they are only closed.
-const LINGERING: usize = 64;
+/// Refused connections that are told so and listened to until they have heard it; beyond that they are told and closed.
+const LINGERING: usize = 256;
 
 /// How long a refused connection is given to read its answer.
 const LINGER: Duration = Duration::from_millis(250);
@@ -127,6 +128,14 @@ pub(super) async fn refuse(mut stream: TcpStream) {
         std::io::Result::Ok(())
     };
     drop(tokio::time::timeout(LINGER, told).await);
+}
+
+/// Answers 503 and closes at once. Whoever has sent something is reset, and most read what has come before they notice.
+pub(super) fn refuse_in_passing(stream: TcpStream) {
+    // The runtime has not looked yet whether it can be written to; the kernel knows.
+    if let Ok(stream) = stream.into_std() {
+        drop((&stream).write(BUSY));
+    }
 }
 
 #[cfg(test)]
