@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use sqlx::postgres::{PgRow, PgValueFormat};
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Column as _, ColumnIndex, Row as _, ValueRef as _};
+use sqlx::{Column as _, ColumnIndex, Row as _};
 use uuid::Uuid;
 
 use super::trouble::store_error;
@@ -47,34 +47,26 @@ impl Row {
 
     fn int(&self, column: &str) -> Result<Option<i64>, StoreError> {
         match &self.answer {
-            Answer::Sqlite(row) => row.try_get(self.place(row, column)?).map_err(store_error),
-            Answer::Postgres(row) => {
-                let place = self.place(row, column)?;
-                match sent(row, place)?.map(<[u8; 8]>::try_from) {
-                    None => Ok(None),
-                    Some(Ok(bytes)) => Ok(Some(i64::from_be_bytes(bytes))),
-                    Some(Err(_)) => row.try_get(place).map_err(store_error),
-                }
-            }
+            Answer::Sqlite(row) => row.try_get(self.place(row, column)?),
+            Answer::Postgres(row) => row.try_get(self.place(row, column)?),
         }
+        .map_err(store_error)
     }
 
     fn text(&self, column: &str) -> Result<Option<&str>, StoreError> {
         match &self.answer {
-            Answer::Sqlite(row) => row.try_get(self.place(row, column)?).map_err(store_error),
-            Answer::Postgres(row) => {
-                let bytes = sent(row, self.place(row, column)?)?;
-                let corrupt = |_| StoreError::Corrupt(format!("column `{column}` is no text"));
-                bytes.map(std::str::from_utf8).transpose().map_err(corrupt)
-            }
+            Answer::Sqlite(row) => row.try_get(self.place(row, column)?),
+            Answer::Postgres(row) => row.try_get(self.place(row, column)?),
         }
+        .map_err(store_error)
     }
 
     fn bytes(&self, column: &str) -> Result<Option<&[u8]>, StoreError> {
         match &self.answer {
-            Answer::Sqlite(row) => row.try_get(self.place(row, column)?).map_err(store_error),
-            Answer::Postgres(row) => sent(row, self.place(row, column)?),
+            Answer::Sqlite(row) => row.try_get(self.place(row, column)?),
+            Answer::Postgres(row) => row.try_get(self.place(row, column)?),
         }
+        .map_err(store_error)
     }
 
     /// The place of a column in a row.
@@ -89,17 +81,6 @@ impl Row {
         };
         self.next.store(place.saturating_add(1), Relaxed);
         Ok(place)
-    }
-}
-
-/// What PostgreSQL sent for a column: a large number as its eight bytes, text and bytes as they are. The driver would compare the column's
-/// type with the one that is wanted for every value, which costs more than to read it.
-fn sent(row: &PgRow, place: usize) -> Result<Option<&[u8]>, StoreError> {
-    let value = row.try_get_raw(place).map_err(store_error)?;
-    match (value.is_null(), value.format()) {
-        (true, _) => Ok(None),
-        (false, PgValueFormat::Binary) => Ok(value.as_bytes().ok()),
-        (false, PgValueFormat::Text) => Err(StoreError::Corrupt("a value came as text".to_owned())),
     }
 }
 
