@@ -12,7 +12,7 @@ use std::time::Duration;
 /// However quick, and for each statement by itself.
 pub const FEWEST: usize = 2;
 /// What takes less is quick: a server that is very busy waits that long for the processor alone.
-const QUICK: Duration = Duration::from_millis(1);
+const QUICK: Duration = Duration::from_micros(1800);
 /// For so long a group keeps the processors busy, roughly: beyond that as many as times that this fits.
 const STEP: Duration = Duration::from_micros(250);
 /// What a row adds, roughly.
