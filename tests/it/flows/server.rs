@@ -294,6 +294,25 @@ async fn one_address_has_its_share_of_connections_and_the_next_is_told_to_come_b
 }
 
 #[tokio::test]
+async fn hundreds_of_connections_too_many_are_told_so_before_they_are_closed() {
+    let running = start(Limits { connections_per_address: 3, ..Limits::default() }).await;
+    let _held = join_all((0..3).map(|_| running.connect())).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // All are there before one of them reads.
+    let mut refused = Vec::new();
+    for _ in 0..600 {
+        let mut stream = running.connect().await;
+        // Who was closed already may not be able to send any more, and has its answer.
+        drop(stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await);
+        refused.push(stream);
+    }
+    for stream in &mut refused {
+        let answer = read_all(stream).await;
+        assert_eq!((status(&answer), header(&answer, "retry-after")), ("503", Some("1")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn all_connections_together_have_a_cap_and_proxies_are_exempt() {
     let full = start(Limits { connections: 1, ..Limits::default() }).await;
     let _held = full.connect().await;

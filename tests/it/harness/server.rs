@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chancery::app::App;
 use chancery::clock::{ManualClock, Timestamp};
@@ -107,6 +108,10 @@ impl Setup {
             }
         };
         let mut config = Config::for_tests(&self.issuer, &database_url).unwrap();
+        // A machine that is busy is none whose database is away.
+        config.database.acquire_timeout = Duration::from_secs(20);
+        config.database.statement_timeout = Duration::from_secs(20);
+        config.limits.longest_wait = Duration::from_secs(20);
         (self.change)(&mut config);
         (config, folder)
     }
@@ -144,7 +149,7 @@ impl Server {
     }
 
     /// Moves time forward.
-    pub fn wait(&self, by: std::time::Duration) {
+    pub fn wait(&self, by: Duration) {
         self.clock.advance(by);
     }
 }

@@ -117,7 +117,7 @@ async fn whatever_becomes_of_postgres_the_answer_is_503_in_time_and_nothing_ackn
     let took = load.recovers(Duration::from_secs(8)).await;
     let seen = load.since(begin);
     // A refresh that waits for its turn, and then for its lock.
-    report("stuck", took, only_503(&seen, (ACQUIRE + STATEMENT) * 2 + SLACK), 4);
+    report("stuck", took, only_503(&seen, (ACQUIRE + STATEMENT) * 2 + SLACK), 1);
 
     load.end().await;
     let (status, _, log) = server.stop();

@@ -145,11 +145,15 @@ pub struct Ground {
 /// Replicas on a new database of the shared cluster.
 pub async fn ground(way: Way, replicas: usize, more: &[(&str, &str)]) -> Ground {
     let direct = postgres::database().await;
+    // Nothing is to fail here, however busy the machine is.
+    let patient = ["DATABASE__ACQUIRE_TIMEOUT", "DATABASE__STATEMENT_TIMEOUT", "LIMITS__LONGEST_WAIT"];
+    let patient = patient.map(|name| (format!("CHANCERY_{name}"), "10s"));
+    let patient = patient.iter().map(|(name, long)| (name.as_str(), *long));
+    let mut more: Vec<_> = patient.chain(more.iter().copied()).collect();
     if way == Way::Direct {
-        return Ground { installation: Installation::on(&direct, replicas, more), direct, _pooler: None };
+        return Ground { installation: Installation::on(&direct, replicas, &more), direct, _pooler: None };
     }
     let pooler = Pooler::before(postgres::shared().folder(), 5, "").await;
-    let mut more = more.to_vec();
     more.push(("CHANCERY_DATABASE__TRANSACTION_POOLER", "true"));
     if way == Way::Pooled {
         more.push(("CHANCERY_DATABASE__NOTIFICATIONS_URL", &direct));

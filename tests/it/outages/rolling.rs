@@ -30,7 +30,7 @@ fn nothing_failed(seen: &[Seen], front: &Front) {
 }
 
 async fn replicas_are_replaced_without_one_failed_request(way: Way) {
-    let ground = ground(way, 2, &[("CHANCERY_LIMITS__DRAIN_DELAY", "1500ms")]).await;
+    let ground = ground(way, 2, &[("CHANCERY_LIMITS__DRAIN_DELAY", "3s")]).await;
     let installation = &ground.installation;
     let mut servers: Vec<_> = installation.start_all().await.into_iter().map(Some).collect();
     let front = Front::of(installation).await;
@@ -46,8 +46,7 @@ async fn replicas_are_replaced_without_one_failed_request(way: Way) {
             // A person signs in meanwhile, with pages from whichever replica.
             alice.tokens(&client, "openid").await;
             servers[replica] = Some(installation.start(replica).await);
-            // The proxy has seen it twice.
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            front.sees(2).await;
             println!("round {round}: replica {replica} is back after {:?}", begin.elapsed());
         }
     }

@@ -146,15 +146,17 @@ async fn rows_of_a_kind_share_one_statement_and_the_commit_of_all() {
     let codes: Vec<_> = (0..20).map(|_| world.completion(world.grant(true))).collect();
     let written = join_all(codes.iter().map(|code| complete(db, code.clone()))).await;
     assert!(written.into_iter().all(|done| done.unwrap()));
-    let before = commits(db);
+    let (before, begun) = (commits(db), Instant::now());
     let (redeemed, completed, pairs) = tokio::join!(
         join_all(codes.iter().map(|code| redeem(db, world.redeem(code, Some(world.family(&code.grant)))))),
         join_all((0..20).map(|_| complete(db, world.completion(world.grant(true))))),
         // The odd ones are undone, between the others.
         join_all((0..20).map(|id| pair(db, id, String::new(), id % 2 == 1))),
     );
+    // As above.
+    let most = 5 + u32::try_from(begun.elapsed().as_millis() / 10).unwrap();
     let took = commits(db) - before;
-    assert!(took <= 5, "{took} commits for 60 that came at once");
+    assert!(took <= most, "{took} commits for 60 that came at once, where {most} would do");
     assert!(redeemed.into_iter().chain(completed).all(|done| done.unwrap()));
     assert!(pairs.iter().enumerate().all(|(id, done)| done.is_ok() == (id % 2 == 0)));
     assert_eq!(rows(db).await.len(), 20);
