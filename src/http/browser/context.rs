@@ -49,7 +49,7 @@ impl FromRequestParts<Arc<App>> for Context {
         let cookies = Cookies::new(app.config.issuer.is_https());
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let ui_locales = Params::parse_query(&query).ok().and_then(|params| params.get("ui_locales").map(str::to_owned));
-        let address = RemoteAddr::of(&parts.extensions, &parts.headers, &app.config.proxies.trusted).prefix();
+        let address = RemoteAddr::from_request_parts(parts, app).await?.prefix();
         Ok(Self {
             now: app.clock.now(),
             browser: Browser {
