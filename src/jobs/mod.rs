@@ -151,10 +151,14 @@ mod tests {
                 }
             }
         });
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(rounds.load(Ordering::SeqCst) > 2);
+        let going_on = async {
+            while rounds.load(Ordering::SeqCst) <= 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), going_on).await.unwrap();
         shutdown.begin();
-        tokio::time::timeout(Duration::from_secs(1), jobs.finished()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), jobs.finished()).await.unwrap();
         let after = rounds.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(rounds.load(Ordering::SeqCst), after);

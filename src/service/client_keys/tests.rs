@@ -11,6 +11,7 @@ use crate::jose::{Alg, KeyMaker as _, NewKeyPairs};
 use crate::oauth::grant::samples;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 fn keys() -> Arc<ClientKeys> {
     let allow = vec![Allowed::Network("127.0.0.0/8".parse().unwrap())];
@@ -60,6 +61,22 @@ fn ask(keys: &Arc<ClientKeys>, url: &str, now: Timestamp) -> tokio::task::JoinHa
     tokio::spawn(async move { keys.of(&client, now).await })
 }
 
+/// How long the quickest of these takes, one after the other: a busy machine adds what it likes to any of them.
+async fn quickest(asked: impl IntoIterator<Item = impl Future<Output = ()>>) -> Duration {
+    let mut quickest = Duration::MAX;
+    for one in asked {
+        let begun = Instant::now();
+        one.await;
+        quickest = quickest.min(begun.elapsed());
+    }
+    quickest
+}
+
+async fn ask_later(keys: &Arc<ClientKeys>, url: String, expected: impl Fn(&Result<Arc<JwkSet>, Reason>) -> bool) {
+    let answer = ask(keys, &url, NOW).await.unwrap();
+    assert!(expected(&answer), "{url}: {answer:?}");
+}
+
 fn is_busy(answer: &Result<Arc<JwkSet>, Reason>) -> bool {
     matches!(answer, Err(Reason::Overloaded { .. }))
 }
@@ -74,9 +91,8 @@ async fn a_silent_host_holds_few_up() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let waiting = asked.iter().filter(|one| !one.is_finished()).count();
     assert!(waiting <= 4, "{waiting} wait");
-    let begun = Instant::now();
-    assert!(ask(&keys, &well, NOW).await.unwrap().is_ok());
-    assert!(begun.elapsed() < Duration::from_millis(500));
+    let other_paths = ["", "/1", "/2", "/3", "/4"];
+    assert!(quickest(other_paths.map(|path| ask_later(&keys, format!("{well}{path}"), Result::is_ok))).await < HALF_A_SECOND);
     let mut busy = 0;
     for one in asked {
         let answer = one.await.unwrap();
@@ -85,10 +101,8 @@ async fn a_silent_host_holds_few_up() {
     }
     assert!(busy >= 56, "{busy} were told why");
     // It is the host's own fault by now, and told without another wait.
-    let begun = Instant::now();
-    let answer = ask(&keys, &silent, NOW).await.unwrap();
-    assert!(answer.is_err() && !is_busy(&answer));
-    assert!(begun.elapsed() < Duration::from_millis(500));
+    let told = |answer: &Result<_, _>| answer.is_err() && !is_busy(answer);
+    assert!(quickest([0; 5].map(|_| ask_later(&keys, silent.clone(), told))).await < HALF_A_SECOND);
 }
 
 #[tokio::test]
@@ -131,11 +145,9 @@ async fn what_was_known_counts_while_somebody_fetches() {
     let later = NOW.plus(FRESH).plus(Duration::from_secs(1));
     let first = ask(&keys, &url, later);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let begun = Instant::now();
-    for _ in 0..20 {
-        assert!(Arc::ptr_eq(&ask(&keys, &url, later).await.unwrap().unwrap(), &before));
-    }
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    let asked = [0; 20].map(|_| async { assert!(Arc::ptr_eq(&ask(&keys, &url, later).await.unwrap().unwrap(), &before)) });
+    assert!(quickest(asked).await < HALF_A_SECOND);
+    assert!(!first.is_finished(), "somebody still fetches");
     assert!(Arc::ptr_eq(&first.await.unwrap().unwrap(), &before));
 }
 

@@ -1,7 +1,7 @@
 // The real binary, started as an operator would start it: a folder of its own, free ports, users and clients by the command line.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,12 +10,35 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const binary = process.env.CHANCERY_TEST_BINARY
 if (!binary) throw new Error('CHANCERY_TEST_BINARY must name the chancery binary; ./test sets it')
 
-/** A TCP port that nobody listens on at this moment. */
-export function freePort() {
+let asked = 0
+
+/** A TCP port that nobody listens on, that is given to nobody else here, and that the kernel gives to nobody who asks for any port or connects somewhere. */
+export async function freePort() {
+  const lowest = 20_000
+  const ours = givenAway() - lowest
+  for (let tries = 0; tries < ours; tries++) {
+    // Other processes of tests begin elsewhere.
+    const port = lowest + ((process.pid * 613 + asked++) % ours)
+    if (await bound(port).catch(() => false)) return port
+  }
+  return bound(0)
+}
+
+/** Where the ports begin that the kernel gives away. */
+function givenAway() {
+  try {
+    return Number(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split(/\s+/)[0])
+  } catch {
+    return 32_768
+  }
+}
+
+/** Binds this port for a moment. */
+function bound(wanted) {
   return new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once('error', reject)
-    probe.listen(0, '127.0.0.1', () => {
+    probe.listen(wanted, '127.0.0.1', () => {
       const { port } = probe.address()
       probe.close(() => resolve(port))
     })

@@ -786,7 +786,8 @@ async fn the_oauth2_crate_completes_it_unchanged(server: Server) {
             assert_eq!(begun.interval(), Duration::from_secs(5));
             let sleep = |duration| {
                 server.wait(duration);
-                tokio::time::sleep(Duration::from_millis(20))
+                // Many steps of the person's go by in it: the code's lifetime, which the server's clock measures, is not to end before.
+                tokio::time::sleep(Duration::from_millis(100))
             };
             let polling = client.exchange_device_access_token(&begun).request_async(&http, sleep, None);
             let (polled, _) = tokio::join!(polling, decide(&alice, begun.user_code().secret(), decision));

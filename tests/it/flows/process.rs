@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::machine::free_port;
+use crate::harness::machine::{free_port, until};
 
 struct Process {
     child: Child,
@@ -67,14 +67,14 @@ impl Process {
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
-    /// Waits for the end, ten seconds at most.
+    /// Waits for the end, not for ever.
     async fn end(&mut self) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(begin.elapsed() < Duration::from_secs(10), "it does not end: {}", self.log());
+            assert!(begin.elapsed() < Duration::from_secs(20), "it does not end: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -93,21 +93,21 @@ impl Drop for Process {
 
 #[tokio::test]
 async fn sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_0() {
-    let mut process = Process::start(&[("CHANCERY_LIMITS__DRAIN_DELAY", "1500ms")]).await;
+    let mut process =
+        Process::start(&[("CHANCERY_LIMITS__DRAIN_DELAY", "4s"), ("CHANCERY_LIMITS__BODY_READ_TIMEOUT", "20s")]).await;
     let mut in_flight = TcpStream::connect(process.address).await.unwrap();
     let head = "POST /token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 29\r\n\r\n";
     in_flight.write_all(head.as_bytes()).await.unwrap();
     in_flight.write_all(b"grant_type=").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
 
-    let begin = Instant::now();
     process.terminate();
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(status(process.address, "/readyz").await, Some(503), "still accepting, and saying no");
+    // Still accepting, and saying no.
+    until(Duration::from_secs(3), async || status(process.address, "/readyz").await == Some(503)).await;
     assert_eq!(status(process.management, "/readyz").await, Some(503));
     assert_eq!(status(process.address, "/jwks").await, Some(200), "still serving");
-    tokio::time::sleep(Duration::from_millis(1800)).await;
-    assert!(TcpStream::connect(process.address).await.is_err(), "no longer accepting");
+    // And then no longer.
+    until(Duration::from_secs(12), async || TcpStream::connect(process.address).await.is_err()).await;
 
     in_flight.write_all(b"client_credentials").await.unwrap();
     let mut answer = String::new();
@@ -115,7 +115,6 @@ async fn sigterm_takes_readiness_down_finishes_what_is_in_flight_and_exits_with_
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 
     assert_eq!(process.end().await.code(), Some(0), "{}", process.log());
-    assert!(begin.elapsed() < Duration::from_secs(8));
 
     // The refusal of the last request was written before the end.
     let trace = answer.lines().find_map(|line| line.strip_prefix("chancery-trace-id: ")).unwrap();

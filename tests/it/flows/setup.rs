@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use chancery::secret::Digest;
 use chancery::storage::audit;
 use serde_json::{Value, json};
 
-use crate::harness::machine::Machine;
+use crate::harness::machine::{Machine, until};
 use crate::harness::rounds;
 
 /// What no output, event or log may hold.
@@ -284,20 +285,14 @@ async fn secrets_are_rotated_by_the_file_and_told_by_nothing() {
         std::fs::set_permissions(&held, std::fs::Permissions::from_mode(0o600)).unwrap();
         let applied = machine.applied(&[&file]);
         assert_eq!(applied["steps"][0]["members"], json!([{ "member": "secrets (1 new, 0 ended)", "was": 1, "is_now": 2 }]));
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        assert_eq!(
-            (server.token(&shop, SECRET).await.status(), server.token(&shop, SECOND).await.status()),
-            (reqwest::StatusCode::OK, reqwest::StatusCode::OK)
-        );
+        until(Duration::from_secs(3), async || server.token(&shop, SECOND).await.status() == 200).await;
+        assert_eq!(server.token(&shop, SECRET).await.status(), 200);
 
         // And without the first.
         let file = machine.setup("apps", &[ORDERS, &with(&format!("[{}]", hash(SECOND)))]);
         assert_eq!(machine.applied(&[&file])["steps"][0]["members"][0]["member"], "secrets (0 new, 1 ended)");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        assert_eq!(
-            (server.token(&shop, SECRET).await.status().as_u16(), server.token(&shop, SECOND).await.status().as_u16()),
-            (401, 200)
-        );
+        until(Duration::from_secs(3), async || server.token(&shop, SECRET).await.status() == 401).await;
+        assert_eq!(server.token(&shop, SECOND).await.status(), 200);
         assert_eq!(machine.applied(&[&file])["changed"], false);
 
         // Nor do the server's log and the audit log tell any of it.
@@ -384,7 +379,7 @@ async fn killing_an_apply_leaves_all_of_it_or_nothing() {
         let mut seen = BTreeSet::new();
         for round in 0..rounds(6, 60) {
             let mut child = machine.command(&["apply", &file]).spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(u64::try_from(20 + round * 37 % 400).unwrap()));
+            std::thread::sleep(Duration::from_millis(u64::try_from(20 + round * 37 % 400).unwrap()));
             child.kill().unwrap();
             child.wait().unwrap();
             let there = machine.json(&["client", "list"]).as_array().unwrap().len();
@@ -395,7 +390,7 @@ async fn killing_an_apply_leaves_all_of_it_or_nothing() {
             if there > 0 {
                 // Killed while they are removed one by one: once more goes on.
                 let mut child = machine.command(&["apply", &none, "--prune"]).spawn().unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(200));
+                std::thread::sleep(Duration::from_millis(200));
                 child.kill().unwrap();
                 child.wait().unwrap();
                 machine.applied(&[&none, "--prune"]);

