@@ -182,7 +182,8 @@ pub struct UserShowArgs {
     #[arg(value_name = "USER", required_unless_present = "sub", conflicts_with = "sub")]
     pub name: Option<String>,
     /// The subject that an app knows the person under, public or pairwise
-    #[arg(long, value_name = "SUB")]
+    // One in 64 begins with a hyphen.
+    #[arg(long, value_name = "SUB", allow_hyphen_values = true)]
     pub sub: Option<String>,
 }
 
@@ -444,7 +445,8 @@ pub struct RotateArgs {
     #[arg(long, value_name = "ALG")]
     pub alg: Option<String>,
     /// One signing key in whatever state, by its kid; needs --compromised
-    #[arg(long, value_name = "KID", requires = "compromised", conflicts_with = "alg")]
+    // One in 64 begins with a hyphen.
+    #[arg(long, value_name = "KID", requires = "compromised", conflicts_with = "alg", allow_hyphen_values = true)]
     pub kid: Option<String>,
     /// The key is in wrong hands: replace it at once, and let nothing that it made be valid
     #[arg(long)]
@@ -510,6 +512,8 @@ mod tests {
             "chancery resource remove https://api.example.com",
             "chancery key list",
             "chancery key rotate --purpose refresh --compromised",
+            "chancery key rotate --kid -d8UC9mx30bvB4AzPoAcdA2XYjH3xkOx9rZcCZJNFls --compromised",
+            "chancery user show --sub --6ZcUk1lvJgdNeTu4sCu9GG2Jm2xMi2hS9SqLzBq1c --json",
             "chancery key rewrap",
             "chancery plan apps.toml --json --detailed-exitcode",
             "chancery apply apps.toml --adopt --prune",
