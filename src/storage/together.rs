@@ -250,3 +250,170 @@ fn push(column: &mut Value, value: Value) {
         (_, Value::Ints(_) | Value::Texts(_) | Value::ByteStrings(_)) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use crate::storage::places::FEWEST;
+
+    /// What the statement of these tests is asked. It begins when the gate of the first is open, and answers how many went along.
+    #[derive(Clone)]
+    struct Asked {
+        gate: Arc<Semaphore>,
+        outcome: Outcome,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Outcome {
+        Answer,
+        Failure,
+        Panic,
+    }
+
+    fn run(_db: Db, _connection: Tx, group: Vec<Asked>) -> BoxFuture<'static, Answers<usize>> {
+        Box::pin(async move {
+            drop(group[0].gate.acquire().await);
+            let has = |outcome| group.iter().any(|asked| asked.outcome == outcome);
+            assert!(!has(Outcome::Panic), "a fault");
+            if has(Outcome::Failure) {
+                return Err(StoreError::Unavailable("it went away".to_owned()));
+            }
+            Ok(group.iter().map(|_| Ok(group.len())).collect())
+        })
+    }
+
+    struct Stage {
+        db: Db,
+        together: Arc<Together<Asked, usize>>,
+        gate: Arc<Semaphore>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Stage {
+        async fn set(purpose: Purpose) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}/store.db", folder.path().display());
+            let db = Db::connect(&DatabaseConfig::new(url)).await.unwrap();
+            Self { db, together: Arc::new(Together::new(purpose, run)), gate: Arc::new(Semaphore::new(0)), _folder: folder }
+        }
+
+        fn ask(&self, outcome: Outcome) -> JoinHandle<Result<usize, StoreError>> {
+            let (db, together, asked) =
+                (self.db.clone(), Arc::clone(&self.together), Asked { gate: Arc::clone(&self.gate), outcome });
+            tokio::spawn(async move { together.ask(&db, asked).await })
+        }
+
+        /// One whose statement waits at the gate, and so many behind it.
+        async fn line(&self, first: Outcome, behind: usize, outcome: Outcome) -> Vec<JoinHandle<Result<usize, StoreError>>> {
+            let mut line = vec![self.ask(first)];
+            self.until(|line| line.under_way == 1 && line.waiting.is_empty()).await;
+            line.extend((0..behind).map(|_| self.ask(outcome)));
+            self.until(|line| line.waiting.len() == behind).await;
+            line
+        }
+
+        async fn until(&self, holds: impl Fn(&Line<Asked, usize>) -> bool) {
+            in_time(async {
+                while !holds(&self.together.line.lock().unwrap()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+        }
+
+        /// Opens the gate; what each was told.
+        async fn told(&self, line: Vec<JoinHandle<Result<usize, StoreError>>>) -> Vec<Result<usize, StoreError>> {
+            self.gate.add_permits(1);
+            in_time(join_all(line)).await.into_iter().map(Result::unwrap).collect()
+        }
+    }
+
+    async fn in_time<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), work).await.expect("somebody waits for ever")
+    }
+
+    fn is_away(told: &Result<usize, StoreError>) -> bool {
+        matches!(told, Err(StoreError::Unavailable(_)))
+    }
+
+    fn purposes() -> [Purpose; 3] {
+        [Purpose::Reads(1), Purpose::InTurn, Purpose::Writes(Arc::new(Places::new(4)))]
+    }
+
+    #[tokio::test]
+    async fn those_who_come_while_one_is_under_way_go_together() {
+        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+            let stage = Stage::set(purpose).await;
+            let line = stage.line(Outcome::Answer, 5, Outcome::Answer).await;
+            assert_eq!(stage.told(line).await, [1, 5, 5, 5, 5, 5].map(Ok));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_fails_hears_so_at_once_and_the_next_goes_on() {
+        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+            let stage = Stage::set(purpose).await;
+            let line = stage.line(Outcome::Answer, 5, Outcome::Failure).await;
+            let told = stage.told(line).await;
+            assert_eq!(told[0], Ok(1));
+            assert!(told[1..].iter().all(is_away), "{told:?}");
+            assert_eq!(stage.told(vec![stage.ask(Outcome::Answer)]).await, [Ok(1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_statement_that_was_cut_off() {
+        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+            let stage = Stage::set(purpose).await;
+            let line = stage.line(Outcome::Panic, 5, Outcome::Answer).await;
+            let told = stage.told(line).await;
+            assert!(told.iter().all(is_away), "{told:?}");
+            assert_eq!(stage.told(vec![stage.ask(Outcome::Answer)]).await, [Ok(1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_takes_the_question_along() {
+        let stage = Stage::set(Purpose::Reads(1)).await;
+        let mut line = stage.line(Outcome::Answer, 4, Outcome::Answer).await;
+        for gone in line.drain(2..) {
+            gone.abort();
+            drop(gone.await);
+        }
+        assert_eq!(stage.told(line).await, [Ok(1), Ok(1)]);
+    }
+
+    #[tokio::test]
+    async fn when_there_is_no_connection_all_who_wait_hear_so() {
+        for purpose in purposes() {
+            let stage = Stage::set(purpose).await;
+            stage.db.close().await;
+            let told = stage.told((0..2 * MOST).map(|_| stage.ask(Outcome::Answer)).collect()).await;
+            assert!(told.iter().all(is_away), "{told:?}");
+        }
+    }
+
+    /// A place that was lost would be missing until the end of the server: fewer groups of writes at a time, and nobody knows why.
+    #[tokio::test]
+    async fn every_place_is_given_back_whatever_becomes_of_the_group() {
+        let places = Arc::new(Places::new(4));
+        let stage = Stage::set(Purpose::Writes(Arc::clone(&places))).await;
+        stage.gate.add_permits(1);
+        for outcome in [Outcome::Answer, Outcome::Failure, Outcome::Panic, Outcome::Answer] {
+            let told = stage.told((0..3 * MOST).map(|_| stage.ask(outcome)).collect()).await;
+            assert_eq!(told.iter().all(Result::is_ok), outcome == Outcome::Answer, "{told:?}");
+            stage.until(|line| line.under_way == 0).await;
+        }
+        stage.db.close().await;
+        assert!(is_away(&stage.told(vec![stage.ask(Outcome::Answer)]).await[0]));
+        stage.until(|line| line.under_way == 0).await;
+        assert_eq!([FEWEST; 3].map(|own| places.take(own)), [true, true, false], "so many are free as there are");
+    }
+}

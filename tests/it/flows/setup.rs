@@ -285,13 +285,13 @@ async fn secrets_are_rotated_by_the_file_and_told_by_nothing() {
         std::fs::set_permissions(&held, std::fs::Permissions::from_mode(0o600)).unwrap();
         let applied = machine.applied(&[&file]);
         assert_eq!(applied["steps"][0]["members"], json!([{ "member": "secrets (1 new, 0 ended)", "was": 1, "is_now": 2 }]));
-        until(Duration::from_secs(3), async || server.token(&shop, SECOND).await.status() == 200).await;
+        until(Duration::from_secs(10), async || server.token(&shop, SECOND).await.status() == 200).await;
         assert_eq!(server.token(&shop, SECRET).await.status(), 200);
 
         // And without the first.
         let file = machine.setup("apps", &[ORDERS, &with(&format!("[{}]", hash(SECOND)))]);
         assert_eq!(machine.applied(&[&file])["steps"][0]["members"][0]["member"], "secrets (0 new, 1 ended)");
-        until(Duration::from_secs(3), async || server.token(&shop, SECRET).await.status() == 401).await;
+        until(Duration::from_secs(10), async || server.token(&shop, SECRET).await.status() == 401).await;
         assert_eq!(server.token(&shop, SECOND).await.status(), 200);
         assert_eq!(machine.applied(&[&file])["changed"], false);
 
