@@ -10,6 +10,7 @@
 //! where a ROLLBACK at every release would cost a round trip and a warning in the server's log.
 
 mod connect;
+mod disk;
 mod hosts;
 mod lender;
 mod log_index;
@@ -42,6 +43,7 @@ pub use row::{Column, Row};
 pub use tx::Tx;
 pub(super) use tx::went_on;
 
+use disk::Disk;
 use hosts::Hosts;
 use lender::Lender;
 use log_index::LogIndex;
@@ -138,7 +140,7 @@ struct Checkpoints {
 }
 
 enum Pools {
-    Sqlite { readers: Arc<Lender>, writer: Arc<Lender>, file: PathBuf, index: LogIndex },
+    Sqlite { readers: Arc<Lender>, writer: Arc<Lender>, file: PathBuf, index: LogIndex, disk: Disk },
     Postgres(Postgresql),
 }
 
@@ -366,8 +368,8 @@ impl Db {
         }
     }
 
-    /// The same every so often, while others write: whoever wrote the page too many for the log would move all of it first, with everybody
-    /// else behind them.
+    /// The same every so often, while others write, and to the disk: whoever wrote the page too many for the log would move and sync all of it
+    /// first, with everybody else behind them.
     fn checkpoint_in_turn(&self) {
         let Checkpoints { turns_of_the_writer, under_way } = &self.0.checkpoints;
         let turn = turns_of_the_writer.fetch_add(1, Ordering::Relaxed);
@@ -376,8 +378,17 @@ impl Db {
         }
         let db = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = db.checkpoint().await {
+            let moved = db.checkpoint().await;
+            if let Err(error) = &moved {
                 tracing::debug!(%error, "the log could not be moved into the file");
+            }
+            if let (Ok(()), Pools::Sqlite { disk, .. }) = (moved, &db.0.pools)
+                && let Err(error) = disk.sync().await
+            {
+                // What could not be written is not in the operating system's memory any more, and it says so once for each open file. From
+                // here on the writer alone moves the log: its file was open, and it hears of it before it begins the log anew.
+                tracing::error!(%error, "the database's file could not be synced");
+                return;
             }
             db.0.checkpoints.under_way.store(false, Ordering::Release);
         });

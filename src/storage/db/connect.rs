@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 
+use super::disk::Disk;
 use super::hosts::Hosts;
 use super::lender::Lender;
 use super::log_index::LogIndex;
@@ -68,8 +69,8 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
     };
     let readers = Lender::open(reads, most, config.acquire_timeout).await.map_err(store_error)?;
     drop(turn);
-    let index = LogIndex::of(&file);
-    Ok(Pools::Sqlite { readers, writer, file, index })
+    let (index, disk) = (LogIndex::of(&file), Disk::of(&file));
+    Ok(Pools::Sqlite { readers, writer, file, index, disk })
 }
 
 /// Makes the file and the folders above it where they are missing, for the owner's eyes only; SQLite gives the log the same mode.
@@ -101,8 +102,8 @@ pub(super) async fn look_at(config: &DatabaseConfig) -> Result<Pools, StoreError
         .busy_timeout(config.acquire_timeout)
         .pragma("query_only", "ON");
     let readers = Lender::open(move |_| options.clone(), 2, config.acquire_timeout).await.map_err(store_error)?;
-    let index = LogIndex::of(&file);
-    Ok(Pools::Sqlite { writer: Arc::clone(&readers), readers, file, index })
+    let (index, disk) = (LogIndex::of(&file), Disk::of(&file));
+    Ok(Pools::Sqlite { writer: Arc::clone(&readers), readers, file, index, disk })
 }
 
 /// `looking`: nothing can be written.
