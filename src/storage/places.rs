@@ -1,7 +1,7 @@
 //! How many groups of writes are under way at the same time on PostgreSQL.
 //!
-//! A group costs the processor something and waits for the disk. Where the disk is quick, two are enough: one is written while the other
-//! comes together, and more would only be smaller, which costs more for each row. Where it is slow, all that has come until a sync begins
+//! A group costs the processor something and waits for the disk. Where the disk is quick, one is enough: the next comes together while it is
+//! written, and more would only be smaller, which costs more for each row. Where it is slow, all that has come until a sync begins
 //! is done with it, if it has been sent; what still waits for a place is done with the next. So there are as many places as groups fit into
 //! the time that the quicker ones of late have taken, beyond what their rows cost.
 
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// However quick, and for each statement by itself.
-pub const FEWEST: usize = 2;
+pub const FEWEST: usize = 1;
 /// What takes less is quick: a server that is very busy waits that long for the processor alone.
 const QUICK: Duration = Duration::from_micros(1800);
 /// For so long a group keeps the processors busy, roughly: beyond that as many as times that this fits.
@@ -29,26 +29,32 @@ pub struct Places {
     width: Mutex<Width>,
     at_once: AtomicUsize,
     taken: AtomicUsize,
+    most: usize,
 }
 
 impl Places {
     /// `most`: connections that may wait for commits at the same time.
     pub fn new(most: usize) -> Self {
-        Self { width: Mutex::new(Width::new(most)), at_once: AtomicUsize::new(FEWEST), taken: AtomicUsize::new(0) }
+        let (at_once, taken) = (AtomicUsize::new(FEWEST), AtomicUsize::new(0));
+        // Beside one that is stuck there is always room for another.
+        Self { width: Mutex::new(Width::new(most)), at_once, taken, most: most.max(2) }
     }
 
-    /// May one more begin, of a statement of which `own` groups are under way?
-    pub fn take(&self, own: usize) -> bool {
-        let free = own < FEWEST || self.taken.load(Ordering::Relaxed) < self.at_once.load(Ordering::Relaxed);
+    /// May one more begin, of a statement of which `own` groups are under way, and `stuck` of these for so long that nobody should wait for
+    /// them?
+    pub fn take(&self, own: usize, stuck: usize) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let free =
+            own < FEWEST || taken < self.at_once.load(Ordering::Relaxed) || (own - stuck.min(own) < FEWEST && taken < self.most);
         if free {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
         free
     }
 
-    /// Is there one too many, of a statement of which `own` groups are under way?
-    pub fn too_many(&self, own: usize) -> bool {
-        own > FEWEST && self.taken.load(Ordering::Relaxed) > self.at_once.load(Ordering::Relaxed)
+    /// Is there one too many, of a statement of which `own` groups are under way and `stuck` of these for long?
+    pub fn too_many(&self, own: usize, stuck: usize) -> bool {
+        own - stuck.min(own) > FEWEST && self.taken.load(Ordering::Relaxed) > self.at_once.load(Ordering::Relaxed)
     }
 
     /// One has ended.
@@ -113,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_commits_go_two_at_a_time() {
+    fn quick_commits_go_one_at_a_time() {
         let mut width = Width::new(12);
         assert_eq!(after(&mut width, looks(5, 1, FAST)), FEWEST);
     }
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn slow_commits_get_more_places_in_steps_and_no_more_than_there_are() {
         let mut width = Width::new(12);
-        assert_eq!([1, 1, 1, 1, 1].map(|one| after(&mut width, looks(one, 1, SLOW))), [2, 4, 8, 10, 10]);
+        assert_eq!([1; 6].map(|one| after(&mut width, looks(one, 1, SLOW))), [1, 2, 4, 8, 10, 10]);
         assert_eq!(after(&mut width, looks(5, 1, SLOW * 10)), 12);
         assert_eq!(Width::new(1).most, FEWEST);
     }
@@ -164,30 +170,43 @@ mod tests {
     #[test]
     fn it_recovers_from_a_time_without_a_database() {
         let mut width = Width::new(12);
-        assert_eq!(after(&mut width, looks(4, 1, Duration::from_secs(11))), 12);
+        assert_eq!(after(&mut width, looks(5, 1, Duration::from_secs(11))), 12);
         assert_eq!(after(&mut width, looks(2, 1, FAST)), FEWEST);
     }
 
     #[test]
-    fn every_statement_has_two_places_and_shares_the_rest() {
+    fn every_statement_has_one_place_and_shares_the_rest() {
         let places = Places::new(12);
-        assert!(places.take(0) && places.take(1) && !places.take(2));
+        assert!(places.take(0, 0) && !places.take(1, 0));
         // Another statement's.
-        assert!(places.take(0) && places.take(1) && !places.take(2));
+        assert!(places.take(0, 0) && !places.take(1, 0));
         for _ in 0..5 * LOOK {
             places.note(1, SLOW);
         }
-        for own in 2..8 {
-            assert!(places.take(own));
+        for own in 1..9 {
+            assert!(places.take(own, 0));
         }
-        assert!(!places.take(8) && !places.too_many(8));
+        assert!(!places.take(9, 0) && !places.too_many(9, 0));
         for _ in 0..2 * LOOK {
             places.note(1, FAST);
         }
-        assert!(places.too_many(8) && places.too_many(3) && !places.too_many(2));
-        for _ in 0..8 {
+        assert!(places.too_many(9, 0) && places.too_many(2, 0) && !places.too_many(1, 0));
+        for _ in 0..9 {
             places.give_back();
         }
-        assert!(!places.too_many(8));
+        assert!(!places.too_many(9, 0));
+    }
+
+    #[test]
+    fn who_is_stuck_is_replaced_as_long_as_there_are_connections() {
+        let places = Places::new(3);
+        assert!(places.take(0, 0) && !places.take(1, 0));
+        assert!(places.take(1, 1) && !places.take(2, 1));
+        // The second serves on beside the stuck one.
+        assert!(!places.too_many(2, 1));
+        assert!(places.take(2, 2) && !places.take(3, 3));
+        // Behind a pooler too.
+        let places = Places::new(0);
+        assert!(places.take(0, 0) && places.take(1, 1) && !places.take(2, 2));
     }
 }

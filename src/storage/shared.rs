@@ -39,14 +39,11 @@ impl Shared {
     /// Empty queues. `connections`: the most that are open at once, 0 where a pooler deals them out.
     pub fn new(kind: Kind, connections: u32) -> Self {
         // While groups of writes wait for the disk, others read.
-        let places = Arc::new(Places::new(usize::try_from(connections).unwrap_or(usize::MAX) / 4 * 3));
-        let writes = |run| {
-            let purpose = match kind {
-                Kind::Sqlite => Purpose::InTurn,
-                Kind::Postgres => Purpose::Writes(Arc::clone(&places)),
-            };
-            Together::new(purpose, run)
+        let purpose = match kind {
+            Kind::Sqlite => Purpose::InTurn,
+            Kind::Postgres => Purpose::Writes(Arc::new(Places::new(usize::try_from(connections).unwrap_or(usize::MAX) / 4 * 3))),
         };
+        let writes = |run| Together::new(purpose.clone(), run);
         let reads = Purpose::Reads(READING);
         Self {
             // A look that began before the question came could have missed what the asker knows: one at a time, so that it never does.

@@ -6,11 +6,12 @@
 //! and a busy one makes ever larger groups.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
@@ -19,6 +20,9 @@ use crate::storage::value::{Args, Value};
 
 /// How many go in one statement at most, so that no group waits long for its last member.
 const MOST: usize = 64;
+
+/// A group of writes that takes longer, because somebody holds one of its rows or its connection is lost, is not waited for: the next begins.
+const STUCK: Duration = Duration::from_millis(10);
 
 /// The answers to the questions of one group, in their order: what one of them brought to light must not fail the others.
 pub type Answers<O> = Result<Vec<Result<O, StoreError>>, StoreError>;
@@ -37,19 +41,19 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// May one more begin, where `own` are under way?
-    fn take(&self, own: usize) -> bool {
+    /// May one more begin, where `own` are under way and `stuck` of these for long?
+    fn take(&self, own: usize, stuck: usize) -> bool {
         match self {
             Self::Reads(at_once) => own < *at_once,
-            Self::Writes(places) => places.take(own),
+            Self::Writes(places) => places.take(own, stuck),
             Self::InTurn => own == 0,
         }
     }
 
-    fn too_many(&self, own: usize) -> bool {
+    fn too_many(&self, own: usize, stuck: usize) -> bool {
         match self {
             Self::Reads(_) | Self::InTurn => false,
-            Self::Writes(places) => places.too_many(own),
+            Self::Writes(places) => places.too_many(own, stuck),
         }
     }
 
@@ -62,8 +66,10 @@ impl Purpose {
 }
 
 /// The queue before one statement.
-pub struct Together<I, O> {
-    line: Arc<Mutex<Line<I, O>>>,
+pub struct Together<I, O>(Arc<Queue<I, O>>);
+
+struct Queue<I, O> {
+    line: Mutex<Line<I, O>>,
     purpose: Purpose,
     run: Run<I, O>,
 }
@@ -74,12 +80,15 @@ type Waiting<I, O> = (I, oneshot::Sender<Result<O, StoreError>>);
 struct Line<I, O> {
     waiting: VecDeque<Waiting<I, O>>,
     under_way: usize,
+    /// Those of them that have taken too long already.
+    stuck: usize,
 }
 
 impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
     /// An empty queue.
     pub fn new(purpose: Purpose, run: Run<I, O>) -> Self {
-        Self { line: Arc::new(Mutex::new(Line { waiting: VecDeque::new(), under_way: 0 })), purpose, run }
+        let line = Mutex::new(Line { waiting: VecDeque::new(), under_way: 0, stuck: 0 });
+        Self(Arc::new(Queue { line, purpose, run }))
     }
 
     /// Puts a question and waits for its answer. A caller who goes away before its group has begun takes the question along.
@@ -89,32 +98,48 @@ impl<I: Send + 'static, O: Send + 'static> Together<I, O> {
     pub async fn ask(&self, db: &Db, question: I) -> Result<O, StoreError> {
         let (answer, answered) = oneshot::channel();
         let leads = {
-            let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut line = self.0.line();
             line.waiting.push_back((question, answer));
-            let leads = self.purpose.take(line.under_way);
-            line.under_way += usize::from(leads);
-            leads
+            line.has_place(&self.0.purpose)
         };
         if leads {
-            let lead = Lead { line: Arc::clone(&self.line), purpose: self.purpose.clone(), given_back: false };
-            tokio::spawn(lead.serve(db.clone(), self.run));
+            Lead::begin(Arc::clone(&self.0), db.clone());
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a statement was given up".to_owned())))
     }
 }
 
+impl<I, O> Queue<I, O> {
+    fn line(&self) -> MutexGuard<'_, Line<I, O>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<I, O> Line<I, O> {
+    /// Takes a place for one more group, if there is one.
+    fn has_place(&mut self, purpose: &Purpose) -> bool {
+        let leads = purpose.take(self.under_way, self.stuck);
+        self.under_way += usize::from(leads);
+        leads
+    }
+}
+
 /// One of the places under way.
 struct Lead<I, O> {
-    line: Arc<Mutex<Line<I, O>>>,
-    purpose: Purpose,
+    queue: Arc<Queue<I, O>>,
+    stuck: bool,
     given_back: bool,
 }
 
-impl<I, O> Lead<I, O> {
-    async fn serve(mut self, db: Db, run: Run<I, O>) {
+impl<I: Send + 'static, O: Send + 'static> Lead<I, O> {
+    fn begin(queue: Arc<Queue<I, O>>, db: Db) {
+        tokio::spawn(Self { queue, stuck: false, given_back: false }.serve(db));
+    }
+
+    async fn serve(mut self, db: Db) {
         loop {
             // First the connection: whoever comes while there is none goes along, and if there will be none, nobody waits for it twice.
-            let connection = match &self.purpose {
+            let connection = match &self.queue.purpose {
                 Purpose::Reads(_) => db.reader().await,
                 Purpose::Writes(_) | Purpose::InTurn => db.writer().await,
             };
@@ -124,10 +149,13 @@ impl<I, O> Lead<I, O> {
             let (questions, askers): (Vec<I>, Vec<_>) = group.into_iter().unzip();
             let (rows, begun) = (questions.len(), Instant::now());
             let answers = match connection {
-                Ok(connection) => run(db.clone(), connection, questions).await,
+                Ok(connection) => {
+                    let group = (self.queue.run)(db.clone(), connection, questions);
+                    self.not_alone_for_long(&db, group).await
+                }
                 Err(error) => Err(error),
             };
-            if let (Purpose::Writes(places), Ok(_)) = (&self.purpose, &answers) {
+            if let (Purpose::Writes(places), Ok(_)) = (&self.queue.purpose, &answers) {
                 places.note(rows, begun.elapsed());
             }
             match answers {
@@ -137,15 +165,39 @@ impl<I, O> Lead<I, O> {
         }
     }
 
+    /// The answers of a group under way. If they do not come for long, those who wait get somebody else to lead them.
+    async fn not_alone_for_long(&mut self, db: &Db, mut group: BoxFuture<'static, Answers<O>>) -> Answers<O> {
+        match self.queue.purpose {
+            Purpose::Reads(_) | Purpose::InTurn => return group.await,
+            Purpose::Writes(_) => {}
+        }
+        if let Ok(answers) = timeout(STUCK, &mut group).await {
+            return answers;
+        }
+        let another = {
+            let mut line = self.queue.line();
+            line.stuck += 1;
+            !line.waiting.is_empty() && line.has_place(&self.queue.purpose)
+        };
+        self.stuck = true;
+        if another {
+            Self::begin(Arc::clone(&self.queue), db.clone());
+        }
+        let answers = group.await;
+        self.queue.line().stuck -= 1;
+        self.stuck = false;
+        answers
+    }
+
     /// The next group. `None` when nobody waits, or enough others serve those who do; then the place is free in the same moment, so that
     /// whoever comes next leads.
     fn next(&mut self, most: usize) -> Option<Vec<Waiting<I, O>>> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.queue.line();
         line.waiting.retain(|(_, asker)| !asker.is_closed());
         let most = line.waiting.len().min(most);
-        if most == 0 || self.purpose.too_many(line.under_way) {
+        if most == 0 || self.queue.purpose.too_many(line.under_way, line.stuck) {
             line.under_way = line.under_way.saturating_sub(1);
-            self.purpose.give_back();
+            self.queue.purpose.give_back();
             self.given_back = true;
             return None;
         }
@@ -157,9 +209,10 @@ impl<I, O> Drop for Lead<I, O> {
     /// Cut off in the middle, which only the end of the runtime or a fault in a statement does: nobody must wait for it.
     fn drop(&mut self) {
         if !self.given_back {
-            let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut line = self.queue.line();
             line.under_way = line.under_way.saturating_sub(1);
-            self.purpose.give_back();
+            line.stuck = line.stuck.saturating_sub(usize::from(self.stuck));
+            self.queue.purpose.give_back();
             line.waiting.clear();
         }
     }
@@ -305,8 +358,11 @@ mod tests {
         }
 
         fn ask(&self, outcome: Outcome) -> JoinHandle<Result<usize, StoreError>> {
-            let (db, together, asked) =
-                (self.db.clone(), Arc::clone(&self.together), Asked { gate: Arc::clone(&self.gate), outcome });
+            self.ask_at(&self.gate, outcome)
+        }
+
+        fn ask_at(&self, gate: &Arc<Semaphore>, outcome: Outcome) -> JoinHandle<Result<usize, StoreError>> {
+            let (db, together, asked) = (self.db.clone(), Arc::clone(&self.together), Asked { gate: Arc::clone(gate), outcome });
             tokio::spawn(async move { together.ask(&db, asked).await })
         }
 
@@ -321,7 +377,7 @@ mod tests {
 
         async fn until(&self, holds: impl Fn(&Line<Asked, usize>) -> bool) {
             in_time(async {
-                while !holds(&self.together.line.lock().unwrap()) {
+                while !holds(&self.together.0.line()) {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             })
@@ -414,6 +470,22 @@ mod tests {
         stage.db.close().await;
         assert!(is_away(&stage.told(vec![stage.ask(Outcome::Answer)]).await[0]));
         stage.until(|line| line.under_way == 0).await;
-        assert_eq!([FEWEST; 3].map(|own| places.take(own)), [true, true, false], "so many are free as there are");
+        assert_eq!([true, false], [0, FEWEST].map(|own| places.take(own, 0)), "so many are free as there are");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_group_of_writes_that_is_stuck() {
+        let stage = Stage::set(Purpose::Writes(Arc::new(Places::new(4)))).await;
+        let stuck = stage.line(Outcome::Answer, 0, Outcome::Answer).await;
+        let free = Arc::new(Semaphore::new(1));
+        // Those that come before it has taken long, and those that come later.
+        for came in [STUCK / 4, 2 * STUCK] {
+            tokio::time::sleep(came).await;
+            let behind = (0..5).map(|_| stage.ask_at(&free, Outcome::Answer));
+            assert!(in_time(join_all(behind)).await.into_iter().all(|told| told.unwrap().is_ok()));
+        }
+        assert_eq!(stage.told(stuck).await, [Ok(1)]);
+        stage.until(|line| line.under_way == 0 && line.stuck == 0).await;
+        assert_eq!(stage.told(vec![stage.ask(Outcome::Answer)]).await, [Ok(1)]);
     }
 }
