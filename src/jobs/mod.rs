@@ -2,6 +2,7 @@
 //! and measured, and the next one comes all the same.
 
 pub mod changes;
+pub mod counts;
 pub mod key_rotation;
 pub mod logout;
 pub mod observations;
@@ -53,6 +54,11 @@ pub fn start(app: &Arc<App>, readiness: &Readiness, jobs: &mut Jobs) {
     jobs.every("observations", observations::EVERY, move || {
         let app = Arc::clone(&observing);
         async move { observations::tick(&app).await }
+    });
+    let counted = Arc::clone(app);
+    jobs.every("counts", counts::EVERY, move || {
+        let app = Arc::clone(&counted);
+        async move { counts::tick(&app.db).await }
     });
     let told = Arc::clone(app);
     let shutdown = jobs.shutdown.clone();

@@ -31,6 +31,7 @@ pub mod clock_offset;
 pub mod codes;
 mod commits;
 pub mod consents;
+pub mod counts;
 pub mod db;
 pub mod decisions;
 pub mod device_codes;
@@ -83,6 +84,7 @@ pub fn statements() -> Vec<(&'static str, Sql)> {
         clock_offset::STATEMENTS,
         codes::STATEMENTS,
         consents::STATEMENTS,
+        counts::STATEMENTS,
         decisions::STATEMENTS,
         device_codes::STATEMENTS,
         factors::STATEMENTS,

@@ -3,11 +3,15 @@
 //! PostgreSQL is told to avoid sequential scans, so that one that remains is one without any index to use; an index that is read
 //! from end to end counts as such a scan too. SQLite plans by its rules alone while nothing was analysed.
 
+use std::time::{Duration, Instant};
+
 use chancery::clock::Timestamp;
-use chancery::storage::{Kind, Row, Value, migrate, statements};
+use chancery::config::database::DatabaseConfig;
+use chancery::storage::{Db, Kind, Row, Value, counts, migrate, statements};
 use sqlx::{Connection as _, Row as _};
 
 use super::Store;
+use crate::harness::{Backend, Server};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -25,6 +29,7 @@ const READ_WHOLE: &[(&str, &str)] = &[
 ];
 
 /// One step of a plan that reads through everything.
+#[derive(Debug)]
 struct Scan {
     statement: &'static str,
     table: String,
@@ -76,8 +81,6 @@ async fn postgres_reads_through_no_table_that_grows() {
     assert_eq!(on_postgres(&mut connection, "in an order", &ordered).await.len(), 1);
 }
 
-/// What a request changes in a row that stays is in no index, neither as a column nor in its condition: else Postgres writes into every index
-/// of the table for each change.
 /// On most days nothing is revoked when PostgreSQL counts the rows, and every introspection asks for what is.
 #[tokio::test]
 async fn what_was_empty_when_it_was_counted_is_not_read_whole_for_each_token() {
@@ -96,6 +99,160 @@ async fn what_was_empty_when_it_was_counted_is_not_read_whole_for_each_token() {
     assert!(asks >= 2, "{asks}");
 }
 
+/// Where autovacuum is off, or has not come by yet.
+#[tokio::test]
+async fn what_was_empty_when_it_was_counted_is_counted_again_when_it_has_grown() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let url = store.config.url.expose();
+    beside(url, ANYTHING_GOES).await;
+    beside(url, "VACUUM ANALYZE").await;
+    let mut connection = as_in_the_pool(&store).await;
+    let planned = planned(&mut connection).await;
+    let scans = refused(&explained(&mut connection, &planned).await);
+    assert!(scans.iter().any(|scan| scan.contains("codes_sweep")), "what this is about: {scans:?}");
+    assert_eq!(counts::renew(&store.db).await.unwrap(), 0, "nothing has grown");
+    fill(url, 1_000).await;
+    all_are_counted(&store.db, async || assert!(counts::renew(&store.db).await.is_ok())).await;
+    only_the_exceptions(&explained(&mut connection, &planned).await);
+    assert_eq!(counts::renew(&store.db).await.unwrap(), 0, "once is enough");
+}
+
+#[tokio::test]
+async fn every_statement_goes_by_the_key_from_the_few_rows_on_that_are_not_counted_again() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let url = store.config.url.expose();
+    beside(url, ANYTHING_GOES).await;
+    fill(url, counts::FEW).await;
+    beside(url, "VACUUM ANALYZE").await;
+    let mut connection = as_in_the_pool(&store).await;
+    let planned = planned(&mut connection).await;
+    only_the_exceptions(&explained(&mut connection, &planned).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_has_tables_counted_by_itself() {
+    let server = Server::start(Backend::Postgres).await;
+    beside(&server.database_url, ANYTHING_GOES).await;
+    beside(&server.database_url, "VACUUM ANALYZE").await;
+    fill(&server.database_url, 1_000).await;
+    all_are_counted(&server.app.db, async || ()).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_count_goes_on() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let url = store.config.url.expose();
+    beside(url, ANYTHING_GOES).await;
+    beside(url, "VACUUM ANALYZE").await;
+    fill(url, 1_000).await;
+    let noted = "SELECT pg_stat_get_live_tuples('codes'::regclass) AS number";
+    in_time(async || store.db.optional(noted, Vec::new()).await.unwrap().unwrap().get::<i64>("number").unwrap() >= 1_000).await;
+    let role = crate::harness::unique("guest").replace('-', "_");
+    beside(url, &format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")).await;
+    let guest = Db::connect(&DatabaseConfig::new(url.replace("chancery@", &format!("{role}@")))).await.unwrap();
+    assert_eq!(counts::renew(&guest).await.unwrap(), 0);
+    guest.close().await;
+    beside(url, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    all_are_counted(&store.db, async || assert!(counts::renew(&store.db).await.is_ok())).await;
+}
+
+/// Rows of any kind may be written, and nobody else counts them.
+const ANYTHING_GOES: &str = "
+    DO $$ DECLARE it record; BEGIN
+        FOR it IN SELECT conrelid::regclass AS name, conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0 LOOP
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', it.name, it.conname);
+        END LOOP;
+        FOR it IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = off)', it.tablename);
+        END LOOP;
+    END $$";
+
+/// So many rows for each table. What identifies a row and what tells a time is different in each.
+const FILL: &str = "
+    SET session_replication_role = replica;
+    DO $$ DECLARE it record; BEGIN
+        FOR it IN SELECT table_name, string_agg(quote_ident(column_name), ', ') AS columns, string_agg(value, ', ') AS vals
+                  FROM (SELECT c.table_name, c.column_name, CASE
+                            WHEN data_type = 'bytea' THEN 'sha256(n::text::bytea)'
+                            WHEN is_nullable = 'YES' THEN 'NULL'
+                            WHEN data_type = 'bigint' AND (is_key OR column_name ~ '(_at|^at|minute)$') THEN 'n'
+                            WHEN data_type = 'bigint' AND column_name = 'enabled' THEN '1'
+                            WHEN data_type = 'bigint' THEN '0'
+                            WHEN is_key THEN 'n::text'
+                            ELSE '''x'' || n / 2' END AS value
+                        FROM information_schema.columns c CROSS JOIN LATERAL
+                             (SELECT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                                             WHERE i.indrelid = c.table_name::regclass AND i.indisunique AND a.attname = c.column_name)
+                              AS is_key) AS k
+                        WHERE c.table_schema = 'public' AND c.table_name <> 'schema_migrations') AS c
+                  GROUP BY table_name LOOP
+            EXECUTE format('INSERT INTO %I (%s) SELECT %s FROM generate_series(1, ROWS) AS n ON CONFLICT DO NOTHING', it.table_name, it.columns, it.vals);
+        END LOOP;
+    END $$";
+
+async fn fill(url: &str, rows: u64) {
+    beside(url, &FILL.replace("ROWS", &rows.to_string())).await;
+}
+
+/// Over a connection of its own, which says what it has written when it goes.
+async fn beside(url: &str, script: &str) {
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script.to_owned())).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Waits until PostgreSQL believes no table that grows to be nearly empty.
+async fn all_are_counted(db: &Db, meanwhile: impl AsyncFn()) {
+    let few = "SELECT COUNT(*) AS number FROM pg_class c JOIN pg_tables t ON t.tablename = c.relname
+               WHERE t.schemaname = 'public' AND c.reltuples < $1 AND NOT c.relname = ANY ($2)";
+    in_time(async || {
+        meanwhile().await;
+        let small = SMALL.iter().map(|name| Some((*name).to_owned())).collect();
+        let row = db.optional(few, vec![counts::FEW.into(), Value::Texts(small)]).await.unwrap().unwrap();
+        row.get::<i64>("number").unwrap() == 0
+    })
+    .await;
+}
+
+async fn in_time(holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Every statement of the store, prepared over a connection and planned.
+async fn planned(connection: &mut sqlx::PgConnection) -> Vec<(&'static str, String)> {
+    let mut planned = Vec::new();
+    for (number, (statement, sql)) in statements().into_iter().enumerate() {
+        let text = sql.text(Kind::Postgres);
+        if has_a_plan(text) {
+            let name = format!("planned_{number}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PREPARE {name} AS {text}"))).execute(&mut *connection).await.unwrap();
+            let values = vec!["NULL"; parameters(text)].join(", ");
+            let execute = if values.is_empty() { name } else { format!("{name} ({values})") };
+            planned.push((statement, format!("EXPLAIN (COSTS OFF) EXECUTE {execute}")));
+        }
+    }
+    explained(connection, &planned).await;
+    planned
+}
+
+async fn explained(connection: &mut sqlx::PgConnection, planned: &[(&'static str, String)]) -> Vec<Scan> {
+    let mut scans = Vec::new();
+    for (statement, explain) in planned {
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain.clone())).fetch_all(&mut *connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        scans.extend(scans_of(statement, &plan));
+    }
+    scans
+}
+
 /// A connection that plans as those of the server do.
 async fn as_in_the_pool(store: &Store) -> sqlx::PgConnection {
     let theirs = "SELECT string_agg(format('SET %I = %L', name, setting), '; ') AS settings FROM pg_settings
@@ -107,6 +264,8 @@ async fn as_in_the_pool(store: &Store) -> sqlx::PgConnection {
     connection
 }
 
+/// What a request changes in a row that stays is in no index, neither as a column nor in its condition: else Postgres writes into every index
+/// of the table for each change.
 #[tokio::test]
 async fn what_changes_in_a_row_is_in_no_index_of_postgres() {
     const CHANGING: &[(&str, &[&str])] = &[
@@ -205,15 +364,15 @@ fn scans_of(statement: &'static str, plan: &[String]) -> Vec<Scan> {
 
 /// Every scan is of a small table or a known exception. Exceptions are for both databases: one of them may need none.
 fn only_the_exceptions(scans: &[Scan]) {
+    let refused = refused(scans);
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+fn refused(scans: &[Scan]) -> Vec<String> {
     let known = |scan: &&Scan| {
         SMALL.contains(&scan.table.as_str()) || READ_WHOLE.iter().any(|(statement, _)| scan.statement.ends_with(statement))
     };
-    let refused: Vec<String> = scans
-        .iter()
-        .filter(|scan| !known(scan))
-        .map(|scan| format!("{} reads {}: {}", scan.statement, scan.table, scan.step))
-        .collect();
-    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    scans.iter().filter(|scan| !known(scan)).map(|scan| format!("{} reads {}: {}", scan.statement, scan.table, scan.step)).collect()
 }
 
 #[test]
