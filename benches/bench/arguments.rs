@@ -14,6 +14,9 @@ usage: ./bench [OPERATION...] [options]
   --slow-disk N               refreshes (or what is named) on a PostgreSQL whose syncs take N ms more
   --list                      names the operations";
 
+/// People and refresh families of a full store.
+const FULL: (u64, u64) = (1_000_000, 10_000_000);
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Arguments {
@@ -45,8 +48,8 @@ impl Arguments {
             rounds: 5,
             share: 1.0,
             growth: false,
-            users: 1_000_000,
-            families: 10_000_000,
+            users: FULL.0,
+            families: FULL.1,
             slow_disk: None,
             complete: false,
         };
@@ -86,7 +89,8 @@ impl Arguments {
         let everywhere = !this.sqlite && !this.postgres;
         let everything = everywhere && this.operations.is_empty();
         this.peer = peer.unwrap_or(everything && !this.growth);
-        this.complete = everything && (this.peer || this.growth) && this.share == 1.0;
+        let as_written = if this.growth { (this.users, this.families) == FULL } else { this.peer };
+        this.complete = everything && as_written && this.share == 1.0;
         this.sqlite |= everywhere;
         this.postgres |= everywhere;
         if this.operations.is_empty() {

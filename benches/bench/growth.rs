@@ -22,7 +22,7 @@ use crate::CONNECTIONS;
 use crate::arguments::Arguments;
 use crate::deployment::{self, Deployment};
 use crate::machine::Machine;
-use crate::operations::Operation;
+use crate::operations::{Operation, Sample};
 use crate::postgres::Cluster;
 use crate::report::{self, Table, median, millis};
 use crate::server::MASTER_KEY;
@@ -47,11 +47,30 @@ enum Of {
     Family = 4,
 }
 
-/// p50 and p99 in seconds, by operation and store, empty and full.
+/// What an operation took in both stores.
 #[derive(Default)]
 struct Pair {
-    empty: [Vec<f64>; 2],
-    full: [Vec<f64>; 2],
+    empty: Taken,
+    full: Taken,
+}
+
+/// Seconds, by round.
+#[derive(Default)]
+struct Taken {
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    /// For one request. There is no other process on SQLite.
+    server_cpu: Vec<f64>,
+    database_cpu: Vec<f64>,
+}
+
+impl Taken {
+    fn note(&mut self, sample: &Sample) {
+        self.p50.push(sample.measured.percentile(0.5).as_secs_f64());
+        self.p99.push(sample.measured.percentile(0.99).as_secs_f64());
+        self.server_cpu.push(sample.server_cpu.as_secs_f64());
+        self.database_cpu.extend(sample.database_cpu.as_ref().map(Duration::as_secs_f64));
+    }
 }
 
 pub struct Growth {
@@ -74,13 +93,16 @@ pub async fn run(binary: &Path, arguments: &Arguments, cluster: &Cluster) -> Gro
     let mut starts = Vec::new();
     let urls = [("SQLite", arguments.sqlite, None), ("PostgreSQL", arguments.postgres, Some(["bench", "grown"]))];
     for (name, _, databases) in urls.into_iter().filter(|(_, wanted, _)| *wanted) {
-        let [empty, full] = databases.map_or([None, None], |names| names.map(|name| Some(cluster.database(name))));
-        let mut empty = Deployment::prepare(name, binary, empty.as_deref(), cluster, STARTS).await;
+        let [empty_url, full_url] = databases.map_or([None, None], |names| names.map(|name| Some(cluster.database(name))));
+        let mut empty = Deployment::prepare(name, binary, empty_url.as_deref(), cluster, STARTS).await;
         same_families(&mut empty).await;
-        let mut grown = Deployment::prepare(name, binary, full.as_deref(), cluster, 1).await;
+        let mut grown = Deployment::prepare(name, binary, full_url.as_deref(), cluster, 1).await;
         let begun = Instant::now();
-        fill(&mut grown, full.as_deref(), arguments).await;
+        fill(&mut grown, full_url.as_deref(), arguments).await;
         eprintln!("{name} was filled in {:.0} s", begun.elapsed().as_secs_f64());
+        for url in [&empty_url, &full_url].into_iter().flatten() {
+            count(url).await;
+        }
         let seconds = |times: &[Duration]| median(&times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
         starts.push((name, seconds(&empty.target.starts), seconds(&grown.target.starts)));
         stores.push((empty, grown));
@@ -94,11 +116,10 @@ pub async fn run(binary: &Path, arguments: &Arguments, cluster: &Cluster) -> Gro
             let steps = arguments.steps(operation.steps(), round);
             for (empty, grown) in &mut stores {
                 let pair = rows.entry((*operation, empty.target.name)).or_default();
-                for (deployment, percentiles) in [(empty, &mut pair.empty), (grown, &mut pair.full)] {
+                for (deployment, taken) in [(empty, &mut pair.empty), (grown, &mut pair.full)] {
                     let sample = operation.measure(&mut deployment.target, steps).await;
                     if round > 0 {
-                        percentiles[0].push(sample.measured.percentile(0.5).as_secs_f64());
-                        percentiles[1].push(sample.measured.percentile(0.99).as_secs_f64());
+                        taken.note(&sample);
                     }
                 }
             }
@@ -122,6 +143,13 @@ async fn same_families(empty: &mut Deployment) {
         let tokens = empty.target.refresh_tokens(empty.target.scope(flavour), CONNECTIONS * each).await;
         empty.target.families.insert(flavour, tokens.chunks(each).map(<[String]>::to_vec).collect());
     }
+}
+
+/// PostgreSQL plans by what it has counted: so both stores are counted, after all that is there before the rounds.
+async fn count(url: &str) {
+    let mut database = Any::open(url).await;
+    database.execute("VACUUM ANALYZE").await;
+    database.close().await;
 }
 
 /// Fills the store of a deployment, and gives its connections people and tokens from all over it.
@@ -149,7 +177,9 @@ async fn fill(grown: &mut Deployment, url: Option<&str>, arguments: &Arguments) 
     for statement in &statements {
         database.execute(statement).await;
     }
-    database.execute(dialect.after()).await;
+    if let Dialect::Sqlite = dialect {
+        database.execute("PRAGMA journal_mode = WAL").await;
+    }
     database.close().await;
     let mut times = Vec::new();
     for _ in 0..STARTS {
@@ -366,34 +396,45 @@ impl Dialect {
             Self::Postgres => "SET session_replication_role = replica; SET synchronous_commit = off",
         }
     }
-
-    /// As it is after a while.
-    const fn after(self) -> &'static str {
-        match self {
-            Self::Sqlite => "PRAGMA journal_mode = WAL",
-            Self::Postgres => "VACUUM ANALYZE",
-        }
-    }
 }
 
 impl fmt::Display for Growth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.title)?;
-        let mut table =
-            Table::new(&["operation", "store", "p50 empty", "p50 full", "p99 empty", "p99 full", "p99 full / empty", "meets"]);
+        let mut table = Table::new(&[
+            "operation",
+            "store",
+            "p50 empty",
+            "p50 full",
+            "p99 empty",
+            "p99 full",
+            "p99 full / empty",
+            "meets",
+            "server CPU empty",
+            "server CPU full",
+            "database CPU empty",
+            "database CPU full",
+        ]);
         let meets = |ratio: f64| if ratio <= ALLOWED { "yes" } else { "MISSED" }.to_owned();
         for ((operation, store), pair) in &self.rows {
-            let ratio = median(&pair.full[1]) / median(&pair.empty[1]);
+            let Pair { empty, full } = pair;
+            let ratio = median(&full.p99) / median(&empty.p99);
             let shown = |values: &[f64]| millis(median(values));
+            let micros =
+                |values: &[f64]| if values.is_empty() { String::new() } else { format!("{:.1} µs", median(values) * 1e6) };
             table.row(vec![
                 operation.title().to_owned(),
                 (*store).to_owned(),
-                shown(&pair.empty[0]),
-                shown(&pair.full[0]),
-                shown(&pair.empty[1]),
-                shown(&pair.full[1]),
+                shown(&empty.p50),
+                shown(&full.p50),
+                shown(&empty.p99),
+                shown(&full.p99),
                 format!("{ratio:.2}"),
                 meets(ratio),
+                micros(&empty.server_cpu),
+                micros(&full.server_cpu),
+                micros(&empty.database_cpu),
+                micros(&full.database_cpu),
             ]);
         }
         writeln!(f, "{table}")?;
