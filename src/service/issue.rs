@@ -137,8 +137,10 @@ pub(super) async fn sign(
             &made_now
         }
     };
-    let _turn = app.turns.to_sign(alg).await;
-    key.sign_jwt(typ.as_str(), claims).map_err(|error| Reason::Internal { detail: error.to_string() })
+    let turn = app.turns.to_sign(alg).await;
+    let signed = key.sign_jwt(typ.as_str(), claims).map_err(|error| Reason::Internal { detail: error.to_string() });
+    app.turns.to_answer(turn).await;
+    signed
 }
 
 /// The text of a family's refresh token of its present generation (design 4.2).

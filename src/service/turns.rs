@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Turns {
     turns: Semaphore,
+    /// How many there are.
+    all: usize,
     processors: i64,
     longest: Duration,
     /// Nanoseconds of work that short work has been given and long work has not yet.
@@ -48,6 +50,7 @@ impl Turns {
         Self {
             longest,
             turns: Semaphore::new(FOR_EACH * processors),
+            all: FOR_EACH * processors,
             processors: i64::try_from(processors).unwrap_or(1),
             owed: AtomicI64::new(0),
             worked: AtomicI64::new(0),
@@ -60,6 +63,15 @@ impl Turns {
         match alg {
             Alg::RS256 | Alg::PS256 => Some(self.take().await),
             Alg::ES256 | Alg::EdDSA | Alg::Ed25519 => None,
+        }
+    }
+
+    /// Gives the turn back, if there was one, and returns when it is time to answer with what was signed. After a short signature that is behind all
+    /// who are ready: several answers then leave one after the other, and whoever is woken by them on this machine, a client or a proxy, is woken
+    /// once, and not by each in the middle of the next one's signature. While long work waits its turn, nobody stands behind it for that.
+    pub async fn to_answer(&self, turn: Option<Turn<'_>>) {
+        if turn.is_none() && self.turns.available_permits() == self.all && self.owed.load(Ordering::Relaxed) <= 0 {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -118,7 +130,7 @@ fn nanoseconds(time: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
     use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -170,6 +182,38 @@ mod tests {
             }
         }
         assert!(beside <= 110, "{beside}");
+    }
+
+    /// What two who sign and answer at the same time do after each other.
+    async fn two(turns: &Rc<Turns>, alg: Alg) -> Vec<&'static str> {
+        let done = Rc::new(RefCell::new(Vec::new()));
+        let both = [(); 2].map(|()| {
+            let (turns, done) = (turns.clone(), done.clone());
+            spawn_local(async move {
+                let turn = turns.to_sign(alg).await;
+                done.borrow_mut().push("sign");
+                turns.to_answer(turn).await;
+                done.borrow_mut().push("answer");
+            })
+        });
+        for one in both {
+            one.await.unwrap();
+        }
+        done.take()
+    }
+
+    #[tokio::test]
+    async fn what_was_signed_in_a_moment_is_answered_together() {
+        let all = LocalSet::new();
+        let turns = Rc::new(Turns::of(1, LONGEST));
+        assert_eq!(all.run_until(two(&turns, Alg::ES256)).await, ["sign", "sign", "answer", "answer"]);
+        assert_eq!(all.run_until(two(&turns, Alg::RS256)).await, ["sign", "answer", "sign", "answer"]);
+        let _waits = turns.turns.acquire().await.unwrap();
+        assert_eq!(
+            all.run_until(two(&turns, Alg::ES256)).await,
+            ["sign", "answer", "sign", "answer"],
+            "nobody answers behind long work"
+        );
     }
 
     /// How often long work was done in 30 rounds of short work that is always ready.
