@@ -64,7 +64,7 @@ impl Running {
         on_signal(shutdown.clone())
             .and_then(|()| on_hangup(at_hangup(certificates.clone(), shutdown.clone())))
             .map_err(|error| CliError::new(format!("signals: {error}")))?;
-        let listeners = Listeners::bind(listen, Some(management)).await.map_err(|error| {
+        let listeners = Listeners::bind(listen, Some(management)).map_err(|error| {
             CliError::new(format!("cannot listen on {listen} and {management}: {error} ([server] listen, management_listen)"))
         })?;
         let listeners = match certificates {

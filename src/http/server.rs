@@ -32,7 +32,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt as _;
 
@@ -58,6 +58,10 @@ const DRAIN_LONGEST: Duration = Duration::from_secs(30);
 
 /// After an accept fails for want of resources (file descriptors), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted, or as many as the system allows (`net.core.somaxconn`). Whoever finds no room comes back after a
+/// second, then after two, four and eight: with the 128 that is usual, a crowd that comes at once waits longer for the door than for its answers.
+const BACKLOG: u32 = 4096;
 
 /// Connections that the management listener serves at once.
 const MANAGEMENT_CONNECTIONS: usize = 64;
@@ -140,13 +144,8 @@ impl Listeners {
     ///
     /// # Errors
     /// The address is taken or not ours.
-    pub async fn bind(public: SocketAddr, management: Option<SocketAddr>) -> io::Result<Self> {
-        let public = TcpListener::bind(public).await?;
-        let management = match management {
-            Some(address) => Some(TcpListener::bind(address).await?),
-            None => None,
-        };
-        Ok(Self { public, management, tls: None })
+    pub fn bind(public: SocketAddr, management: Option<SocketAddr>) -> io::Result<Self> {
+        Ok(Self { public: listen(public)?, management: management.map(listen).transpose()?, tls: None })
     }
 
     /// The public one speaks TLS.
@@ -154,6 +153,15 @@ impl Listeners {
     pub fn with_tls(self, certificates: Certificates) -> Self {
         Self { tls: Some(certificates), ..self }
     }
+}
+
+/// A socket that is bound, with room for a crowd in front of it.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As every server has it: one that is started anew need not wait until the last connection of the one before is forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The routers behind the listeners, each already wrapped in its layers.
@@ -477,4 +485,22 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_that_comes_at_once_waits_in_front_of_the_door_and_is_not_turned_back() {
+        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = listeners.public.local_addr().unwrap();
+        let allowed: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+        // Nobody opens: whom the system turns back tries again for minutes.
+        let mut crowd = Vec::new();
+        for number in 0..allowed.min(600) {
+            let coming = tokio::time::timeout(Duration::from_secs(20), TcpStream::connect(address)).await;
+            crowd.push(coming.unwrap_or_else(|_| panic!("connection {number} of {allowed} was turned back")).unwrap());
+        }
+    }
 }

@@ -145,7 +145,7 @@ mod tests {
     async fn limited(certificates: Certificates, limits: Limits) -> Serving {
         let router = Router::new().route("/", get(|| async { "here" }));
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let listeners = Listeners::bind(any, None).await.unwrap().with_tls(certificates);
+        let listeners = Listeners::bind(any, None).unwrap().with_tls(certificates);
         serve(
             Routers { public: router.clone(), at_once: None, straight: None, management: router },
             listeners,

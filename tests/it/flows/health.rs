@@ -40,7 +40,7 @@ async fn start(kind: Kind, machine: Arc<dyn Clock>) -> Running {
     };
     let any = "127.0.0.1:0".parse().unwrap();
     let limits = Limits { drain_delay: Duration::from_secs(5), ..Limits::default() };
-    let serving = server::serve(routers, Listeners::bind(any, Some(any)).await.unwrap(), limits, shutdown.clone()).unwrap();
+    let serving = server::serve(routers, Listeners::bind(any, Some(any)).unwrap(), limits, shutdown.clone()).unwrap();
     Running { serving, shutdown, readiness, store }
 }
 

@@ -134,7 +134,7 @@ async fn start(limits: Limits) -> Running {
         straight: None,
         management: Router::new().route("/healthz", get(async || "ok")),
     };
-    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), Some("127.0.0.1:0".parse().unwrap())).unwrap();
     let shutdown = Shutdown::new();
     let serving = server::serve(routers, listeners, limits, shutdown.clone()).unwrap();
     Running { serving, shutdown, db: store.db.clone(), decisions, slow, _store: store }

@@ -121,7 +121,7 @@ async fn run(config: Config, backend: Backend, clock: Arc<ManualClock>, folder: 
     let issuer = config.issuer.as_str().to_owned();
     let database_url = config.database.url.expose().clone();
     let app = App::builder(config).clock(clock.clone()).build().await.unwrap();
-    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let serving = chancery::http::serve(&app, listeners, Shutdown::new()).await.unwrap();
     let site = Arc::new(Site::new(&issuer, serving.address));
     let running = Arc::new(Running { serving: Mutex::new(Some(serving)), folder });
