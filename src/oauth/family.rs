@@ -191,10 +191,11 @@ fn behind_the_head(family: &Family, generation: i64, facts: &Facts, now: Timesta
     if family.in_burst(now) && family.was_redeemed_in_burst(generation) {
         return Outcome::Head(family.used(now));
     }
-    // `previous` still names this generation, so the head was never used: its bearer never received the answer.
+    // `previous` still names this generation, so the head was never used: its bearer never received the answer, or is the second of two
+    // between whom the burst ended. A fresh head would kill the one that the first has just received.
     if generation == family.previous {
         let redeemed_at = family.previous_redeemed_at.unwrap_or(family.created_at);
-        if facts.confidential_or_bound {
+        if facts.confidential_or_bound || now.since(redeemed_at) < BURST {
             return Outcome::Head(family.used(now));
         }
         if now.since(redeemed_at) < facts.recovery {
@@ -454,6 +455,17 @@ mod tests {
         let family = rotate(&family, 3, &PUBLIC, at(10));
         assert_eq!((family.burst_first, family.burst_started_at), (3, Some(at(10))));
         assert!(is_theft(&refuse(&family, 2, &PUBLIC, at(10))));
+    }
+
+    #[test]
+    fn tabs_hold_the_same_token_also_where_a_burst_ends_between_them() {
+        let family = rotate(&fresh(), 1, &PUBLIC, at(0));
+        let family = rotate(&family, 2, &PUBLIC, at(9));
+        for moment in [10, 18] {
+            assert_eq!(head(&family, 2, &PUBLIC, at(moment)).generation, 3);
+        }
+        assert!(is_theft(&refuse(&family, 1, &PUBLIC, at(10))), "for the others the burst is over");
+        assert_eq!(rotate(&family, 2, &PUBLIC, at(19)).generation, 4);
     }
 
     #[test]

@@ -111,10 +111,11 @@ impl Model {
         if self.last_redeemed != Some(number) {
             return self.theft();
         }
-        if self.facts.confidential_or_bound {
+        let since = now.since(self.tokens[number - 1].first_redeemed.unwrap());
+        if self.facts.confidential_or_bound || since < BURST {
             return self.answer(now);
         }
-        if now.since(self.tokens[number - 1].first_redeemed.unwrap()) >= self.facts.recovery {
+        if since >= self.facts.recovery {
             return Verdict::Refused;
         }
         let burst = self.begin_burst(now);
