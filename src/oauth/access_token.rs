@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::grant::{ClientTokenFacts, Issuance, TokenFacts};
+use super::grant::{ClientTokenFacts, Fallen, Issuance, Life, TokenFacts};
 use super::refusal::Reason;
 use super::scope;
 use crate::clock::Timestamp;
@@ -182,17 +182,22 @@ impl Claims {
     ///
     /// # Errors
     /// `TokenRevoked`.
-    pub fn is_live(&self, facts: &TokenFacts, session_idle: Duration, now: Timestamp) -> Result<(), Reason> {
+    pub fn is_live<Text: AsRef<str>>(
+        &self,
+        facts: &TokenFacts<Life<Text>>,
+        session_idle: Duration,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
         if facts.revoked {
             return Err(revoked("the token was revoked"));
         }
         match &facts.grant {
             // Design 4.1: a missing grant means inactive. Nor may a token stand on somebody else's grant.
             None => Err(revoked("its grant is gone")),
-            Some(standing) if standing.grant.client_id != self.client_id || standing.grant.sub != self.subject => {
+            Some(grant) if grant.client_id.as_ref() != self.client_id || grant.sub.as_ref() != self.subject => {
                 Err(revoked("its grant is another one"))
             }
-            Some(standing) => standing.check(session_idle, now).map_err(super::grant::Fallen::of_token),
+            Some(grant) => grant.check(session_idle, now).map_err(Fallen::of_token),
         }
     }
 
@@ -252,6 +257,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::oauth::grant::SessionFacts;
     use crate::oauth::grant::samples::{self, at};
 
     const IDLE: Duration = Duration::from_secs(12 * 3600);
@@ -377,24 +383,34 @@ mod tests {
 
     #[test]
     fn a_token_lives_as_long_as_its_grant_stands_and_nobody_revoked_it() {
-        let alive = TokenFacts { revoked: false, grant: Some(samples::standing()) };
+        let standing = samples::standing();
+        let (life, session) = (Life { lives_with_session: true, ..standing.life() }, standing.session.unwrap());
+        let alive = TokenFacts { revoked: false, grant: Some(life.clone()) };
         let claims = users();
-        assert_eq!(claims.is_live(&alive, IDLE, at(1)), Ok(()));
-        let mut ended = samples::standing();
-        ended.grant.ended_at = Some(at(1));
-        let mut others = samples::standing();
-        others.grant.client_id = "other".to_owned();
-        let mut disabled = samples::standing();
-        disabled.user.enabled = false;
-        for dead in [
-            TokenFacts { revoked: true, ..alive.clone() },
-            TokenFacts { grant: None, ..alive.clone() },
-            TokenFacts { grant: Some(ended), ..alive.clone() },
-            TokenFacts { grant: Some(others), ..alive.clone() },
-            TokenFacts { grant: Some(disabled), ..alive },
+        assert_eq!(claims.is_live(&alive, IDLE, at(2)), Ok(()));
+        let on_session = |session| Life { session, ..life.clone() };
+        for (grant, because) in [
+            (Life { client_id: "other", ..life.clone() }, "another one"),
+            (Life { sub: "sub-of-bob", ..life.clone() }, "another one"),
+            (Life { user_enabled: false, ..life.clone() }, "the user was disabled"),
+            (Life { client_enabled: false, ..life.clone() }, "the client was disabled"),
+            (Life { ended_at: Some(at(1)), ended_because: Some("at the desk"), ..life.clone() }, "ended: at the desk"),
+            (Life { ended_at: Some(at(1)), ..life.clone() }, "ended: "),
+            (Life { expires_at: at(2), ..life.clone() }, "its lifetime is over"),
+            (on_session(None), "browser session"),
+            (on_session(Some(SessionFacts { ended_at: Some(at(1)), ..session })), "browser session"),
+            (on_session(Some(SessionFacts { expires_at: at(2), ..session })), "browser session"),
+            (on_session(Some(SessionFacts { last_used_at: at(2).minus(IDLE), ..session })), "browser session"),
         ] {
+            let dead = TokenFacts { revoked: false, grant: Some(grant) };
+            let told = claims.is_live(&dead, IDLE, at(2));
+            assert!(matches!(&told, Err(Reason::TokenRevoked { because: told }) if told.contains(because)), "{because}: {told:?}");
+        }
+        for dead in [TokenFacts { revoked: true, ..alive.clone() }, TokenFacts { grant: None, ..alive }] {
             assert!(matches!(claims.is_live(&dead, IDLE, at(2)), Err(Reason::TokenRevoked { .. })));
         }
+        let outlives = TokenFacts { revoked: false, grant: Some(Life { lives_with_session: false, ..on_session(None) }) };
+        assert_eq!(claims.is_live(&outlives, IDLE, at(2)), Ok(()));
     }
 
     #[test]

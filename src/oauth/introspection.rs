@@ -87,8 +87,8 @@ pub fn refresh_token(
     if let Err(reason) = family::admit(family, &family.client_id, genuine, limits.refresh_idle, now) {
         return Answer::Inactive(reason);
     }
-    if let Err(fallen) = standing.check(limits.session_idle, now) {
-        return Answer::Inactive(fallen.into());
+    if let Err(reason) = standing.check(limits.session_idle, now) {
+        return Answer::Inactive(reason);
     }
     if presented.generation > family.generation {
         return Answer::Inactive(Reason::RefreshTokenAhead { presented: presented.generation, current: family.generation });

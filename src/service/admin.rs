@@ -59,7 +59,7 @@ pub async fn authenticate(app: &App, token: &str, address: &Prefix, now: Timesta
     let refused = |reason: Reason| Refused { reason, client_id: Some(claims.client_id.clone()) };
     claims.check(issuer, now).map_err(refused)?;
     admin::accept(&claims, issuer).map_err(refused)?;
-    let standing = bearer::is_live(app, &keys, &claims, now).await.map_err(refused)?;
+    let standing = bearer::standing(app, &keys, &claims, now).await.map_err(refused)?;
     let client = app.registry.client(&claims.client_id).await.map_err(|error| refused(error.into()))?;
     let gone = || Reason::TokenRevoked { because: "the client was disabled or removed".to_owned() };
     let client = client.filter(|client| client.enabled).ok_or_else(|| refused(gone()))?;

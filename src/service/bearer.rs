@@ -51,25 +51,43 @@ pub(crate) fn read_with(signing: &KeySet, sealing: &DataKeys, token: &str, now: 
     Claims::read(jose::object(plain.expose()).map_err(|_| malformed("its claims are damaged"))?)
 }
 
-/// Does what the token stands on still stand? For a user's token, that is what comes back.
+/// Does what the token stands on still stand?
 ///
 /// # Errors
 /// Revoked, or its grant, client, user or session ended, or the database is away.
-pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Standing>, Reason> {
+pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<(), Reason> {
+    let digest = jti_digest(&claims.jti);
+    match unseal_jti(&keys.data, &claims.jti)? {
+        Some(grant_id) => {
+            let facts = revoked_tokens::token_life(&app.db, grant_id, &digest).await?;
+            claims.is_live(&facts, app.config.lifetimes.session_idle, now)
+        }
+        None => is_live_alone(app, claims, &digest).await,
+    }
+}
+
+/// The same; for a user's token, what it stands on comes back.
+///
+/// # Errors
+/// Those of [`is_live`].
+pub async fn standing(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Standing>, Reason> {
     let digest = jti_digest(&claims.jti);
     match unseal_jti(&keys.data, &claims.jti)? {
         Some(grant_id) => {
             let facts = revoked_tokens::token_facts(&app.db, grant_id, &digest).await?;
-            claims.is_live(&facts, app.config.lifetimes.session_idle, now)?;
+            claims.is_live(&facts.life(), app.config.lifetimes.session_idle, now)?;
             Ok(facts.grant)
         }
-        None if claims.is_clients_own() => {
-            let facts = revoked_tokens::client_token_facts(&app.db, &claims.client_id, &digest).await?;
-            claims.is_live_for_client(&facts)?;
-            Ok(None)
-        }
-        None => Err(malformed("its jti names no grant")),
+        None => is_live_alone(app, claims, &digest).await.map(|()| None),
     }
+}
+
+/// [`is_live`] of a token without a grant: a client's own.
+async fn is_live_alone(app: &App, claims: &Claims, jti: &Digest) -> Result<(), Reason> {
+    if !claims.is_clients_own() {
+        return Err(malformed("its jti names no grant"));
+    }
+    claims.is_live_for_client(&revoked_tokens::client_token_facts(&app.db, &claims.client_id, jti).await?)
 }
 
 /// The digest under which a `jti` stands in `revoked_tokens`.

@@ -48,7 +48,7 @@ async fn access_token(
         }
     };
     let live = match claims.check(app.config.issuer.as_str(), now) {
-        Ok(()) => bearer::is_live(app, &keys, &claims, now).await.map(|_| ()),
+        Ok(()) => bearer::is_live(app, &keys, &claims, now).await,
         Err(reason) => Err(reason),
     };
     // A fault of ours is not an inactive token.

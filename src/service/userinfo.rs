@@ -54,7 +54,7 @@ async fn claims(app: &App, keys: &Snapshot, token: &str, now: Timestamp) -> Resu
     let claims = bearer::read(keys, token, now)?;
     claims.check(issuer, now)?;
     userinfo::accept(&claims, issuer)?;
-    match bearer::is_live(app, keys, &claims, now).await? {
+    match bearer::standing(app, keys, &claims, now).await? {
         Some(standing) => {
             let client = app.registry.client(&claims.client_id).await?;
             // The client may have lost scopes since the grant.

@@ -2,7 +2,7 @@
 //! users, `g_` grants, `s_` sessions, `f_` families.
 
 use crate::oauth::family::Family;
-use crate::oauth::grant::{Grant, SessionFacts, Standing};
+use crate::oauth::grant::{Grant, Life, SessionFacts, Standing};
 use crate::oidc::user::User;
 use crate::storage::StoreError;
 use crate::storage::db::Row;
@@ -30,7 +30,28 @@ macro_rules! standing_columns {
     };
 }
 
-/// What [`standing_columns`] needs beside `grants g`. Outer joins throughout: the row of a client or session may be gone. The session is looked
+/// What of a grant and everybody on whom it depends decides whether it stands, from the same tables. `g_client_id` is NULL where there is no grant.
+macro_rules! life_columns {
+    () => {
+        concat!(
+            "g.client_id AS g_client_id, g.sub AS g_sub, u.enabled AS u_enabled, COALESCE(c.enabled, 0) AS c_enabled,
+             g.expires_at AS g_expires_at, g.ended_at AS g_ended_at, g.ended_because AS g_ended_because,
+             CASE WHEN ",
+            outlives_session!(),
+            " THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END AS g_with_session,
+             s.last_used_at AS s_last_used_at, s.expires_at AS s_expires_at, s.ended_at AS s_ended_at"
+        )
+    };
+}
+
+/// The condition that a grant does not end with a browser session: `Grant::lives_with_session`, the other way round.
+macro_rules! outlives_session {
+    () => {
+        "(g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL))"
+    };
+}
+
+/// What [`standing_columns`] and [`life_columns`] need beside `grants g`. Outer joins throughout: the row of a client or session may be gone. The session is looked
 /// up only where the grant lives with it.
 macro_rules! standing_joins {
     () => {
@@ -71,7 +92,9 @@ macro_rules! grant_stands {
             " AND g.ended_at IS NULL AND g.expires_at > ",
             $now,
             " AND u.enabled = 1 AND c.enabled = 1
-              AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL) OR (s.ended_at IS NULL AND s.expires_at > ",
+              AND (",
+            outlives_session!(),
+            " OR (s.ended_at IS NULL AND s.expires_at > ",
             $now,
             "))
                      LIMIT 1 OFFSET 0)"
@@ -141,13 +164,29 @@ pub fn user(row: &Row) -> Result<User, StoreError> {
 /// Reads [`standing_columns`].
 pub fn standing(row: &Row) -> Result<Standing, StoreError> {
     let (grant, client_enabled) = (grant(row)?, row.get("c_enabled")?);
-    let session = match row.get("s_last_used_at")? {
-        Some(last_used_at) => {
-            Some(SessionFacts { last_used_at, expires_at: row.get("s_expires_at")?, ended_at: row.get("s_ended_at")? })
-        }
-        None => None,
-    };
-    Ok(Standing { grant, client_enabled, session, user: user(row)? })
+    Ok(Standing { grant, client_enabled, session: session(row)?, user: user(row)? })
+}
+
+/// Reads [`life_columns`]; `None` if an outer join found none.
+pub fn life(row: &Row) -> Result<Option<Life>, StoreError> {
+    let Some(client_id) = row.get("g_client_id")? else { return Ok(None) };
+    Ok(Some(Life {
+        client_id,
+        sub: row.get("g_sub")?,
+        user_enabled: row.get("u_enabled")?,
+        client_enabled: row.get("c_enabled")?,
+        expires_at: row.get("g_expires_at")?,
+        ended_at: row.get("g_ended_at")?,
+        ended_because: row.get("g_ended_because")?,
+        lives_with_session: row.get("g_with_session")?,
+        session: session(row)?,
+    }))
+}
+
+/// The session of either; `None` if an outer join found none.
+fn session(row: &Row) -> Result<Option<SessionFacts>, StoreError> {
+    let Some(last_used_at) = row.get("s_last_used_at")? else { return Ok(None) };
+    Ok(Some(SessionFacts { last_used_at, expires_at: row.get("s_expires_at")?, ended_at: row.get("s_ended_at")? }))
 }
 
 /// Reads the grant of [`standing_columns`].

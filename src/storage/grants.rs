@@ -19,13 +19,12 @@ statements! {
     LIST_FOR_USER = Both(concat!("SELECT ", standing_columns!(), " FROM grants g", standing_joins!(),
                           "WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2 ORDER BY g.id DESC LIMIT $3"));
     // What a person's apps can still do: a grant that stands, with a refresh token that lives or so young that its first tokens do.
-    ACCESS_OF_USER = Both("SELECT g.client_id, g.scopes, MIN(g.created_at) AS since, MAX(COALESCE(f.last_used_at, g.created_at)) AS last_used_at
+    ACCESS_OF_USER = Both(concat!("SELECT g.client_id, g.scopes, MIN(g.created_at) AS since, MAX(COALESCE(f.last_used_at, g.created_at)) AS last_used_at
                            FROM grants g LEFT JOIN families f ON f.grant_id = g.id LEFT JOIN sessions s ON s.id = g.session_id
                            WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2
-                             AND (g.offline = 1 OR (g.session_id IS NULL AND g.sid IS NULL)
-                                  OR (s.ended_at IS NULL AND s.expires_at > $2 AND s.last_used_at > $3))
+                             AND (", outlives_session!(), " OR (s.ended_at IS NULL AND s.expires_at > $2 AND s.last_used_at > $3))
                              AND (g.created_at > $5 OR (f.ended_at IS NULL AND f.expires_at > $2 AND f.last_used_at > $4))
-                           GROUP BY g.client_id, g.scopes ORDER BY g.client_id, g.scopes LIMIT $6");
+                           GROUP BY g.client_id, g.scopes ORDER BY g.client_id, g.scopes LIMIT $6"));
     PAGE_FOR_USER = Both(concat!("SELECT ", standing_columns!(), " FROM grants g", standing_joins!(),
                           "WHERE g.user_id = $1 AND g.ended_at IS NULL AND g.expires_at > $2 AND g.id < $3 ORDER BY g.id DESC LIMIT $4"));
     OF_USER = Both("SELECT id FROM grants WHERE id = $1 AND user_id = $2 AND ended_at IS NULL");

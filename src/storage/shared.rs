@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, TokenFacts};
+use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, Life, Standing, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::{self, Kind};
 use crate::storage::places::Places;
@@ -24,7 +24,8 @@ pub struct Shared {
     pub change_number: Together<(), Option<i64>>,
     pub families: Together<Uuid, Option<FamilyFacts>>,
     pub rotations: Writes,
-    pub tokens: Together<(Uuid, Digest), TokenFacts>,
+    pub tokens: Together<(Uuid, Digest), TokenFacts<Standing>>,
+    pub token_lives: Together<(Uuid, Digest), TokenFacts<Life>>,
     pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
     pub codes: Together<Digest, Option<CodeFacts>>,
     pub sessions: Together<(Digest, String), Option<FoundForClient>>,
@@ -51,6 +52,7 @@ impl Shared {
             families: Together::new(reads.clone(), families::find_together),
             rotations: writes(families::rotate_together),
             tokens: Together::new(reads.clone(), revoked_tokens::tokens_together),
+            token_lives: Together::new(reads.clone(), revoked_tokens::lives_together),
             client_tokens: Together::new(reads.clone(), revoked_tokens::client_tokens_together),
             codes: Together::new(reads.clone(), codes::find_together),
             sessions: Together::new(reads, sessions::find_together),

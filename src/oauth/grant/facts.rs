@@ -1,7 +1,8 @@
 //! What a decision rests on: the facts that `storage` reads in one statement and hands to the pure core.
 //!
 //! Every redeem path gets a [`Standing`], so that no path can forget a check that its sibling makes: user enabled, client
-//! enabled, grant not ended, browser session alive where the grant lives with it.
+//! enabled, grant not ended, browser session alive where the grant lives with it. The check itself is that of [`Life`], which is all that
+//! introspection reads.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::{AuthorizationCode, Grant};
 use crate::clock::Timestamp;
 use crate::oauth::device::DeviceCode;
 use crate::oauth::family::Family;
-use crate::oauth::refusal::{Reason, Refusal};
+use crate::oauth::refusal::Reason;
 use crate::oidc::user::User;
 
 /// The grant behind any artefact, with everybody on whom it depends.
@@ -21,6 +22,22 @@ pub struct Standing {
     /// `clients.enabled` as the database says it now, not as a cache remembers it.
     pub client_enabled: bool,
     /// The browser session that the grant lives with; `None` if it outlives it or has none, or the row is gone.
+    pub session: Option<SessionFacts>,
+}
+
+/// What of a grant decides whether a token of it lives: the columns that [`Life::check`] looks at, and those that say whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life<Text = String> {
+    pub client_id: Text,
+    /// The user, as this client knows the user.
+    pub sub: Text,
+    pub user_enabled: bool,
+    pub client_enabled: bool,
+    pub expires_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub ended_because: Option<Text>,
+    /// See [`Grant::lives_with_session`].
+    pub lives_with_session: bool,
     pub session: Option<SessionFacts>,
 }
 
@@ -63,12 +80,13 @@ pub struct FamilyFacts {
     pub standing: Standing,
 }
 
-/// An access token of a user's grant: is its `jti` in `revoked_tokens`, and the grant that the `jti` unseals to. One statement.
+/// An access token of a user's grant: is its `jti` in `revoked_tokens`, and the grant that the `jti` unseals to, with everybody on whom it
+/// depends or as its [`Life`] alone. One statement.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenFacts {
+pub struct TokenFacts<G> {
     pub revoked: bool,
     /// `None`: swept or removed, and then the token is inactive (design 4.1).
-    pub grant: Option<Standing>,
+    pub grant: Option<G>,
 }
 
 /// An access token of the client_credentials grant: it answers to `revoked_tokens` and to its client.
@@ -82,64 +100,85 @@ pub struct ClientTokenFacts {
     pub tokens_not_before: Option<Timestamp>,
 }
 
-impl Standing {
+impl<Text: AsRef<str>> Life<Text> {
     /// Everything on which a grant's life depends (security.md, lesson 4). `session_idle` is `[lifetimes] session_idle`.
     ///
     /// # Errors
     /// The first thing that fell, in the order of [`Fallen`].
     pub fn check(&self, session_idle: Duration, now: Timestamp) -> Result<(), Fallen> {
-        if !self.user.enabled {
-            return Err(Fallen::UserDisabled { sub: self.user.sub.clone() });
+        if !self.user_enabled {
+            return Err(Fallen::UserDisabled);
         }
         if !self.client_enabled {
-            return Err(Fallen::ClientDisabled { client_id: self.grant.client_id.clone() });
+            return Err(Fallen::ClientDisabled);
         }
-        if self.grant.ended_at.is_some() {
-            return Err(Fallen::GrantEnded { because: self.grant.ended_because.clone().unwrap_or_default() });
+        if self.ended_at.is_some() {
+            return Err(Fallen::GrantEnded { because: self.ended_because.as_ref().map_or("", Text::as_ref).to_owned() });
         }
-        if now >= self.grant.expires_at {
+        if now >= self.expires_at {
             return Err(Fallen::GrantEnded { because: "its lifetime is over".to_owned() });
         }
         // Design 4.2: with offline_access a grant outlives the browser session; without, it ends with it.
-        if self.grant.lives_with_session() && !self.session.is_some_and(|session| session.is_live(session_idle, now)) {
+        if self.lives_with_session && !self.session.is_some_and(|session| session.is_live(session_idle, now)) {
             return Err(Fallen::SessionEnded);
         }
         Ok(())
     }
 }
 
+impl Standing {
+    /// What of it decides.
+    pub fn life(&self) -> Life<&str> {
+        let Self { grant, user, client_enabled, session } = self;
+        Life {
+            client_id: &grant.client_id,
+            sub: &grant.sub,
+            user_enabled: user.enabled,
+            client_enabled: *client_enabled,
+            expires_at: grant.expires_at,
+            ended_at: grant.ended_at,
+            ended_because: grant.ended_because.as_deref(),
+            lives_with_session: grant.lives_with_session(),
+            session: *session,
+        }
+    }
+
+    /// [`Life::check`].
+    ///
+    /// # Errors
+    /// The first thing that fell, by name.
+    pub fn check(&self, session_idle: Duration, now: Timestamp) -> Result<(), Reason> {
+        self.life().check(session_idle, now).map_err(|fallen| match fallen {
+            Fallen::UserDisabled => Reason::UserDisabled { sub: self.user.sub.clone() },
+            Fallen::ClientDisabled => Reason::ClientDisabled { client_id: self.grant.client_id.clone() },
+            Fallen::GrantEnded { because } => Reason::GrantEnded { because },
+            Fallen::SessionEnded => Reason::SessionEnded,
+        })
+    }
+}
+
+impl TokenFacts<Standing> {
+    /// What of them decides.
+    pub fn life(&self) -> TokenFacts<Life<&str>> {
+        TokenFacts { revoked: self.revoked, grant: self.grant.as_ref().map(Standing::life) }
+    }
+}
+
 /// Why a grant does not stand any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fallen {
-    UserDisabled { sub: String },
-    ClientDisabled { client_id: String },
+    UserDisabled,
+    ClientDisabled,
     GrantEnded { because: String },
     SessionEnded,
-}
-
-impl From<Fallen> for Reason {
-    fn from(fallen: Fallen) -> Self {
-        match fallen {
-            Fallen::UserDisabled { sub } => Self::UserDisabled { sub },
-            Fallen::ClientDisabled { client_id } => Self::ClientDisabled { client_id },
-            Fallen::GrantEnded { because } => Self::GrantEnded { because },
-            Fallen::SessionEnded => Self::SessionEnded,
-        }
-    }
-}
-
-impl From<Fallen> for Refusal {
-    fn from(fallen: Fallen) -> Self {
-        Reason::from(fallen).into()
-    }
 }
 
 impl Fallen {
     /// The same for a token that was issued from the grant (RFC 6750 §3.1: invalid_token).
     pub fn of_token(self) -> Reason {
         let because = match self {
-            Self::UserDisabled { .. } => "the user was disabled".to_owned(),
-            Self::ClientDisabled { .. } => "the client was disabled".to_owned(),
+            Self::UserDisabled => "the user was disabled".to_owned(),
+            Self::ClientDisabled => "the client was disabled".to_owned(),
             Self::GrantEnded { because } => format!("its grant has ended: {because}"),
             Self::SessionEnded => "the browser session that it lived with is over".to_owned(),
         };

@@ -13,7 +13,7 @@ pub mod refresh_token;
 pub(crate) mod samples;
 
 pub use facts::{
-    ClientTokenFacts, CodeFacts, DeviceCodeFacts, Fallen, FamilyFacts, GrantFacts, SessionFacts, Standing, TokenFacts,
+    ClientTokenFacts, CodeFacts, DeviceCodeFacts, Fallen, FamilyFacts, GrantFacts, Life, SessionFacts, Standing, TokenFacts,
 };
 pub use issuance::{Issuance, Limits, RefreshPlan};
 

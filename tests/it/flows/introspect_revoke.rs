@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, Setup, jwt, on_both};
+use crate::harness::{Answer, Server, Setup, jwt, on_both};
 
 on_both![
     introspection_tells_the_token_as_it_is,
     only_those_who_may_learn_anything,
     nobody_finds_tokens_by_trying,
     an_old_generation_is_inactive_and_unharmed,
+    each_thing_that_a_token_stands_on_ends_it_by_itself,
     revoking_an_access_token_leaves_the_grant,
     revoking_a_refresh_token_ends_everything,
     a_foreign_or_unknown_token_is_a_silent_success,
@@ -108,6 +109,57 @@ async fn an_old_generation_is_inactive_and_unharmed(server: Server) {
     assert!(!client.is_active(&first.str("refresh_token")).await);
     assert!(client.is_active(&third.str("refresh_token")).await);
     client.refresh(&third.str("refresh_token")).await.ok();
+}
+
+/// What ends a token mostly ends its grant too; here one thing at a time, so that none stands in for another.
+async fn each_thing_that_a_token_stands_on_ends_it_by_itself(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let watcher = server.client(json!({ "introspection": "any" })).await;
+    server
+        .resource(json!({ "identifier": "https://opaque.test", "name": "Opaque", "scopes": [{ "name": "opaque" }], "access_token_format": "opaque" }))
+        .await;
+    let opaque = server.client(json!({ "scope": "openid opaque" })).await;
+    let online = [alice.tokens(&client, "openid").await, alice.tokens(&opaque, "openid opaque").await];
+    let offline = [alice.tokens_for_long(&client).await];
+    assert_eq!(online.each_ref().map(|tokens| tokens.str("access_token").contains('.')), [true, false]);
+    let db = &server.app.db;
+    let execute = async |sql: &'static str| db.execute(sql, chancery::args![]).await.unwrap();
+    let all_are = async |active: bool, tokens: &[Answer], kinds: &[&str], what: &str| {
+        for (tokens, kind) in tokens.iter().flat_map(|tokens| kinds.iter().map(move |kind| (tokens, kind))) {
+            assert_eq!(watcher.is_active(&tokens.str(kind)).await, active, "{what}: {kind}");
+        }
+    };
+    let (access, both) = (&["access_token"][..], &["access_token", "refresh_token"][..]);
+    for (sql, back, kinds, of_session) in [
+        ("UPDATE users SET enabled = 0", "UPDATE users SET enabled = 1", both, false),
+        (
+            "UPDATE clients SET enabled = 0 WHERE client_id IN (SELECT client_id FROM grants)",
+            "UPDATE clients SET enabled = 1",
+            both,
+            false,
+        ),
+        ("UPDATE grants SET ended_at = 1", "UPDATE grants SET ended_at = NULL", both, false),
+        ("UPDATE grants SET expires_at = -expires_at", "UPDATE grants SET expires_at = -expires_at", both, false),
+        ("UPDATE grants SET sub = 'x' || sub", "UPDATE grants SET sub = substr(sub, 2)", access, false),
+        ("UPDATE grants SET client_id = 'x' || client_id", "UPDATE grants SET client_id = substr(client_id, 2)", both, false),
+        ("UPDATE sessions SET ended_at = 1", "UPDATE sessions SET ended_at = NULL", both, true),
+        ("UPDATE sessions SET expires_at = -expires_at", "UPDATE sessions SET expires_at = -expires_at", both, true),
+        ("UPDATE sessions SET last_used_at = -last_used_at", "UPDATE sessions SET last_used_at = -last_used_at", both, true),
+    ] {
+        execute(sql).await;
+        all_are(false, &online, kinds, sql).await;
+        all_are(of_session, &offline, kinds, sql).await;
+        execute(back).await;
+        all_are(true, &online, both, back).await;
+        all_are(true, &offline, both, back).await;
+    }
+    client.revoke(&online[0].str("access_token")).await.ok();
+    all_are(false, &online[..1], access, "revoked").await;
+    execute("DELETE FROM sessions").await;
+    all_are(false, &online, both, "no session").await;
+    all_are(true, &offline, both, "no session").await;
+    execute("DELETE FROM grants").await;
+    all_are(false, &offline, both, "no grant").await;
 }
 
 /// Design 4.4.

@@ -1,7 +1,9 @@
 //! Sessions, interactions, consents, grants and codes: the way of a sign-in, and what ends what.
 
+use std::collections::HashSet;
+
 use chancery::clock::Timestamp;
-use chancery::oauth::grant::{ClientTokenFacts, SessionFacts, TokenFacts};
+use chancery::oauth::grant::{ClientTokenFacts, Grant, SessionFacts, TokenFacts};
 use chancery::storage::audit::AuditEvent;
 use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::{self, Consent};
@@ -417,6 +419,43 @@ on_both! {
         assert_eq!(facts.standing.grant.ended_because.as_deref(), Some("revoked"));
         assert_eq!(facts.family.unwrap().ended_at, Some(at(2)));
         assert_eq!(audit::list(db, 1, None).await.unwrap()[0].action, "family.end");
+    }
+
+    async fn a_tokens_life_is_what_of_its_facts_decides(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let alone = Grant { session_id: None, sid: None, ..world.grant(false) };
+        let mut all = vec![id()];
+        for grant in [world.grant(true), world.grant(false), alone] {
+            all.push(world.redeemed_of(grant).await.0.grant.id);
+        }
+        let revoked = digest();
+        assert!(revoked_tokens::insert(db, &revoked, at(600), &event("token.revoke")).await.unwrap());
+        let mut seen = HashSet::new();
+        for sql in [
+            "UPDATE sessions SET acr = acr",
+            "UPDATE sessions SET last_used_at = last_used_at + 1",
+            "UPDATE sessions SET expires_at = expires_at + 1",
+            "UPDATE sessions SET ended_at = 7",
+            "DELETE FROM sessions",
+            "UPDATE grants SET client_id = client_id || 'x', sub = 'somebody'",
+            "UPDATE grants SET client_id = 'app', expires_at = expires_at + 1",
+            "UPDATE clients SET enabled = 0",
+            "DELETE FROM clients",
+            "UPDATE users SET enabled = 0",
+            "UPDATE grants SET ended_at = 8",
+            "UPDATE grants SET ended_because = 'test'",
+            "DELETE FROM users",
+        ] {
+            db.execute(sql, chancery::args![]).await.unwrap();
+            for (grant, jti) in all.iter().flat_map(|grant| [(*grant, digest()), (*grant, revoked)]) {
+                let facts = revoked_tokens::token_facts(db, grant, &jti).await.unwrap();
+                let life = format!("{:?}", revoked_tokens::token_life(db, grant, &jti).await.unwrap());
+                assert_eq!(life, format!("{:?}", facts.life()), "{sql}");
+                seen.insert(life);
+            }
+        }
+        assert!(seen.len() > 30, "{}", seen.len());
     }
 
     async fn a_tokens_facts_are_its_revocation_and_its_grant(kind) {
