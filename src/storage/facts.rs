@@ -30,11 +30,13 @@ macro_rules! standing_columns {
     };
 }
 
-/// What of a grant and everybody on whom it depends decides whether it stands, from the same tables. `g_client_id` is NULL where there is no grant.
+/// What of a grant and everybody on whom it depends decides whether it stands, from the tables of [`life_joins`]. `g_client_id` is NULL where
+/// there is no grant.
 macro_rules! life_columns {
     () => {
         concat!(
-            "g.client_id AS g_client_id, g.sub AS g_sub, u.enabled AS u_enabled, COALESCE(c.enabled, 0) AS c_enabled,
+            "g.client_id AS g_client_id, g.sub AS g_sub, COALESCE(c.enabled, 0) AS c_enabled,
+             CASE WHEN disabled.id IS NULL THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END AS u_enabled,
              g.expires_at AS g_expires_at, g.ended_at AS g_ended_at, g.ended_because AS g_ended_because,
              CASE WHEN ",
             outlives_session!(),
@@ -51,12 +53,36 @@ macro_rules! outlives_session {
     };
 }
 
-/// What [`standing_columns`] and [`life_columns`] need beside `grants g`. Outer joins throughout: the row of a client or session may be gone. The session is looked
-/// up only where the grant lives with it.
+/// What [`standing_columns`] need beside `grants g`. Outer joins throughout: the row of a client or session may be gone.
 macro_rules! standing_joins {
     () => {
-        " LEFT JOIN users u ON u.id = g.user_id LEFT JOIN clients c ON c.client_id = g.client_id
-         LEFT JOIN sessions s ON s.id = CASE WHEN g.offline = 0 THEN g.session_id END "
+        concat!(" LEFT JOIN users u ON u.id = g.user_id LEFT JOIN clients c ON c.client_id = g.client_id", session_join!())
+    };
+}
+
+/// What [`life_columns`] need beside `grants g`. Nobody's row is read to learn that they are not disabled: there is an index of those who are,
+/// few among many. (No grant is without its user: the foreign key takes both.) SQLite would look by the key.
+macro_rules! life_joins {
+    (sqlite) => {
+        life_joins!("users disabled INDEXED BY users_disabled")
+    };
+    (postgres) => {
+        life_joins!("users disabled")
+    };
+    ($users:literal) => {
+        concat!(
+            " LEFT JOIN ",
+            $users,
+            " ON disabled.id = g.user_id AND disabled.enabled = 0 LEFT JOIN clients c ON c.client_id = g.client_id",
+            session_join!()
+        )
+    };
+}
+
+/// The session of a grant, looked up only where the grant lives with it.
+macro_rules! session_join {
+    () => {
+        " LEFT JOIN sessions s ON s.id = CASE WHEN g.offline = 0 THEN g.session_id END "
     };
 }
 

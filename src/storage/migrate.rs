@@ -62,6 +62,7 @@ migrations! {
     18 "0018_spent_assertions"
     19 "0019_logout"
     20 "0020_fewer_indexes"
+    21 "0021_disabled"
 }
 
 /// How long to wait for another process that is migrating.

@@ -23,22 +23,18 @@ macro_rules! revoked {
     };
 }
 
-/// The outer joins answer one row for each question, whether the grant is there or not.
+/// Outer joins answer one row for each question, whether the grant is there or not.
 macro_rules! of_tokens {
     (sqlite) => {
-        concat!(
-            " FROM (SELECT key + 1 AS n, unhex(value ->> 0) AS grant_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
-                  LEFT JOIN revoked_tokens r ON r.jti = a.jti LEFT JOIN grants g ON g.id = a.grant_id",
-            standing_joins!()
-        )
+        " FROM (SELECT key + 1 AS n, unhex(value ->> 0) AS grant_id, unhex(value ->> 1) AS jti FROM json_each($1)) AS a
+                  LEFT JOIN revoked_tokens r ON r.jti = a.jti LEFT JOIN grants g ON g.id = a.grant_id"
     };
     (postgres) => {
         concat!(
             " FROM unnest(",
             list!("$1", "BYTEA"),
             ", CAST($2 AS BYTEA[])) WITH ORDINALITY AS a(grant_id, jti, n)
-                  LEFT JOIN revoked_tokens r ON r.jti = a.jti LEFT JOIN grants g ON g.id = a.grant_id",
-            standing_joins!()
+                  LEFT JOIN revoked_tokens r ON r.jti = a.jti LEFT JOIN grants g ON g.id = a.grant_id"
         )
     };
 }
@@ -68,12 +64,12 @@ statements! {
                  SELECT jti FROM revoked"),
     };
     TOKEN_FACTS = Split {
-        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(sqlite)),
-        postgres: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(postgres)),
+        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(sqlite), standing_joins!()),
+        postgres: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(postgres), standing_joins!()),
     };
     TOKEN_LIVES = Split {
-        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(sqlite)),
-        postgres: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(postgres)),
+        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(sqlite), life_joins!(sqlite)),
+        postgres: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(postgres), life_joins!(postgres)),
     };
     CLIENT_TOKEN_FACTS = Split {
         sqlite: concat!("SELECT a.n, ", revoked!(), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before

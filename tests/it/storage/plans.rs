@@ -99,6 +99,25 @@ async fn what_was_empty_when_it_was_counted_is_not_read_whole_for_each_token() {
     assert!(asks >= 2, "{asks}");
 }
 
+/// Introspection asks the index of those who are disabled, which is empty on most days, before and after PostgreSQL has counted.
+#[tokio::test]
+async fn nobodys_row_is_read_to_learn_that_a_token_lives() {
+    let store = Store::empty(Kind::Postgres).await;
+    migrate::run(&store.db, NOW).await.unwrap();
+    let url = store.config.url.expose();
+    let all = statements();
+    let (_, sql) = all.iter().find(|(name, _)| name.ends_with("revoked_tokens::TOKEN_LIVES")).unwrap();
+    for prepare in ["SELECT", ANYTHING_GOES, "VACUUM ANALYZE"] {
+        beside(url, prepare).await;
+        let plan = plan_on_postgres(&mut as_in_the_pool(&store).await, "TOKEN_LIVES", sql.text(Kind::Postgres)).await;
+        let people: Vec<&String> = plan.iter().filter(|line| line.contains("users")).collect();
+        assert!(matches!(people[..], [step] if step.contains("Scan using users_disabled")), "after {prepare}: {plan:#?}");
+        if prepare == ANYTHING_GOES {
+            fill(url, 1_000).await;
+        }
+    }
+}
+
 /// Where autovacuum is off, or has not come by yet.
 #[tokio::test]
 async fn what_was_empty_when_it_was_counted_is_counted_again_when_it_has_grown() {
@@ -331,14 +350,17 @@ async fn on_postgres(connection: &mut sqlx::PgConnection, statement: &'static st
     if !has_a_plan(text) {
         return Vec::new();
     }
+    scans_of(statement, &plan_on_postgres(connection, statement, text).await)
+}
+
+async fn plan_on_postgres(connection: &mut sqlx::PgConnection, statement: &str, text: &str) -> Vec<String> {
     let values = vec!["NULL"; parameters(text)].join(", ");
     let execute = if values.is_empty() { "EXECUTE plan".to_owned() } else { format!("EXECUTE plan ({values})") };
     let explain = format!("PREPARE plan AS {text}; EXPLAIN (COSTS OFF) {execute}");
     let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await;
     let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
     sqlx::raw_sql("DEALLOCATE plan").execute(connection).await.unwrap();
-    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    scans_of(statement, &plan)
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// The steps of a PostgreSQL plan that read a table or an index from end to end.
