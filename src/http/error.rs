@@ -96,6 +96,11 @@ impl Refused {
         &self.trouble.reason
     }
 
+    /// Whether there was too much to do for it.
+    pub fn is_overload(&self) -> bool {
+        matches!(self.reason(), Reason::Overloaded { .. })
+    }
+
     fn into_empty_response(self) -> Response {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.extensions_mut().insert(self);

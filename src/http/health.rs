@@ -3,6 +3,9 @@
 //! `/healthz` says that the process answers. `/readyz` says that it can do its work: database reachable, migrations current, a signing
 //! key active, the clock near the database's, not draining. Neither tells details: those are in the log and in `/metrics`. The answer
 //! comes from a probe that runs beside, so that it is there at once even while the database is not.
+//!
+//! Much to do is no reason not to be ready: a balancer would send it all to the other replicas, and then those have too much to do. So a
+//! probe that stands in line for too long behind requests whom the database answers has seen a database that is there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +21,7 @@ use crate::http::server::Shutdown;
 use crate::jose::Alg;
 use crate::measure;
 use crate::service::keys::Keys;
-use crate::storage::{Db, Kind, clock_offset, migrate};
+use crate::storage::{Db, Kind, StoreError, clock_offset, migrate};
 
 /// How often the probe should run.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -42,10 +45,21 @@ pub enum NotReady {
     DatabaseSlow,
     #[error("the database: {0}")]
     Database(String),
+    #[error("{0}")]
+    DatabaseAway(String),
     #[error("no signing key is active")]
     NoSigningKey,
     #[error("this machine's clock and the database's are {0} ms apart")]
     ClockOffset(i64),
+}
+
+impl From<StoreError> for NotReady {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::DatabaseAway(error.to_string()),
+            other => Self::Database(other.to_string()),
+        }
+    }
 }
 
 /// Whether the server can do its work. Clones share the result.
@@ -63,6 +77,8 @@ struct Inner {
 #[derive(Default)]
 struct Seen {
     result: Option<(Instant, Result<(), NotReady>)>,
+    /// What the last look saw that had an answer of the database.
+    looked: Option<Result<(), NotReady>>,
     /// When the clocks were compared, and by how many microseconds ours is ahead.
     offset: Option<(Instant, i64)>,
 }
@@ -80,11 +96,20 @@ impl Readiness {
 
     /// Looks at everything, and remembers what it saw. To be called before serving and then every [`EVERY`].
     pub async fn probe(&self) {
-        let result = match tokio::time::timeout(PATIENCE, self.0.look()).await {
-            Ok(result) => result,
+        let answers = self.0.db.answers();
+        let looked = tokio::time::timeout(PATIENCE, self.0.look()).await;
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match looked {
+            Ok(result) => {
+                if !matches!(result, Err(NotReady::DatabaseAway(_))) {
+                    seen.looked = Some(result.clone());
+                }
+                result
+            }
+            // It is there, and has much to do.
+            Err(_elapsed) if self.0.db.answers() != answers => seen.looked.clone().unwrap_or(Err(NotReady::DatabaseSlow)),
             Err(_elapsed) => Err(NotReady::DatabaseSlow),
         };
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let before = seen.result.as_ref().map(|(_, result)| result.clone());
         if before.as_ref() != Some(&result) {
             match &result {
@@ -113,7 +138,7 @@ impl Readiness {
 
 impl Inner {
     async fn look(&self) -> Result<(), NotReady> {
-        migrate::require_ours(&self.db).await.map_err(|error| NotReady::Database(error.to_string()))?;
+        migrate::require_ours(&self.db).await?;
         if self.keys.current().active(Alg::RS256).is_none() {
             return Err(NotReady::NoSigningKey);
         }
@@ -136,7 +161,7 @@ impl Inner {
             return Ok(ahead);
         }
         let before = self.machine.now().micros();
-        let theirs = clock_offset::database_time(&self.db).await.map_err(|error| NotReady::Database(error.to_string()))?.micros();
+        let theirs = clock_offset::database_time(&self.db).await?.micros();
         let after = self.machine.now().micros();
         // The database looked at its clock somewhere between the two.
         let ahead = before.midpoint(after).saturating_sub(theirs);

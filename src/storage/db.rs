@@ -21,7 +21,7 @@ mod tx;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -130,6 +130,7 @@ struct Inner {
     /// SQLite's alone.
     commits: Commits,
     checkpoints: Checkpoints,
+    answers: AtomicU64,
 }
 
 /// When the log was last moved into the file.
@@ -211,7 +212,8 @@ impl Db {
         let shared = Shared::new(pools.kind(), if config.transaction_pooler { 0 } else { config.max_connections });
         let commits = Commits::default();
         let (walk, checkpoints) = (Walk::default(), Checkpoints::default());
-        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk, commits, checkpoints }))
+        let answers = AtomicU64::new(0);
+        Self(Arc::new(Inner { pools, acquire_timeout, statement_timeout, shared, walk, commits, checkpoints, answers }))
     }
 
     /// Opens the database to look at it: no connection can write, no file is made, and waiting is short. Beside a running server.
@@ -349,6 +351,7 @@ impl Db {
                 }
             }
         };
+        self.answered(&result);
         let outcome = if result.is_ok() { "committed" } else { "rolled back" };
         tracing::trace!(unit = name, outcome, micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
         result
@@ -456,7 +459,20 @@ impl Db {
     pub(super) async fn seen<T>(&self, sql: Sql, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let text = sql.text(self.kind());
         let verb = text.split_once(' ').map_or(text, |(verb, _)| verb);
-        spans::database(self.kind().system(), verb, Some(text), work).await
+        let result = spans::database(self.kind().system(), verb, Some(text), work).await;
+        self.answered(&result);
+        result
+    }
+
+    /// How often the database has done since the start what it was asked: while this number moves, it is there.
+    pub fn answers(&self) -> u64 {
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
+    fn answered<T, E>(&self, result: &Result<T, E>) {
+        if result.is_ok() {
+            self.0.answers.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) async fn reader(&self) -> Result<Tx, StoreError> {

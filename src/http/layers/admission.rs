@@ -3,10 +3,13 @@
 //! What waits too long is answered with 503 and Retry-After, so that under any load an answer comes in a time that is known beforehand,
 //! and what is begun gets the processors it needs to be finished. Nobody takes a place while they are still sending: slow senders would
 //! keep everybody else out. Health, keys, metadata and files are answered from memory and need no place.
+//!
+//! Who finds the queue full hears of it a while later, and never later than those who wait: a crowd of which each comes again as soon as it
+//! was sent away would otherwise take the processors from those who were let in, and all time would go into sending people away.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -27,6 +30,15 @@ const RETRY_AFTER: u64 = 1;
 /// Tasks that are ready and that no processor has taken yet: with more than this there is a crowd.
 const CROWD: usize = 64;
 
+/// The longest that somebody waits to hear that they are sent away, where others wait longer for their turn.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
+
+/// As many wait to hear that; more are told at once.
+const MOST_HELD: usize = 4096;
+
+/// Those who came together are told in so many portions, so that they do not come back together.
+const PORTIONS: u32 = 64;
+
 /// What most requests take of a processor, signatures with RSA and hashed passwords aside.
 const SHORT: Duration = Duration::from_micros(50);
 
@@ -43,6 +55,9 @@ pub struct Admission {
     waiting: AtomicUsize,
     most_waiting: usize,
     patience: Duration,
+    /// Who wait to hear that they are sent away, and how many have heard it.
+    held: AtomicUsize,
+    told: AtomicU32,
     /// Routes that need no place, as the router writes them.
     free: Vec<String>,
 }
@@ -76,7 +91,17 @@ impl Admission {
     /// `places` requests at once, `most_waiting` more for at most `patience`; `free` routes need no place.
     pub fn new(places: usize, most_waiting: usize, patience: Duration, turns: Arc<Turns>, free: Vec<String>) -> Self {
         let places = Semaphore::new(places.min(Semaphore::MAX_PERMITS));
-        Self { places, turns, runtime: OnceLock::new(), waiting: AtomicUsize::new(0), most_waiting, patience, free }
+        Self {
+            places,
+            turns,
+            runtime: OnceLock::new(),
+            waiting: AtomicUsize::new(0),
+            most_waiting,
+            patience,
+            held: AtomicUsize::new(0),
+            told: AtomicU32::new(0),
+            free,
+        }
     }
 
     /// Whether requests to this route need a place. What no route takes is refused at once.
@@ -109,9 +134,24 @@ impl Admission {
         };
         tokio::time::timeout(self.patience, waited).await.unwrap_or(Err(SentAway::Waited))
     }
+
+    /// Returns when somebody who `came` then may hear that there is too much to do: between half of the time and all of the time that others
+    /// wait for their turn. Holds nothing but a clock meanwhile.
+    pub async fn hold_back(&self, came: Instant) {
+        let Some(_held) = Waiting::join(&self.held, MOST_HELD) else { return };
+        let left = self.hold().saturating_sub(came.elapsed());
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    fn hold(&self) -> Duration {
+        let portion = self.told.fetch_add(1, Ordering::Relaxed) % PORTIONS;
+        self.patience.min(LONGEST_HOLD) / (2 * PORTIONS) * (PORTIONS + portion)
+    }
 }
 
-/// One of those who wait; leaves the queue when dropped, also when its caller hangs up.
+/// One of those who wait; leaves when dropped, also when its caller hangs up.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -206,6 +246,36 @@ mod tests {
             assert!(admission.enter().now_or_never().is_none());
         }
         assert_eq!(admission.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn those_who_are_sent_away_together_hear_of_it_one_after_the_other() {
+        let admission = admission(1, 1);
+        let mut holds: Vec<Duration> = (0..PORTIONS).map(|_| admission.hold()).collect();
+        assert!(holds.iter().all(|hold| (25..=50).contains(&hold.as_millis())), "{holds:?}");
+        holds.dedup();
+        assert_eq!(holds.len(), 64, "{holds:?}");
+    }
+
+    #[tokio::test]
+    async fn who_is_sent_away_hears_of_it_after_a_while() {
+        let admission = admission(1, 1);
+        let came = Instant::now();
+        assert!(admission.hold_back(came).now_or_never().is_none());
+        admission.hold_back(came).await;
+        assert!(came.elapsed() >= Duration::from_millis(25));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert!(admission.hold_back(came).now_or_never().is_some(), "who has waited for a turn hears at once");
+    }
+
+    #[tokio::test]
+    async fn no_more_than_so_many_are_held_back() {
+        let admission = admission(1, 1);
+        admission.held.store(MOST_HELD - 1, Ordering::Relaxed);
+        assert!(admission.hold_back(Instant::now()).now_or_never().is_none());
+        assert_eq!(admission.held.load(Ordering::Relaxed), MOST_HELD - 1, "who hangs up is not counted");
+        admission.held.store(MOST_HELD, Ordering::Relaxed);
+        assert!(admission.hold_back(Instant::now()).now_or_never().is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 3. who may read the answer from another site, which differs by route ([`cors`]);
 //! 4. the size of the head;
 //! 5. the body, and a place among the requests that are worked on;
-//! 6. the handler, with a time limit, and with panics caught;
+//! 6. the handler, with a time limit, and with panics caught; a moment's wait for those who are sent away;
 //! 7. errors put into words (JSON or a page) and the decision recorded;
 //! 8. security headers and the trace header;
 //! 9. metrics, the access log and the span, without query strings.
@@ -184,8 +184,17 @@ where
         return panics::caught(edge.request_timeout, handler(request)).await;
     }
     let request = admission::arrived(request, edge.body_limit).await;
-    match edge.admission.enter().await {
+    let came = Instant::now();
+    let response = match edge.admission.enter().await {
         Ok(_place) => panics::caught(edge.request_timeout, handler(request)).await,
-        Err(sent_away) => sent_away.refuse(),
+        Err(sent_away) => {
+            drop((request, handler));
+            sent_away.refuse()
+        }
+    };
+    // Also where something behind the handler has no room, the passwords for one.
+    if response.extensions().get::<error::Refused>().is_some_and(error::Refused::is_overload) {
+        Box::pin(edge.admission.hold_back(came)).await;
     }
+    response
 }

@@ -28,8 +28,8 @@ const fn callers(load: Load) -> usize {
     }
 }
 
-/// The server's limits, and how many connections the flood comes over: more than the server holds in places and queue, so that arrivals
-/// do not wait for answers.
+/// The server's limits, and how many connections the flood comes over: more than the server holds in places and queue. In the long form also
+/// more than it lets wait before they hear that they are sent away (`MOST_HELD`), so that arrivals do not wait for answers.
 struct Limits {
     requests: usize,
     waiting: usize,
@@ -44,7 +44,7 @@ impl Limits {
         let seconds = Duration::from_secs;
         match rounds(0, 1) {
             0 => Self { requests: 64, waiting: 64, longest_wait: Duration::from_millis(300), connections: 400, length: seconds(3) },
-            _ => Self { requests: 256, waiting: 1024, longest_wait: seconds(1), connections: 1900, length: seconds(60) },
+            _ => Self { requests: 256, waiting: 1024, longest_wait: seconds(1), connections: 6000, length: seconds(60) },
         }
     }
 }
@@ -52,6 +52,11 @@ impl Limits {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_token_requests_is_answered_in_time_on_sqlite() {
     flood(Backend::Sqlite, Load::Tokens).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_token_requests_is_answered_in_time_on_postgres() {
+    flood(Backend::Postgres, Load::Tokens).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,8 +70,13 @@ async fn a_flood_of_refreshes_is_answered_in_time_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_sign_ins_is_answered_in_time() {
+async fn a_flood_of_sign_ins_is_answered_in_time_on_sqlite() {
     flood(Backend::Sqlite, Load::SignIns).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_sign_ins_is_answered_in_time_on_postgres() {
+    flood(Backend::Postgres, Load::SignIns).await;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +172,11 @@ async fn flood(backend: Backend, load: Load) {
         !flood.sent_away.is_empty() || (load == Load::Tokens && granted < in_time),
         "nobody was sent away, and some waited {granted:?}"
     );
-    assert!(flood.rate() > sustainable / 10.0, "{:.0} a second of {sustainable:.0} were granted", flood.rate());
+    assert!(flood.rate() > sustainable / 4.0, "{:.0} a second of {sustainable:.0} were granted", flood.rate());
+    // Whoever comes back at once must not find the answer ready at once: otherwise all time goes into sending them away.
+    let quickest = share(&flood.sent_away, 0.0);
+    let all_are_held = limits.connections < 4096;
+    assert!(flood.sent_away.is_empty() || !all_are_held || quickest >= limits.longest_wait / 2, "{quickest:?}");
     // In a known time, whatever the machine is doing beside.
     let slowest = share(&flood.sent_away, 0.99);
     assert!(slowest < in_time, "{slowest:?}");
@@ -210,8 +224,8 @@ async fn limited(backend: Backend) -> (Stage, Limits) {
     for name in ["ACCOUNT_FAILURES", "ADDRESS_FAILURES", "GLOBAL_FAILURES"] {
         stage.machine.set(&format!("CHANCERY_THROTTLE__{name}"), "1000000");
     }
-    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS", "2000");
-    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS_PER_ADDRESS", "2000");
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS", "6100");
+    stage.machine.set("CHANCERY_LIMITS__CONNECTIONS_PER_ADDRESS", "6100");
     stage.machine.set("CHANCERY_LOG", "warn");
     (stage, limits)
 }

@@ -127,6 +127,40 @@ async fn a_schema_that_another_binary_has_changed_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_database_that_answers_others_is_there_and_one_that_answers_nobody_is_not() {
+    let running = start(Kind::Postgres, Arc::new(SystemClock::default())).await;
+    assert_eq!(probed(&running).await, Ok(()));
+    let connections = running.store.config.max_connections;
+    // Two seconds of work: whoever stands in line behind it waits longer than a probe does.
+    ask_often(&running.store, 20 * connections, "SELECT 1 AS one FROM pg_sleep(0.1)");
+    let before = running.store.db.answers();
+    while running.store.db.answers() == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    running.readiness.probe().await;
+    assert_eq!(running.readiness.check(), Ok(()));
+
+    let stuck = start(Kind::Postgres, Arc::new(SystemClock::default())).await;
+    assert_eq!(probed(&stuck).await, Ok(()));
+    ask_often(&stuck.store, connections, "SELECT 1 AS one FROM pg_sleep(9)");
+    let looking = stuck.store.replica().await;
+    let busy = "SELECT COUNT(*) AS busy FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    while looking.all(busy, Vec::new()).await.unwrap()[0].get::<i64>("busy").unwrap() < i64::from(connections) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stuck.readiness.probe().await;
+    assert_eq!(stuck.readiness.check(), Err(NotReady::DatabaseSlow));
+}
+
+/// So many who ask at the same time, and take whatever comes.
+fn ask_often(store: &Store, times: u32, statement: &'static str) {
+    for _ in 0..times {
+        let db = store.db.clone();
+        tokio::spawn(async move { drop(db.all(statement, Vec::new()).await) });
+    }
+}
+
+#[tokio::test]
 async fn a_clock_far_from_the_databases_is_not_ready() {
     let fast = start(Kind::Postgres, Arc::new(Fast(SystemClock::default()))).await;
     let result = probed(&fast).await;
