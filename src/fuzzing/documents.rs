@@ -173,11 +173,11 @@ pub fn people(data: &[u8]) {
             let again = users::document::patched(&user, Document::of(shown.as_object().expect("an object").clone()), NOW);
             assert_eq!(again.expect("nothing is changed"), User { updated_at: NOW, ..user.clone() });
             let scopes = claims::BY_SCOPE.map(|(scope, _)| scope.to_owned());
-            for (name, value) in claims::for_scopes(&user, &scopes) {
+            for (name, value) in claims::for_scopes(user.profile(), &scopes) {
                 assert!(!value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty()), "{name}");
             }
             // What is verified is an address that is there.
-            let told = claims::for_scopes(&user, &scopes);
+            let told = claims::for_scopes(user.profile(), &scopes);
             assert_eq!(told.contains_key("email"), told.contains_key("email_verified"));
         }
     }

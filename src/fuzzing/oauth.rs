@@ -176,8 +176,9 @@ pub fn bearer(data: &[u8]) {
     let header = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let body = data.get(header.len() + 1..).unwrap_or_default();
     let form = Params::parse_form(body).ok();
-    let query = Params::default();
-    let read = |headers: &[&[u8]], form: Option<&Params>| crate::oauth::bearer::token(headers, &query, form);
+    fn read<'a>(headers: &[&'a [u8]], form: Option<&'a Params>) -> Result<crate::oauth::bearer::Token<'a>, Reason> {
+        crate::oauth::bearer::token(headers, &Params::default(), form)
+    }
     match read(&[header], None) {
         Err(refused) => check_refusal(&refused),
         Ok(token) => {

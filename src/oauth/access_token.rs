@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::grant::{ClientTokenFacts, Fallen, Issuance, Life, TokenFacts};
+use super::grant::{ClientTokenFacts, Fallen, Issuance, TokenFacts};
 use super::refusal::Reason;
 use super::scope;
 use crate::clock::Timestamp;
@@ -184,7 +184,7 @@ impl Claims {
     /// `TokenRevoked`.
     pub fn is_live<Text: AsRef<str>>(
         &self,
-        facts: &TokenFacts<Life<Text>>,
+        facts: &TokenFacts<Text>,
         session_idle: Duration,
         now: Timestamp,
     ) -> Result<(), Reason> {
@@ -257,8 +257,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::oauth::grant::SessionFacts;
     use crate::oauth::grant::samples::{self, at};
+    use crate::oauth::grant::{Life, SessionFacts};
 
     const IDLE: Duration = Duration::from_secs(12 * 3600);
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::user::{ClaimMap, User};
+use super::user::{Address, ClaimMap, Claims, Profile};
 
 /// OpenID Connect Core §5.4: which scope asks for which claims. Discovery's `claims_supported` is made of the same table.
 pub const BY_SCOPE: [(&str, &[&str]); 4] = [
@@ -30,21 +30,21 @@ pub const BY_SCOPE: [(&str, &[&str]); 4] = [
     ("phone", &["phone_number", "phone_number_verified"]),
 ];
 
-/// The claims that these scopes ask for, as far as the user has them; without `sub`.
-pub fn for_scopes(user: &User, scopes: &[String]) -> ClaimMap {
-    let known = all(user);
-    let asked = BY_SCOPE.iter().filter(|(scope, _)| scopes.iter().any(|granted| granted == scope)).flat_map(|(_, names)| *names);
-    asked.filter_map(|name| known.get(*name).map(|value| ((*name).to_owned(), value.clone()))).collect()
+/// The claims of which `is_wanted` says so of scope and name, as far as the user has them; without `sub`.
+pub fn told(user: Profile<'_>, is_wanted: impl Fn(&str, &str) -> bool) -> ClaimMap {
+    let all = BY_SCOPE.iter().flat_map(|(scope, names)| names.iter().map(move |name| (*scope, *name)));
+    let wanted = all.filter(|(scope, name)| is_wanted(scope, name));
+    wanted.filter_map(|(_, name)| Some((name.to_owned(), value(user, name)?))).collect()
 }
 
-/// These claims, as far as the user has them: those that a client asked for one by one (§5.5).
-pub fn named(user: &User, names: &[String]) -> ClaimMap {
-    if names.is_empty() {
-        return ClaimMap::new();
-    }
-    let mut known = all(user);
-    known.retain(|name, _| names.contains(name) && scope_of(name).is_some());
-    known
+/// The claims that these scopes ask for.
+pub fn for_scopes(user: Profile<'_>, scopes: &[String]) -> ClaimMap {
+    told(user, |scope, _| scopes.iter().any(|granted| granted == scope))
+}
+
+/// These claims: those that a client asked for one by one (§5.5).
+pub fn named(user: Profile<'_>, names: &[String]) -> ClaimMap {
+    told(user, |_, name| names.iter().any(|asked| asked == name))
 }
 
 /// The scope that a claim belongs to; `None` if there is no such claim.
@@ -52,45 +52,73 @@ pub fn scope_of(claim: &str) -> Option<&'static str> {
     BY_SCOPE.iter().find(|(_, names)| names.contains(&claim)).map(|(scope, _)| *scope)
 }
 
-/// Everything that we know about the user, under the names of §5.1.
-fn all(user: &User) -> ClaimMap {
-    let mut known = match serde_json::to_value(&user.claims) {
-        Ok(Value::Object(claims)) => claims,
-        // Strings, booleans and one object of strings always serialise.
-        _ => ClaimMap::new(),
-    };
-    // What a person typed to sign in is the shorthand name that they wish to be called by, unless they said otherwise.
-    known.entry("preferred_username").or_insert_with(|| user.username.as_str().into());
-    known.insert("updated_at".to_owned(), user.updated_at.seconds().into());
-    drop_blanks(&mut known);
-    // `true` is a promise, and an address of which nobody said anything is not verified.
-    for (address, verified) in [("email", "email_verified"), ("phone_number", "phone_number_verified")] {
-        if known.contains_key(address) {
-            known.entry(verified).or_insert(Value::Bool(false));
-        } else {
-            known.remove(verified);
-        }
+/// The claim of this name. Without a value it is omitted (§5.3.2).
+fn value(user: Profile<'_>, claim: &str) -> Option<Value> {
+    let Claims {
+        name,
+        given_name,
+        family_name,
+        middle_name,
+        nickname,
+        preferred_username,
+        profile,
+        picture,
+        website,
+        email,
+        email_verified,
+        gender,
+        birthdate,
+        zoneinfo,
+        locale,
+        phone_number,
+        phone_number_verified,
+        address,
+    } = user.claims;
+    match claim {
+        "name" => text(name),
+        "given_name" => text(given_name),
+        "family_name" => text(family_name),
+        "middle_name" => text(middle_name),
+        "nickname" => text(nickname),
+        // What a person typed to sign in is the shorthand name that they wish to be called by, unless they said otherwise.
+        "preferred_username" => filled(preferred_username.as_deref().unwrap_or(user.username)).map(Value::from),
+        "profile" => text(profile),
+        "picture" => text(picture),
+        "website" => text(website),
+        "gender" => text(gender),
+        "birthdate" => text(birthdate),
+        "zoneinfo" => text(zoneinfo),
+        "locale" => text(locale),
+        "updated_at" => Some(user.updated_at.seconds().into()),
+        "email" => text(email),
+        "email_verified" => verified(email, *email_verified),
+        "address" => address.as_ref().and_then(members),
+        "phone_number" => text(phone_number),
+        "phone_number_verified" => verified(phone_number, *phone_number_verified),
+        _ => None,
     }
-    known
 }
 
-/// §5.3.2: a claim without a value is omitted. One level deep: `address` is the only object.
-fn drop_blanks(claims: &mut ClaimMap) {
-    for value in claims.values_mut() {
-        if let Value::Object(members) = value {
-            members.retain(|_, member| !is_blank(member));
-        }
-    }
-    claims.retain(|_, value| !is_blank(value));
+fn text(claim: &Option<String>) -> Option<Value> {
+    claim.as_deref().and_then(filled).map(Value::from)
 }
 
-fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.trim().is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
-    }
+/// `true` is a promise, and an address of which nobody said anything is not verified.
+fn verified(address: &Option<String>, verified: Option<bool>) -> Option<Value> {
+    address.as_deref().and_then(filled).map(|_| verified.unwrap_or(false).into())
+}
+
+/// The members of the address that are not blank.
+fn members(address: &Address) -> Option<Value> {
+    // An object of strings always serialises.
+    let Ok(Value::Object(mut members)) = serde_json::to_value(address) else { return None };
+    members.retain(|_, member| member.as_str().and_then(filled).is_some());
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
+/// A text that is not blank.
+fn filled(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -99,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::grant::samples;
-    use crate::oidc::user::{Address, Claims};
+    use crate::oidc::user::User;
 
     fn alice() -> User {
         let claims = json!({
@@ -114,7 +142,7 @@ mod tests {
 
     fn names(user: &User, scopes: &str) -> Vec<String> {
         let scopes: Vec<String> = scopes.split(' ').map(str::to_owned).collect();
-        for_scopes(user, &scopes).keys().cloned().collect()
+        for_scopes(user.profile(), &scopes).keys().cloned().collect()
     }
 
     #[test]
@@ -132,21 +160,21 @@ mod tests {
 
     #[test]
     fn a_claim_that_is_named_comes_alone() {
-        let given = named(&alice(), &["email", "nickname", "shoe_size"].map(str::to_owned));
+        let given = named(alice().profile(), &["email", "nickname", "shoe_size"].map(str::to_owned));
         assert_eq!(Value::Object(given), json!({ "email": "alice@example.com", "nickname": "Al" }));
-        assert_eq!(named(&samples::user(), &["email_verified".to_owned(), "name".to_owned()]), ClaimMap::new());
+        assert_eq!(named(samples::user().profile(), &["email_verified".to_owned(), "name".to_owned()]), ClaimMap::new());
         assert_eq!((scope_of("email"), scope_of("sub")), (Some("email"), None));
     }
 
     #[test]
     fn claims_have_the_types_of_core_5_1() {
-        let claims = for_scopes(&alice(), &["profile", "email", "address", "phone"].map(str::to_owned));
+        let claims = for_scopes(alice().profile(), &["profile", "email", "address", "phone"].map(str::to_owned));
         assert!(
             claims["updated_at"].is_i64() && claims["email_verified"].is_boolean() && claims["phone_number_verified"].is_boolean()
         );
         assert_eq!(claims["address"], json!({"formatted": "Street 1\nBerlin", "country": "DE"}));
         for (name, value) in &claims {
-            assert!(!is_blank(value), "{name}");
+            assert!(!value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty()), "{name}");
         }
     }
 
@@ -154,7 +182,7 @@ mod tests {
     fn what_a_user_does_not_have_is_left_out() {
         let bare = samples::user();
         assert_eq!(names(&bare, "profile email address phone"), ["preferred_username", "updated_at"]);
-        assert_eq!(for_scopes(&bare, &["profile".to_owned()])["preferred_username"], "alice");
+        assert_eq!(for_scopes(bare.profile(), &["profile".to_owned()])["preferred_username"], "alice");
         let claims = Claims {
             name: Some(" ".to_owned()),
             email_verified: Some(true),
@@ -162,8 +190,17 @@ mod tests {
             address: Some(Address { locality: Some(String::new()), ..Address::default() }),
             ..Claims::default()
         };
+        let of_blanks = Claims {
+            preferred_username: Some(" ".to_owned()),
+            email: Some("\t".to_owned()),
+            email_verified: Some(true),
+            address: Some(Address { country: Some(" ".to_owned()), ..Address::default() }),
+            ..Claims::default()
+        };
+        let nothing = User { claims: of_blanks, ..samples::user() };
+        assert_eq!(names(&nothing, "profile email address phone"), ["updated_at"]);
         let blank = User { claims, ..samples::user() };
-        let given = for_scopes(&blank, &["profile", "email", "address", "phone"].map(str::to_owned));
+        let given = for_scopes(blank.profile(), &["profile", "email", "address", "phone"].map(str::to_owned));
         assert_eq!(given.keys().collect::<Vec<_>>().len(), 4, "{given:?}");
         assert_eq!(given["phone_number_verified"], json!(false));
     }

@@ -11,7 +11,7 @@ use crate::oauth::client::Client;
 pub fn url(client: &Client, user: &User, scopes: &[String], issuer: &str) -> Option<String> {
     let registered = client.metadata.initiate_login_uri.as_deref().filter(|_| client.enabled)?;
     let mut url = Url::parse(registered).ok()?;
-    let is_told = for_scopes(user, scopes).values().any(|value| value == user.username.as_str());
+    let is_told = for_scopes(user.profile(), scopes).values().any(|value| value == user.username.as_str());
     let mut query = url.query_pairs_mut();
     query.append_pair("iss", issuer);
     if is_told {

@@ -25,6 +25,22 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
+/// What of a user there is to tell under the names of §5.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile<'a> {
+    /// See [`User::username`].
+    pub username: &'a str,
+    pub claims: &'a Claims,
+    pub updated_at: Timestamp,
+}
+
+impl User {
+    /// What there is to tell.
+    pub fn profile(&self) -> Profile<'_> {
+        Profile { username: &self.username, claims: &self.claims, updated_at: self.updated_at }
+    }
+}
+
 /// OpenID Connect Core §5.1. Absent claims are omitted, never null or blank.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! The userinfo endpoint (OpenID Connect Core §5.3): which tokens it takes, and what it says.
 
-use super::claims::{for_scopes, named, scope_of};
-use super::user::{ClaimMap, User};
+use super::claims::told;
+use super::user::{ClaimMap, Profile};
 use crate::oauth::access_token::Claims;
 use crate::oauth::refusal::Reason;
 use crate::oauth::scope;
@@ -23,12 +23,9 @@ pub fn accept(claims: &Claims, issuer: &str) -> Result<(), Reason> {
 
 /// OpenID Connect Core §5.3.2: `sub` always, the claims of the token's own scopes, and those that were asked for by name (§5.5). A name whose
 /// scope was `granted` stands or falls with it: a refresh may have left it out of this token.
-pub fn response(claims: &Claims, user: &User, asked: &[String], granted: &[String]) -> ClaimMap {
-    let left_out = |scope: &str| granted.iter().any(|name| name == scope) && !claims.scopes.iter().any(|name| name == scope);
-    let mut asked = asked.to_vec();
-    asked.retain(|name| !scope_of(name).is_some_and(left_out));
-    let mut body = for_scopes(user, &claims.scopes);
-    body.extend(named(user, &asked));
+pub fn response(claims: &Claims, user: Profile<'_>, asked: &[String], granted: &[String]) -> ClaimMap {
+    let is_in = |list: &[String], name: &str| list.iter().any(|member| member == name);
+    let mut body = told(user, |scope, name| is_in(&claims.scopes, scope) || (is_in(asked, name) && !is_in(granted, scope)));
     body.insert("sub".to_owned(), claims.subject.as_str().into());
     body
 }
@@ -78,8 +75,22 @@ mod tests {
     #[test]
     fn the_answer_has_the_subject_and_the_claims_of_the_scopes() {
         let token = claims(json!("https://id.test"), "openid profile", "sub-of-alice");
-        let body = response(&token, &samples::user(), &["name".to_owned()], &[]);
+        let body = response(&token, samples::user().profile(), &["name".to_owned()], &[]);
         let expected = json!({"sub": "sub-of-alice", "preferred_username": "alice", "updated_at": 1_799_999_000});
         assert_eq!(Value::Object(body), expected);
+    }
+
+    #[test]
+    fn a_claim_that_was_named_stands_or_falls_with_a_scope_that_was_granted() {
+        let user = samples::user();
+        let told = |token: &str, asked: &str, granted: &[&str]| {
+            let granted: Vec<String> = granted.iter().map(|scope| (*scope).to_owned()).collect();
+            response(&claims(json!("https://id.test"), token, "s"), user.profile(), &[asked.to_owned()], &granted).len() - 1
+        };
+        assert_eq!(told("openid", "updated_at", &["openid"]), 1);
+        assert_eq!(told("openid", "updated_at", &["openid", "email"]), 1, "another scope");
+        assert_eq!(told("openid", "updated_at", &["openid", "profile"]), 0, "left out of this token");
+        assert_eq!(told("openid profile", "updated_at", &["openid", "profile"]), 2);
+        assert_eq!(told("openid", "sub", &["openid"]), 0);
     }
 }

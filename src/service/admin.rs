@@ -59,12 +59,13 @@ pub async fn authenticate(app: &App, token: &str, address: &Prefix, now: Timesta
     let refused = |reason: Reason| Refused { reason, client_id: Some(claims.client_id.clone()) };
     claims.check(issuer, now).map_err(refused)?;
     admin::accept(&claims, issuer).map_err(refused)?;
-    let standing = bearer::standing(app, &keys, &claims, now).await.map_err(refused)?;
+    let person = bearer::person(app, &keys, &claims, now).await.map_err(refused)?;
     let client = app.registry.client(&claims.client_id).await.map_err(|error| refused(error.into()))?;
     let gone = || Reason::TokenRevoked { because: "the client was disabled or removed".to_owned() };
     let client = client.filter(|client| client.enabled).ok_or_else(|| refused(gone()))?;
     let catalogue = app.registry.catalogue().await.map_err(|error| refused(error.into()))?;
-    let right = admin::right(&claims, &client, standing.as_ref(), catalogue.resources())
+    let in_office = person.as_ref().is_none_or(|person| person.admin);
+    let right = admin::right(&claims, &client, in_office, catalogue.resources())
         .ok_or_else(|| refused(Reason::AdminForbidden { needed: Right::Read.scope().to_owned() }))?;
-    Ok(Caller { client_id: claims.client_id.clone(), user_id: standing.map(|standing| standing.user.id), right })
+    Ok(Caller { client_id: claims.client_id.clone(), user_id: person.map(|person| person.id), right })
 }

@@ -14,12 +14,11 @@ use crate::clock::Timestamp;
 use crate::jose::{self, KeySet, Typ};
 use crate::oauth::access_token::Claims;
 use crate::oauth::bearer::MAX_TOKEN;
-use crate::oauth::grant::Standing;
 use crate::oauth::refusal::Reason;
 use crate::seal::{DataKeys, Purpose};
 use crate::secret::Digest;
 use crate::service::keys::Snapshot;
-use crate::storage::revoked_tokens;
+use crate::storage::revoked_tokens::{self, Person};
 
 /// AES-GCM-SIV context of a `jti`.
 const JTI_CONTEXT: &[u8] = b"jti";
@@ -66,17 +65,17 @@ pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp
     }
 }
 
-/// The same; for a user's token, what it stands on comes back.
+/// The same, and the person behind a user's token.
 ///
 /// # Errors
 /// Those of [`is_live`].
-pub async fn standing(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Standing>, Reason> {
+pub async fn person(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Person>, Reason> {
     let digest = jti_digest(&claims.jti);
     match unseal_jti(&keys.data, &claims.jti)? {
         Some(grant_id) => {
-            let facts = revoked_tokens::token_facts(&app.db, grant_id, &digest).await?;
-            claims.is_live(&facts.life(), app.config.lifetimes.session_idle, now)?;
-            Ok(facts.grant)
+            let (facts, person) = revoked_tokens::token_person(&app.db, grant_id, &digest).await?;
+            claims.is_live(&facts, app.config.lifetimes.session_idle, now)?;
+            Ok(person)
         }
         None => is_live_alone(app, claims, &digest).await.map(|()| None),
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::jose::{Alg, Content, Typ};
@@ -18,12 +20,12 @@ use crate::oauth::resource::TokenFormat;
 use crate::oidc::claims::named;
 use crate::oidc::groups::{ClaimMapping, Membership};
 use crate::oidc::id_token::{self, IdToken};
-use crate::oidc::user::{ClaimMap, User};
+use crate::oidc::user::ClaimMap;
 use crate::seal::{DataKeys, Purpose};
 use crate::secret::Secret;
 use crate::service::keys::Snapshot;
 use crate::service::{bearer, encrypt, registration};
-use crate::storage::groups;
+use crate::storage::{StoreError, groups};
 
 /// Bytes of most claims.
 const USUAL: usize = 512;
@@ -54,7 +56,10 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
     let mut claims = access_token::claims(issuance, &Token { issuer, jti: &jti, issued_at: now, expires_at });
     let asked = &client.metadata.claims;
     let member = match &issuance.standing {
-        Some(standing) => membership(app, &standing.user, &[&audience.claims, asked]).await?,
+        Some(standing) => {
+            let (user, asked_by) = (&standing.user, [&audience.claims, asked]);
+            membership(app, user.id, || Ok(user.groups.clone()), &asked_by).await?
+        }
         None => None,
     };
     if let Some(member) = &member {
@@ -77,7 +82,7 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
                 id_token::claims(grant, &IdToken { issuer, nonce, access_token: &access_token, alg, issued_at: now, expires_at });
             let by_name = grant.claims.within(&client.registered_scopes()).id_token;
             if let Some(standing) = issuance.standing.as_ref().filter(|_| !by_name.is_empty()) {
-                add(&mut claims, named(&standing.user, &by_name));
+                add(&mut claims, named(standing.user.profile(), &by_name));
             }
             if let Some(member) = &member {
                 add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
@@ -97,17 +102,23 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
 /// What the person belongs to, as far as one of these mappings asks; roles are read at this moment and never remembered.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn membership(app: &App, user: &User, asked_by: &[&ClaimMapping]) -> Result<Option<Membership>, Reason> {
+/// When the database does not answer, and those of `groups`.
+pub async fn membership(
+    app: &App,
+    user_id: Uuid,
+    groups: impl FnOnce() -> Result<Vec<String>, StoreError>,
+    asked_by: &[&ClaimMapping],
+) -> Result<Option<Membership>, Reason> {
     if asked_by.iter().all(|mapping| mapping.is_empty()) {
         return Ok(None);
     }
+    let groups = groups()?;
     let roles = if asked_by.iter().any(|mapping| mapping.asks_for_roles()) {
-        Box::pin(groups::roles_of(&app.db, user.id)).await?
+        Box::pin(groups::roles_of(&app.db, user_id)).await?
     } else {
         Vec::new()
     };
-    Ok(Some(Membership { groups: user.groups.clone(), roles }))
+    Ok(Some(Membership { groups, roles }))
 }
 
 /// A mapping's names are checked when it is registered; whatever got past that replaces nothing.

@@ -287,7 +287,7 @@ async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -
         (Some(_), Some(digest)) if digest == Digest::NOBODYS => Err(refused(client_id, AccessFault::KeptByOperators)),
         (Some(_), Some(_)) if !right => Err(refused(client_id, AccessFault::WrongToken)),
         (Some(client), Some(_)) if !client.enabled => Err(refused(&client.client_id, AccessFault::ClientDisabled)),
-        (Some(client), Some(_)) => Ok((client, token)),
+        (Some(client), Some(_)) => Ok((client, token.keep())),
     }
 }
 

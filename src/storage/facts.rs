@@ -30,13 +30,20 @@ macro_rules! standing_columns {
     };
 }
 
-/// What of a grant and everybody on whom it depends decides whether it stands, from the tables of [`life_joins`]. `g_client_id` is NULL where
-/// there is no grant.
+/// What of a grant and everybody on whom it depends decides whether it stands, from the tables of [`life_joins`], or from those of
+/// [`standing_joins`] where the row of the user is read too. `g_client_id` is NULL where there is no grant.
 macro_rules! life_columns {
     () => {
+        life_columns!("CASE WHEN disabled.id IS NULL THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END")
+    };
+    (users) => {
+        life_columns!("u.enabled")
+    };
+    ($enabled:literal) => {
         concat!(
-            "g.client_id AS g_client_id, g.sub AS g_sub, COALESCE(c.enabled, 0) AS c_enabled,
-             CASE WHEN disabled.id IS NULL THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END AS u_enabled,
+            "g.client_id AS g_client_id, g.sub AS g_sub, ",
+            $enabled,
+            " AS u_enabled, COALESCE(c.enabled, 0) AS c_enabled,
              g.expires_at AS g_expires_at, g.ended_at AS g_ended_at, g.ended_because AS g_ended_because,
              CASE WHEN ",
             outlives_session!(),

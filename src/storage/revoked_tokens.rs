@@ -6,13 +6,16 @@ use uuid::Uuid;
 
 use crate::args;
 use crate::clock::Timestamp;
-use crate::oauth::grant::{ClientTokenFacts, Life, Standing, TokenFacts};
+use crate::oauth::grant::{ClientTokenFacts, TokenFacts};
+use crate::oidc::claims_request::ClaimsRequest;
+use crate::oidc::user::Claims;
 use crate::secret::Digest;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
 use crate::storage::commits::Rows;
 use crate::storage::db::{Db, Kind, Row, Sql, Tx};
 use crate::storage::error::StoreError;
+use crate::storage::text::{Stored, split};
 use crate::storage::together::{self, Answers};
 use crate::storage::{Args, facts};
 
@@ -20,6 +23,14 @@ use crate::storage::{Args, facts};
 macro_rules! revoked {
     () => {
         "CASE WHEN r.jti IS NULL THEN CAST(0 AS BIGINT) ELSE CAST(1 AS BIGINT) END AS revoked"
+    };
+}
+
+/// [`Person`], from `users u` and `grants g`.
+macro_rules! person_columns {
+    () => {
+        "u.id AS u_id, u.username AS u_username, u.admin AS u_admin, u.group_names AS u_group_names, u.claims AS u_claims,
+         u.updated_at AS u_updated_at, g.claims AS g_claims, g.scopes AS g_scopes"
     };
 }
 
@@ -63,13 +74,14 @@ statements! {
                  told_of!("w JOIN revoked ON revoked.jti = w.jti"), "
                  SELECT jti FROM revoked"),
     };
-    TOKEN_FACTS = Split {
-        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(sqlite), standing_joins!()),
-        postgres: concat!("SELECT a.n, ", revoked!(), ", ", standing_columns!(), of_tokens!(postgres), standing_joins!()),
-    };
     TOKEN_LIVES = Split {
         sqlite: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(sqlite), life_joins!(sqlite)),
         postgres: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(), of_tokens!(postgres), life_joins!(postgres)),
+    };
+    // Here the row of the person is read anyway.
+    TOKEN_PEOPLE = Split {
+        sqlite: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(users), ", ", person_columns!(), of_tokens!(sqlite), standing_joins!()),
+        postgres: concat!("SELECT a.n, ", revoked!(), ", ", life_columns!(users), ", ", person_columns!(), of_tokens!(postgres), standing_joins!()),
     };
     CLIENT_TOKEN_FACTS = Split {
         sqlite: concat!("SELECT a.n, ", revoked!(), ", COALESCE(c.enabled, 0) AS enabled, c.created_at, c.tokens_not_before
@@ -101,39 +113,81 @@ pub(super) fn insert_together(_: Db, mut writer: Tx, asked: Vec<Args>) -> BoxFut
     Box::pin(async move { together::written(&mut writer, REVOKE_TOGETHER, "jti", asked).await })
 }
 
-/// Whether this token was revoked, and the grant that it came from. One statement: security.md R-49.
-pub async fn token_facts(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts<Standing>, StoreError> {
-    db.seen(TOKEN_FACTS, db.shared().tokens.ask(db, (grant_id, *jti))).await
-}
-
-/// [`token_facts`] for many.
-pub(super) fn tokens_together(db: Db, reader: Tx, asked: Vec<(Uuid, Digest)>) -> BoxFuture<'static, Answers<TokenFacts<Standing>>> {
-    Box::pin(each(db, reader, TOKEN_FACTS, of_grants(&asked), |row| {
-        let revoked = row.get("revoked")?;
-        let grant = match row.get::<Option<Uuid>>("g_id")? {
-            Some(_) => Some(facts::standing(row)?),
-            None => None,
-        };
-        Ok(TokenFacts { revoked, grant })
-    }))
-}
-
-/// [`token_facts`] for who asks only whether the token lives: much less to read for the most frequent of all questions.
-pub async fn token_life(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts<Life>, StoreError> {
+/// Whether this token was revoked, and whether the grant that it came from lives. One statement: security.md R-49.
+pub async fn token_life(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<TokenFacts, StoreError> {
     db.seen(TOKEN_LIVES, db.shared().token_lives.ask(db, (grant_id, *jti))).await
 }
 
 /// [`token_life`] for many.
-pub(super) fn lives_together(db: Db, reader: Tx, asked: Vec<(Uuid, Digest)>) -> BoxFuture<'static, Answers<TokenFacts<Life>>> {
-    let read = |row: &Row| Ok(TokenFacts { revoked: row.get("revoked")?, grant: facts::life(row)? });
-    Box::pin(each(db, reader, TOKEN_LIVES, of_grants(&asked), read))
+pub(super) fn lives_together(db: Db, reader: Tx, asked: Vec<(Uuid, Digest)>) -> BoxFuture<'static, Answers<TokenFacts>> {
+    Box::pin(each(db, reader, TOKEN_LIVES, of_grants(&asked), life))
+}
+
+/// The person of a grant, and what its client was allowed to be told: what is read of it beside its life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub id: Uuid,
+    pub username: String,
+    pub admin: bool,
+    pub groups: Stored<Vec<String>>,
+    pub claims: Stored<Claims>,
+    pub updated_at: Timestamp,
+    /// `None`: no claim was asked for by its name.
+    pub by_name: Option<ByName>,
+}
+
+/// Claims that were asked for by their names (OpenID Connect Core §5.5), and what the grant gives anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByName {
+    pub asked: Stored<ClaimsRequest>,
+    /// The scopes of the grant. The token may have fewer.
+    pub granted: Vec<String>,
+}
+
+/// [`token_life`], and in the same statement the person of the grant, if there is one.
+pub async fn token_person(db: &Db, grant_id: Uuid, jti: &Digest) -> Result<(TokenFacts, Option<Person>), StoreError> {
+    db.seen(TOKEN_PEOPLE, db.shared().token_people.ask(db, (grant_id, *jti))).await
+}
+
+/// [`token_person`] for many.
+pub(super) fn people_together(
+    db: Db,
+    reader: Tx,
+    asked: Vec<(Uuid, Digest)>,
+) -> BoxFuture<'static, Answers<(TokenFacts, Option<Person>)>> {
+    Box::pin(each(db, reader, TOKEN_PEOPLE, of_grants(&asked), |row| {
+        let facts = life(row)?;
+        let person = facts.grant.is_some().then(|| person(row)).transpose()?;
+        Ok((facts, person))
+    }))
+}
+
+/// Reads what [`TOKEN_LIVES`] answers.
+fn life(row: &Row) -> Result<TokenFacts, StoreError> {
+    Ok(TokenFacts { revoked: row.get("revoked")?, grant: facts::life(row)? })
+}
+
+/// Reads [`person_columns`].
+fn person(row: &Row) -> Result<Person, StoreError> {
+    Ok(Person {
+        id: row.get("u_id")?,
+        username: row.get("u_username")?,
+        admin: row.get("u_admin")?,
+        groups: Stored::new(row.get("u_group_names")?),
+        claims: Stored::new(row.get("u_claims")?),
+        updated_at: row.get("u_updated_at")?,
+        by_name: match row.get("g_claims")? {
+            Some(asked) => Some(ByName { asked: Stored::new(asked), granted: split(row.get("g_scopes")?) }),
+            None => None,
+        },
+    })
 }
 
 fn of_grants(asked: &[(Uuid, Digest)]) -> Vec<Args> {
     asked.iter().map(|(grant_id, jti)| args![*grant_id, jti]).collect()
 }
 
-/// The same for a token of the client_credentials grant.
+/// [`token_life`] for a token of the client_credentials grant.
 pub async fn client_token_facts(db: &Db, client_id: &str, jti: &Digest) -> Result<ClientTokenFacts, StoreError> {
     db.seen(CLIENT_TOKEN_FACTS, db.shared().client_tokens.ask(db, (client_id.to_owned(), *jti))).await
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, Life, Standing, TokenFacts};
+use crate::oauth::grant::{ClientTokenFacts, CodeFacts, FamilyFacts, TokenFacts};
 use crate::secret::Digest;
 use crate::storage::db::{self, Kind};
 use crate::storage::places::Places;
+use crate::storage::revoked_tokens::{self, Person};
 use crate::storage::sessions::{self, FoundForClient};
 use crate::storage::together::{Purpose, Together};
 use crate::storage::value::Args;
-use crate::storage::{authorize, codes, families, revoked_tokens};
+use crate::storage::{authorize, codes, families};
 
 /// Groups of readers under way at the same time: while one is on the wire, the next can be.
 const READING: usize = 2;
@@ -24,8 +25,8 @@ pub struct Shared {
     pub change_number: Together<(), Option<i64>>,
     pub families: Together<Uuid, Option<FamilyFacts>>,
     pub rotations: Writes,
-    pub tokens: Together<(Uuid, Digest), TokenFacts<Standing>>,
-    pub token_lives: Together<(Uuid, Digest), TokenFacts<Life>>,
+    pub token_lives: Together<(Uuid, Digest), TokenFacts>,
+    pub token_people: Together<(Uuid, Digest), (TokenFacts, Option<Person>)>,
     pub client_tokens: Together<(String, Digest), ClientTokenFacts>,
     pub codes: Together<Digest, Option<CodeFacts>>,
     pub sessions: Together<(Digest, String), Option<FoundForClient>>,
@@ -51,8 +52,8 @@ impl Shared {
             change_number: Together::new(Purpose::Reads(1), db::change_numbers),
             families: Together::new(reads.clone(), families::find_together),
             rotations: writes(families::rotate_together),
-            tokens: Together::new(reads.clone(), revoked_tokens::tokens_together),
             token_lives: Together::new(reads.clone(), revoked_tokens::lives_together),
+            token_people: Together::new(reads.clone(), revoked_tokens::people_together),
             client_tokens: Together::new(reads.clone(), revoked_tokens::client_tokens_together),
             codes: Together::new(reads.clone(), codes::find_together),
             sessions: Together::new(reads, sessions::find_together),

@@ -21,7 +21,8 @@ pub async fn get(
     authorization: RawAuthorization,
     Query(query): Query,
 ) -> Result<Response, OAuthError> {
-    let token = bearer::token(&authorization.values(), &query, None)?;
+    let values = authorization.values();
+    let token = bearer::token(&values, &query, None)?;
     answer(&app, token.expose()).await
 }
 
@@ -35,7 +36,8 @@ pub async fn post(
     Query(query): Query,
     OptionalForm(params): OptionalForm,
 ) -> Result<Response, OAuthError> {
-    let token = bearer::token(&authorization.values(), &query, Some(&params))?;
+    let values = authorization.values();
+    let token = bearer::token(&values, &query, Some(&params))?;
     answer(&app, token.expose()).await
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every redeem path gets a [`Standing`], so that no path can forget a check that its sibling makes: user enabled, client
 //! enabled, grant not ended, browser session alive where the grant lives with it. The check itself is that of [`Life`], which is all that
-//! introspection reads.
+//! is read of the grant of an access token.
 
 use std::time::Duration;
 
@@ -80,13 +80,12 @@ pub struct FamilyFacts {
     pub standing: Standing,
 }
 
-/// An access token of a user's grant: is its `jti` in `revoked_tokens`, and the grant that the `jti` unseals to, with everybody on whom it
-/// depends or as its [`Life`] alone. One statement.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenFacts<G> {
+/// An access token of a user's grant: is its `jti` in `revoked_tokens`, and the life of the grant that the `jti` unseals to. One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFacts<Text = String> {
     pub revoked: bool,
     /// `None`: swept or removed, and then the token is inactive (design 4.1).
-    pub grant: Option<G>,
+    pub grant: Option<Life<Text>>,
 }
 
 /// An access token of the client_credentials grant: it answers to `revoked_tokens` and to its client.
@@ -154,13 +153,6 @@ impl Standing {
             Fallen::GrantEnded { because } => Reason::GrantEnded { because },
             Fallen::SessionEnded => Reason::SessionEnded,
         })
-    }
-}
-
-impl TokenFacts<Standing> {
-    /// What of them decides.
-    pub fn life(&self) -> TokenFacts<Life<&str>> {
-        TokenFacts { revoked: self.revoked, grant: self.grant.as_ref().map(Standing::life) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Request, Server, on_both};
 
@@ -15,6 +15,7 @@ on_both![
     a_token_is_read_from_the_database_too,
     a_token_for_another_audience_is_refused,
     a_token_without_openid_lacks_scope,
+    a_damaged_document_fails_whoever_needs_it,
 ];
 
 async fn each_scope_gives_exactly_its_claims(server: Server) {
@@ -240,4 +241,55 @@ async fn a_token_without_openid_lacks_scope(server: Server) {
     let (server, alice, client) = server.actors().await;
     let token = alice.tokens(&client, "email").await.str("access_token");
     server.userinfo(&token).await.refused(403, "insufficient_scope");
+}
+
+/// What is stored as JSON: nothing is told that cannot be read, and what the answer does not need does not fail it.
+async fn a_damaged_document_fails_whoever_needs_it(server: Server) {
+    let alice = server.person_with("alice", json!({ "nickname": "Al", "groups": ["staff"] })).await;
+    let (plain, grouped) = (server.client(json!({})).await, server.client(json!({ "claims": { "groups": "groups" } })).await);
+    let by_name = Request::of(&plain).with("scope", "openid").with("claims", r#"{"userinfo":{"nickname":null}}"#);
+    let back = alice.arrive(&by_name).await;
+    let tokens = [
+        alice.tokens(&plain, "openid profile").await,
+        plain.redeem(back.code(), &back.verifier).await.ok(),
+        alice.tokens(&grouped, "openid").await,
+    ];
+    let tokens = tokens.each_ref().map(|tokens| tokens.str("access_token"));
+    let told = async || {
+        let mut told = Vec::new();
+        for token in &tokens {
+            let request = server.request(Method::GET, &server.url("/userinfo")).bearer_auth(token);
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let body: Value = answer.json().await.unwrap();
+            told.push((status, body["error"].as_str().unwrap_or_default().to_owned()));
+        }
+        told
+    };
+    let is = |answers: [(u16, &str); 3]| answers.map(|(status, error)| (status, error.to_owned())).to_vec();
+    let (fine, damaged, newer) = ((200, ""), (500, "server_error"), (503, "temporarily_unavailable"));
+    let execute = async |sql: &'static str| server.app.db.execute(sql, chancery::args![]).await.unwrap();
+    for (sql, back, expected) in [
+        ("UPDATE grants SET amr = '['", "UPDATE grants SET amr = '[]'", [fine, fine, fine]),
+        ("UPDATE grants SET resources = '['", "UPDATE grants SET resources = '[]'", [fine, fine, fine]),
+        (
+            "UPDATE grants SET claims = '{' WHERE claims IS NOT NULL",
+            r#"UPDATE grants SET claims = '{"userinfo":["nickname"]}' WHERE claims IS NOT NULL"#,
+            [fine, damaged, fine],
+        ),
+        ("UPDATE users SET group_names = '[1]'", r#"UPDATE users SET group_names = '["staff"]'"#, [fine, fine, newer]),
+        ("UPDATE users SET claims = '{'", "UPDATE users SET claims = '{}'", [damaged, damaged, damaged]),
+        (
+            r#"UPDATE users SET claims = '{"shoe_size":44}'"#,
+            r#"UPDATE users SET claims = '{"nickname":"Al"}'"#,
+            [newer, newer, newer],
+        ),
+    ] {
+        execute(sql).await;
+        assert_eq!(told().await, is(expected), "{sql}");
+        execute(back).await;
+        assert_eq!(told().await, is([fine, fine, fine]), "{back}");
+    }
+    let answers = [server.userinfo(&tokens[1]).await.ok().json(), server.userinfo(&tokens[2]).await.ok().json()];
+    assert_eq!(answers, [json!({ "sub": alice.sub, "nickname": "Al" }), json!({ "sub": alice.sub, "groups": ["staff"] })]);
 }

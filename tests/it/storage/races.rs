@@ -529,7 +529,7 @@ on_both! {
             };
             assert_eq!(facts.family.ended_because.as_deref(), because(&[1, 2, 5]), "{number}");
             assert_eq!(facts.standing.grant.ended_because.as_deref(), because(&[1, 2, 6]), "{number}");
-            assert!(revoked_tokens::token_facts(db, family.grant_id, &jti).await.unwrap().revoked);
+            assert!(revoked_tokens::token_life(db, family.grant_id, &jti).await.unwrap().revoked);
         }
     }
 
@@ -652,12 +652,16 @@ on_both! {
             all.push(world.redeemed(true).await.1);
         }
         let damaged = all[17].grant_id;
-        db.execute("UPDATE grants SET amr = $2 WHERE id = $1", chancery::args![damaged, "["]).await.unwrap();
+        db.execute("UPDATE grants SET amr = $2, claims = $2 WHERE id = $1", chancery::args![damaged, "["]).await.unwrap();
         let found = join_all(all.iter().map(|family| families::find(db, family.id))).await;
         let told: Vec<_> = all.iter().map(|family| (family.grant_id, digest())).collect();
-        let told = join_all(told.iter().map(|(grant, jti)| revoked_tokens::token_facts(db, *grant, jti))).await;
+        let told = join_all(told.iter().map(|(grant, jti)| revoked_tokens::token_person(db, *grant, jti))).await;
         for (family, (found, told)) in all.iter().zip(found.into_iter().zip(told)) {
-            assert_eq!((found.is_err(), told.is_err()), (family.grant_id == damaged, family.grant_id == damaged));
+            let asked = told.unwrap().1.unwrap().by_name.unwrap().asked.read();
+            let is_damaged = family.grant_id == damaged;
+            assert_eq!(matches!(found, Err(StoreError::Corrupt(_))), is_damaged);
+            assert_eq!(matches!(asked, Err(StoreError::Corrupt(_))), is_damaged);
+            assert_eq!(asked.is_err(), is_damaged);
         }
     }
 
@@ -838,7 +842,7 @@ async fn what_every_request_asks_is_planned_once() {
         let rotation = families::Rotation { before: family, after: after.clone(), now: at(second) };
         assert!(families::rotate(&db, rotation).await.unwrap());
         family = after;
-        revoked_tokens::token_facts(&db, family.grant_id, &digest()).await.unwrap();
+        revoked_tokens::token_person(&db, family.grant_id, &digest()).await.unwrap();
         revoked_tokens::token_life(&db, family.grant_id, &digest()).await.unwrap();
         revoked_tokens::client_token_facts(&db, "app", &digest()).await.unwrap();
         assert!(codes::find(&db, &digest()).await.unwrap().is_none());

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chancery::clock::Timestamp;
-use chancery::oauth::grant::{ClientTokenFacts, Grant, SessionFacts, TokenFacts};
+use chancery::oauth::grant::{ClientTokenFacts, Grant, SessionFacts, Standing, TokenFacts};
 use chancery::storage::audit::AuditEvent;
 use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::{self, Consent};
@@ -421,7 +421,8 @@ on_both! {
         assert_eq!(audit::list(db, 1, None).await.unwrap()[0].action, "family.end");
     }
 
-    async fn a_tokens_life_is_what_of_its_facts_decides(kind) {
+    /// What is read of a grant for a token of it against the same grant read whole.
+    async fn what_is_read_for_a_token_is_what_of_its_grant_decides_and_is_told(kind) {
         let world = World::new(kind).await;
         let db = &world.store.db;
         let alone = Grant { session_id: None, sid: None, ..world.grant(false) };
@@ -434,6 +435,10 @@ on_both! {
         let mut seen = HashSet::new();
         for sql in [
             "UPDATE sessions SET acr = acr",
+            "UPDATE users SET username = 'somebody', admin = 1 - admin, updated_at = updated_at + 1",
+            r#"UPDATE users SET group_names = '["a","b"]', claims = '{"nickname":"Al","email_verified":true}'"#,
+            r#"UPDATE grants SET claims = '{"userinfo":["nickname"],"id_token":["email"]}', scopes = scopes || ' other'"#,
+            "UPDATE grants SET claims = NULL",
             "UPDATE sessions SET last_used_at = last_used_at + 1",
             "UPDATE sessions SET expires_at = expires_at + 1",
             "UPDATE sessions SET ended_at = 7",
@@ -449,13 +454,23 @@ on_both! {
         ] {
             db.execute(sql, chancery::args![]).await.unwrap();
             for (grant, jti) in all.iter().flat_map(|grant| [(*grant, digest()), (*grant, revoked)]) {
-                let facts = revoked_tokens::token_facts(db, grant, &jti).await.unwrap();
-                let life = format!("{:?}", revoked_tokens::token_life(db, grant, &jti).await.unwrap());
-                assert_eq!(life, format!("{:?}", facts.life()), "{sql}");
-                seen.insert(life);
+                let whole = grants::find(db, grant).await.unwrap().map(|facts| facts.standing);
+                let expected = TokenFacts { revoked: jti == revoked, grant: whole.as_ref().map(Standing::life) };
+                let life = revoked_tokens::token_life(db, grant, &jti).await.unwrap();
+                assert_eq!(format!("{life:?}"), format!("{expected:?}"), "{sql}");
+                let (facts, person) = revoked_tokens::token_person(db, grant, &jti).await.unwrap();
+                assert_eq!(facts, life, "{sql}");
+                assert_eq!(person.is_some(), whole.is_some(), "{sql}");
+                seen.insert(format!("{life:?} {person:?}"));
+                let (Some(Standing { grant, user, .. }), Some(person)) = (whole, person) else { continue };
+                assert_eq!((person.id, person.username, person.admin), (user.id, user.username, user.admin), "{sql}");
+                assert_eq!((person.groups.read().unwrap(), person.claims.read().unwrap()), (user.groups, user.claims), "{sql}");
+                assert_eq!(person.updated_at, user.updated_at, "{sql}");
+                let by_name = person.by_name.map(|by_name| (by_name.asked.read().unwrap(), by_name.granted));
+                assert_eq!(by_name, (!grant.claims.is_empty()).then_some((grant.claims, grant.scopes)), "{sql}");
             }
         }
-        assert!(seen.len() > 30, "{}", seen.len());
+        assert!(seen.len() > 42, "{}", seen.len());
     }
 
     async fn a_tokens_facts_are_its_revocation_and_its_grant(kind) {
@@ -463,14 +478,14 @@ on_both! {
         let db = &world.store.db;
         let (redeemed, _) = world.redeemed(true).await;
         let jti = digest();
-        let facts = revoked_tokens::token_facts(db, redeemed.grant.id, &jti).await.unwrap();
+        let facts = revoked_tokens::token_life(db, redeemed.grant.id, &jti).await.unwrap();
         assert!(!facts.revoked);
-        assert_eq!(facts.grant.unwrap().grant, redeemed.grant);
+        assert_eq!(facts.grant.unwrap().sub, redeemed.grant.sub);
         assert!(revoked_tokens::insert(db, &jti, at(600), &event("token.revoke")).await.unwrap());
         assert!(!revoked_tokens::insert(db, &jti, at(600), &event("token.revoke")).await.unwrap());
-        assert!(revoked_tokens::token_facts(db, redeemed.grant.id, &jti).await.unwrap().revoked);
-        assert!(!revoked_tokens::token_facts(db, redeemed.grant.id, &digest()).await.unwrap().revoked);
-        let unknown = revoked_tokens::token_facts(db, id(), &jti).await.unwrap();
+        assert!(revoked_tokens::token_life(db, redeemed.grant.id, &jti).await.unwrap().revoked);
+        assert!(!revoked_tokens::token_life(db, redeemed.grant.id, &digest()).await.unwrap().revoked);
+        let unknown = revoked_tokens::token_life(db, id(), &jti).await.unwrap();
         assert_eq!(unknown, TokenFacts { revoked: true, grant: None });
 
         let client = revoked_tokens::client_token_facts(db, "app", &digest()).await.unwrap();
