@@ -149,6 +149,7 @@ fn edge(app: &Arc<App>) -> Edge {
         admission: Admission::new(
             count(config.limits.requests),
             count(config.limits.waiting),
+            count(config.limits.connections),
             config.limits.longest_wait,
             Arc::clone(&app.turns),
             from_memory(config.issuer.path()),

@@ -33,8 +33,9 @@ const CROWD: usize = 64;
 /// The longest that somebody waits to hear that they are sent away, where others wait longer for their turn.
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
 
-/// As many wait to hear that; more are told at once.
-const MOST_HELD: usize = 4096;
+/// As many may wait to hear that, or as many as may be connected, if those are more; all others are told at once. (Connections of proxies are
+/// not counted.)
+const HELD: usize = 4096;
 
 /// Those who came together are told in so many portions, so that they do not come back together.
 const PORTIONS: u32 = 64;
@@ -57,6 +58,7 @@ pub struct Admission {
     patience: Duration,
     /// Who wait to hear that they are sent away, and how many have heard it.
     held: AtomicUsize,
+    most_held: usize,
     told: AtomicU32,
     /// Routes that need no place, as the router writes them.
     free: Vec<String>,
@@ -88,8 +90,16 @@ impl SentAway {
 }
 
 impl Admission {
-    /// `places` requests at once, `most_waiting` more for at most `patience`; `free` routes need no place.
-    pub fn new(places: usize, most_waiting: usize, patience: Duration, turns: Arc<Turns>, free: Vec<String>) -> Self {
+    /// `places` requests at once, `most_waiting` more for at most `patience`; `free` routes need no place. Of so many `connections` that may be
+    /// open each can wait to hear that it is sent away.
+    pub fn new(
+        places: usize,
+        most_waiting: usize,
+        connections: usize,
+        patience: Duration,
+        turns: Arc<Turns>,
+        free: Vec<String>,
+    ) -> Self {
         let places = Semaphore::new(places.min(Semaphore::MAX_PERMITS));
         Self {
             places,
@@ -99,6 +109,7 @@ impl Admission {
             most_waiting,
             patience,
             held: AtomicUsize::new(0),
+            most_held: connections.max(HELD),
             told: AtomicU32::new(0),
             free,
         }
@@ -138,7 +149,7 @@ impl Admission {
     /// Returns when somebody who `came` then may hear that there is too much to do: between half of the time and all of the time that others
     /// wait for their turn. Holds nothing but a clock meanwhile.
     pub async fn hold_back(&self, came: Instant) {
-        let Some(_held) = Waiting::join(&self.held, MOST_HELD) else { return };
+        let Some(_held) = Waiting::join(&self.held, self.most_held) else { return };
         let left = self.hold().saturating_sub(came.elapsed());
         if !left.is_zero() {
             tokio::time::sleep(left).await;
@@ -218,6 +229,7 @@ mod tests {
         Admission::new(
             places,
             most_waiting,
+            5000,
             Duration::from_millis(50),
             Arc::new(Turns::of_this_machine()),
             vec!["/jwks".to_owned()],
@@ -271,10 +283,10 @@ mod tests {
     #[tokio::test]
     async fn no_more_than_so_many_are_held_back() {
         let admission = admission(1, 1);
-        admission.held.store(MOST_HELD - 1, Ordering::Relaxed);
+        admission.held.store(4999, Ordering::Relaxed);
         assert!(admission.hold_back(Instant::now()).now_or_never().is_none());
-        assert_eq!(admission.held.load(Ordering::Relaxed), MOST_HELD - 1, "who hangs up is not counted");
-        admission.held.store(MOST_HELD, Ordering::Relaxed);
+        assert_eq!(admission.held.load(Ordering::Relaxed), 4999, "who hangs up is not counted");
+        admission.held.store(5000, Ordering::Relaxed);
         assert!(admission.hold_back(Instant::now()).now_or_never().is_some());
     }
 

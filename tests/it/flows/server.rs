@@ -123,7 +123,7 @@ async fn start(limits: Limits) -> Running {
         cors: Cors::new(vec!["/jwks".to_owned()], vec!["/form".to_owned(), "/panic".to_owned()], async |origin: String| {
             origin == "https://app.example"
         }),
-        admission: Admission::new(PLACES, QUEUE, SECOND / 2, Arc::new(Turns::of_this_machine()), vec!["/jwks".to_owned()]),
+        admission: Admission::new(PLACES, QUEUE, 0, SECOND / 2, Arc::new(Turns::of_this_machine()), vec!["/jwks".to_owned()]),
         request_timeout: 5 * SECOND,
         error_page: plain_page(),
     });
