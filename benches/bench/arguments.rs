@@ -11,6 +11,7 @@ usage: ./bench [OPERATION...] [options]
   --quick                     one short round
   --growth                    a full store against an empty one
   --users N, --families N     how full (1000000 and 10000000)
+  --flood N                   N connections that ask for tokens without a pause: what is granted, and how health answers
   --slow-disk N               refreshes (or what is named) on a PostgreSQL whose syncs take N ms more
   --list                      names the operations";
 
@@ -31,6 +32,8 @@ pub struct Arguments {
     /// What a full store holds.
     pub users: u64,
     pub families: u64,
+    /// How many connections ask without a pause.
+    pub flood: Option<u64>,
     /// What a sync of PostgreSQL takes more, in milliseconds.
     pub slow_disk: Option<u64>,
     /// Everything, long enough to be written down.
@@ -50,6 +53,7 @@ impl Arguments {
             growth: false,
             users: FULL.0,
             families: FULL.1,
+            flood: None,
             slow_disk: None,
             complete: false,
         };
@@ -63,12 +67,13 @@ impl Arguments {
                 "--no-peer" => peer = Some(false),
                 "--quick" => (this.rounds, this.share) = (1, 0.1),
                 "--growth" => this.growth = true,
-                "--rounds" | "--users" | "--families" | "--slow-disk" => {
+                "--rounds" | "--users" | "--families" | "--flood" | "--slow-disk" => {
                     let number = arguments.next().and_then(|number| number.parse::<u64>().ok()).filter(|number| *number > 0);
                     let number = number.ok_or_else(|| format!("{argument} wants a number"))?;
                     match argument.as_str() {
                         "--users" => this.users = number,
                         "--families" => this.families = number,
+                        "--flood" => this.flood = Some(number),
                         "--slow-disk" => this.slow_disk = Some(number),
                         _ => this.rounds = usize::try_from(number).unwrap(),
                     }
@@ -90,7 +95,7 @@ impl Arguments {
         let everything = everywhere && this.operations.is_empty();
         this.peer = peer.unwrap_or(everything && !this.growth);
         let as_written = if this.growth { (this.users, this.families) == FULL } else { this.peer };
-        this.complete = everything && as_written && this.share == 1.0;
+        this.complete = everything && as_written && this.share == 1.0 && this.flood.is_none();
         this.sqlite |= everywhere;
         this.postgres |= everywhere;
         if this.operations.is_empty() {

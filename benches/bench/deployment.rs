@@ -27,7 +27,11 @@ pub struct Deployment {
 impl Deployment {
     /// Clients, APIs, people, and as many who are signed in as there are connections. `starts` times it is started anew.
     pub async fn prepare(name: &'static str, binary: &Path, url: Option<&str>, cluster: &Cluster, starts: usize) -> Self {
-        let mut server = Server::new(binary, url);
+        Self::of(Server::new(binary, url), name, url, cluster, starts).await
+    }
+
+    /// [`Self::prepare`] with a server that has settings of its own.
+    pub async fn of(mut server: Server, name: &'static str, url: Option<&str>, cluster: &Cluster, starts: usize) -> Self {
         server.operate(&["migrate"], "");
         server.operate(&["apply", &server.file("setup.toml", &setup())], "");
         for number in 0..PEOPLE {

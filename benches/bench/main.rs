@@ -16,6 +16,7 @@
 
 mod arguments;
 mod deployment;
+mod flood;
 mod growth;
 mod http;
 mod load;
@@ -58,7 +59,10 @@ fn main() {
     let binary = std::env::var_os("CHANCERY_BENCH_BINARY").map(PathBuf::from).expect("run ./bench: it names the binary");
     let (section, text, counts) = runtime.block_on(async {
         let cluster = postgres::Cluster::start(arguments.slow_disk);
-        if arguments.growth {
+        if let Some(connections) = arguments.flood {
+            let flood = flood::run(&binary, &arguments, &cluster, connections).await;
+            ("flood", flood.to_string(), flood.counts())
+        } else if arguments.growth {
             let growth = growth::run(&binary, &arguments, &cluster).await;
             ("growth", growth.to_string(), growth.counts())
         } else {

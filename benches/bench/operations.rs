@@ -229,8 +229,13 @@ impl Operation {
 }
 
 /// RFC 6749 §4.4, with client_secret_basic.
-fn client_credentials(target: &Target, flavour: Flavour) -> Vec<u8> {
+pub fn client_credentials(target: &Target, flavour: Flavour) -> Vec<u8> {
     post(PATHS.token, &target.host, &basic(flavour.machine()), "grant_type=client_credentials")
+}
+
+/// RFC 6749 §6, always with the same token.
+pub fn refresh_of(target: &Target, token: &str) -> Vec<u8> {
+    post(PATHS.token, &target.host, &basic("app"), &form(&[("grant_type", "refresh_token"), ("refresh_token", token)]))
 }
 
 fn revocation(target: &Target, client_id: &str, token: &str) -> Vec<u8> {

@@ -17,6 +17,7 @@ pub struct Server {
     folder: tempfile::TempDir,
     environment: Vec<(&'static str, String)>,
     pub address: SocketAddr,
+    pub management: SocketAddr,
     running: Option<Child>,
 }
 
@@ -35,7 +36,12 @@ impl Server {
             environment.push(("CHANCERY_DATABASE_URL", url.to_owned()));
             environment.push(("CHANCERY_MASTER_KEY", MASTER_KEY.to_owned()));
         }
-        Self { binary: binary.to_owned(), folder, environment, address, running: None }
+        Self { binary: binary.to_owned(), folder, environment, address, management, running: None }
+    }
+
+    /// Sets a variable of its environment, for the next start.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
     }
 
     /// The folder with the database, unless that is PostgreSQL, and the master key.
