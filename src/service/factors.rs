@@ -324,7 +324,7 @@ async fn finish(
             match login::begin_session(app, user, &methods, (Some(password_hash.expose()), Some(proof)), browser, now).await? {
                 login::Begun::Yes(signed_in) => Ok(Finished::SignedIn(signed_in)),
                 login::Begun::Spent => Ok(Finished::Spent),
-                login::Begun::Changed => Err(Reason::InteractionUnknown),
+                login::Begun::Changed | login::Begun::FactorDue => Err(Reason::InteractionUnknown),
             }
         }
         Standing::SignedIn { session, cookie: old_cookie } => {

@@ -15,11 +15,13 @@ use crate::service::audit;
 use crate::service::browser::{Browser, session};
 use crate::service::factors as second_factor;
 use crate::service::passwords::PasswordError;
-use crate::service::throttle::Subject;
+use crate::service::throttle::{self, Subject};
 use crate::storage::audit::AuditEvent;
-use crate::storage::factors::{self, Change};
+use crate::storage::factors::Change;
+use crate::storage::failures::{self, Credentials};
 use crate::storage::second_step::{self, Begin, Outcome};
-use crate::storage::{sessions, users};
+use crate::storage::sessions::{self, WithPassword};
+use crate::storage::users;
 
 /// How often a password is checked before the write must find the account unchanged.
 const ATTEMPTS: usize = 2;
@@ -57,22 +59,25 @@ pub enum Progress {
 /// # Errors
 /// [`Reason::SignInFailed`], [`Reason::SignInThrottled`], [`Reason::Overloaded`], or the database is away.
 pub async fn sign_in(app: &App, attempt: Attempt, demand: Demand, browser: &Browser, now: Timestamp) -> Result<Progress, Reason> {
-    let username = users::canonical(&attempt.username);
-    let subjects = subjects(&username, &attempt.address.to_string());
-    // Before any hashing: a guess that is refused must cost nothing.
-    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
-
+    let mut guess = Guess::admit(app, &attempt.username, &attempt.address.to_string(), now).await?;
     for _ in 0..ATTEMPTS {
-        let (user, hash) = check_password(app, &username, &attempt.password, &subjects, now).await?;
-        if demand == Demand::Required || factors::summary(&app.db, user.id).await?.any() {
-            let hash = renew_hash(app, &user, hash, attempt.password).await;
-            let sign_in = second_factor::wait(app, &user, &hash, browser, now).await?;
-            return Ok(Progress::SecondFactor { sign_in });
-        }
-        // The write repeats what was checked. If it finds that changed, everything is looked at once more.
-        if let Begun::Yes(signed_in) = begin_session(app, user, &[Method::Password], (Some(&hash), None), browser, now).await? {
-            renew_hash(app, &signed_in.user, hash, attempt.password).await;
-            return Ok(Progress::SignedIn(signed_in));
+        let (user, hash) = guess.check(app, &attempt.password, now).await?;
+        let begun = match demand {
+            Demand::Required => Begun::FactorDue,
+            Demand::Optional => begin_session(app, user.clone(), &[Method::Password], (Some(&hash), None), browser, now).await?,
+        };
+        match begun {
+            Begun::Yes(signed_in) => {
+                renew_hash(app, &user, hash, attempt.password).await;
+                return Ok(Progress::SignedIn(signed_in));
+            }
+            Begun::FactorDue => {
+                let hash = renew_hash(app, &user, hash, attempt.password).await;
+                let sign_in = second_factor::wait(app, &user, &hash, browser, now).await?;
+                return Ok(Progress::SecondFactor { sign_in });
+            }
+            // The write repeats what was checked. If it finds that changed, everything is looked at once more.
+            Begun::Changed | Begun::Spent => {}
         }
     }
     Err(Reason::StateChanged)
@@ -92,12 +97,10 @@ pub async fn confirm(
     address: Prefix,
     now: Timestamp,
 ) -> Result<Secret<String>, Reason> {
-    let username = users::canonical(&user.username);
-    let subjects = subjects(&username, &address.to_string());
-    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
+    let mut guess = Guess::admit(app, &user.username, &address.to_string(), now).await?;
     let session = Session { device: browser.device.clone(), address: Some(address.to_string()), ..session.clone() };
     for _ in 0..ATTEMPTS {
-        let (found, hash) = check_password(app, &username, &password, &subjects, now).await?;
+        let (found, hash) = guess.check(app, &password, now).await?;
         if found.id != user.id {
             // The name belongs to somebody else by now, and so does the password.
             break;
@@ -118,37 +121,56 @@ pub(super) fn subjects(username: &str, address: &str) -> [Subject; 3] {
     [Subject::Account(username.to_owned()), Subject::Address(address.to_owned()), Subject::Everybody]
 }
 
-/// The person with this name, if this is their password, and the hash that says so.
-pub(super) async fn check_password(
-    app: &App,
-    username: &str,
-    password: &Secret<String>,
-    subjects: &[Subject],
-    now: Timestamp,
-) -> Result<(User, String), Reason> {
-    let found = users::credentials(&app.db, username).await?;
-    let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
-    let verified = app.passwords.verify(password.clone(), stored).await;
-    let matches = match verified {
-        Ok(matches) => matches,
-        Err(PasswordError::Overloaded { retry_after }) => return Err(Reason::Overloaded { retry_after }),
-        Err(PasswordError::Failed(detail)) => return Err(Reason::Internal { detail }),
-    };
-    let branch = match &found {
-        None => Some(SignInBranch::UnknownUser),
-        Some((_, None)) => Some(SignInBranch::NoPassword),
-        Some(_) if password.expose().is_empty() => Some(SignInBranch::EmptyPassword),
-        Some(_) if !matches => Some(SignInBranch::WrongPassword),
-        Some((user, _)) if !user.enabled => Some(SignInBranch::UserDisabled),
-        Some(_) => None,
-    };
-    match (branch, found) {
-        (None, Some((user, Some(hash)))) => Ok((user, hash)),
-        (branch, _) => {
-            app.throttle.failure(&app.db, subjects, now).await?;
-            metrics::counter!("chancery_sign_in_failures_total").increment(1);
-            let branch = branch.unwrap_or(SignInBranch::UnknownUser);
-            Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(username) })
+/// A guess at somebody's password that may be checked. While it lives it counts as if it had failed.
+pub(super) struct Guess {
+    /// In canonical form.
+    username: String,
+    subjects: [Subject; 3],
+    /// What was looked up beside the failures, for the first check.
+    found: Option<Option<Credentials>>,
+    _attempt: throttle::Attempt,
+}
+
+impl Guess {
+    /// Before any hashing: a guess that is refused must cost nothing.
+    pub(super) async fn admit(app: &App, username: &str, address: &str, now: Timestamp) -> Result<Self, Reason> {
+        let username = users::canonical(username);
+        let subjects = subjects(&username, address);
+        let keys = app.throttle.keys(&subjects);
+        let (failures, found) = failures::find_with_person(&app.db, &keys, &username).await?;
+        let attempt = app.throttle.admit(&subjects, keys, &failures, now)?;
+        Ok(Self { username, subjects, found: Some(found), _attempt: attempt })
+    }
+
+    /// The person with this name, if this is their password, and the hash that says so.
+    pub(super) async fn check(&mut self, app: &App, password: &Secret<String>, now: Timestamp) -> Result<(User, String), Reason> {
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => users::credentials(&app.db, &self.username).await?,
+        };
+        let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
+        let verified = app.passwords.verify(password.clone(), stored).await;
+        let matches = match verified {
+            Ok(matches) => matches,
+            Err(PasswordError::Overloaded { retry_after }) => return Err(Reason::Overloaded { retry_after }),
+            Err(PasswordError::Failed(detail)) => return Err(Reason::Internal { detail }),
+        };
+        let branch = match &found {
+            None => Some(SignInBranch::UnknownUser),
+            Some((_, None)) => Some(SignInBranch::NoPassword),
+            Some(_) if password.expose().is_empty() => Some(SignInBranch::EmptyPassword),
+            Some(_) if !matches => Some(SignInBranch::WrongPassword),
+            Some((user, _)) if !user.enabled => Some(SignInBranch::UserDisabled),
+            Some(_) => None,
+        };
+        match (branch, found) {
+            (None, Some((user, Some(hash)))) => Ok((user, hash)),
+            (branch, _) => {
+                app.throttle.failure(&app.db, &self.subjects, now).await?;
+                metrics::counter!("chancery_sign_in_failures_total").increment(1);
+                let branch = branch.unwrap_or(SignInBranch::UnknownUser);
+                Err(Reason::SignInFailed { branch, identifier: app.decisions.keyed(&self.username) })
+            }
         }
     }
 }
@@ -191,6 +213,8 @@ pub(super) enum Begun {
     Changed,
     /// The second factor was spent meanwhile.
     Spent,
+    /// There is a second factor, and none was proved.
+    FactorDue,
 }
 
 /// Begins a session for who proved these methods: the password of this hash if there was one, and a second factor or a passkey.
@@ -242,10 +266,12 @@ pub(super) async fn begin_session(
         let outcome = match &second {
             // Nothing was proved but a password.
             None => match hash {
-                Some(hash) if sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? => {
-                    Outcome::Done
-                }
-                Some(_) | None => Outcome::Changed,
+                Some(hash) => match sessions::begin_with_password(&app.db, &session, &cookie.digest(), hash, &event).await? {
+                    WithPassword::Begun => Outcome::Done,
+                    WithPassword::SecondFactor => return Ok(Begun::FactorDue),
+                    WithPassword::Changed => Outcome::Changed,
+                },
+                None => Outcome::Changed,
             },
             Some(SecondProof { sign_in, change, events }) => {
                 let begin = Begin {

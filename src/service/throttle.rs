@@ -83,13 +83,21 @@ impl Throttle {
     /// # Errors
     /// [`Reason::SignInThrottled`] with the seconds to wait, or the database is away.
     pub async fn check(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<Attempt, Reason> {
-        let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
+        let keys = self.keys(subjects);
         let found = failures::find(db, &keys).await.map_err(unavailable)?;
         self.admit(subjects, keys, &found, now)
     }
 
-    /// The same with what has been counted at hand.
-    fn admit(&self, subjects: &[Subject], keys: Vec<Key>, found: &[Failures], now: Timestamp) -> Result<Attempt, Reason> {
+    /// What these are counted under, in their order.
+    pub fn keys(&self, subjects: &[Subject]) -> Vec<Key> {
+        subjects.iter().map(|subject| self.key(subject)).collect()
+    }
+
+    /// [`Self::check`] with what has been counted under the [`Self::keys`] at hand.
+    ///
+    /// # Errors
+    /// [`Reason::SignInThrottled`] with the seconds to wait.
+    pub fn admit(&self, subjects: &[Subject], keys: Vec<Key>, found: &[Failures], now: Timestamp) -> Result<Attempt, Reason> {
         let live = |key: &Key| found.iter().find(|failures| failures.key == *key && !self.is_over(failures, now));
         let crowded = subjects.iter().zip(&keys).any(|(subject, key)| match subject {
             Subject::Everybody | Subject::CodeEverybody => {
@@ -117,7 +125,7 @@ impl Throttle {
     /// # Errors
     /// The database is away.
     pub async fn failure(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<(), Reason> {
-        let keys: Vec<Key> = subjects.iter().map(|subject| self.key(subject)).collect();
+        let keys = self.keys(subjects);
         let alarms = subjects.iter().zip(&keys).filter_map(|(subject, key)| self.alarm(subject, *key, now)).collect();
         failures::add(db, &keys, now, self.config.window, alarms).await.map_err(unavailable)
     }

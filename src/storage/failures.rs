@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::args;
 use crate::clock::Timestamp;
+use crate::oidc::user::User;
 use crate::storage::audit::AuditEvent;
-use crate::storage::{Db, StoreError, audit};
+use crate::storage::facts::user;
+use crate::storage::{Args, Db, Row, StoreError, audit};
 
 /// The keyed hash of an account or an address.
 pub type Key = [u8; 32];
@@ -22,6 +26,10 @@ pub struct Failures {
 
 statements! {
     FIND = Both("SELECT key, count, window_started_at, last_at FROM failures WHERE key IN ($1, $2, $3, $4)");
+    // The person is in every row, and there is one even if nothing is counted and nobody has the name.
+    FIND_WITH_PERSON = Both(concat!("SELECT f.key, f.count, f.window_started_at, f.last_at, u.password_hash, ", user_columns!(), "
+                                     FROM (SELECT 1 AS one) AS one LEFT JOIN users u ON u.canonical_username = $5
+                                     LEFT JOIN failures f ON f.key IN ($1, $2, $3, $4)"));
     ADD = Both("INSERT INTO failures (key, count, window_started_at, last_at, expires_at) VALUES ($1, 1, $2, $2, $3)
                 ON CONFLICT (key) DO UPDATE SET
                     count = CASE WHEN failures.window_started_at <= $4 THEN 1 ELSE failures.count + 1 END,
@@ -32,27 +40,54 @@ statements! {
                 RETURNING count");
 }
 
-/// What is counted under each of at most four keys, in one statement; keys without failures are left out.
+/// What is counted under each of at most four keys; keys without failures are left out.
 ///
 /// # Errors
 /// The database is away.
 pub async fn find(db: &Db, keys: &[Key]) -> Result<Vec<Failures>, StoreError> {
-    let Some(first) = keys.first() else { return Ok(Vec::new()) };
-    let key = |place: usize| *keys.get(place).unwrap_or(first);
-    let rows = db.all(FIND, args![key(0), key(1), key(2), key(3)]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Failures {
-                key: row
-                    .get::<Vec<u8>>("key")?
-                    .try_into()
-                    .map_err(|_| StoreError::Corrupt("a failure's key is not 32 bytes".to_owned()))?,
-                count: row.get("count")?,
-                window_started_at: row.get("window_started_at")?,
-                last_at: row.get("last_at")?,
-            })
-        })
-        .collect()
+    db.all(FIND, four(keys)).await?.iter().filter_map(|row| read(row).transpose()).collect()
+}
+
+/// A person and their password hash, if they have one.
+pub type Credentials = (User, Option<String>);
+
+/// [`find`], and in the same statement the person with this canonical username, whoever it is.
+///
+/// # Errors
+/// The database is away.
+pub async fn find_with_person(
+    db: &Db,
+    keys: &[Key],
+    canonical_username: &str,
+) -> Result<(Vec<Failures>, Option<Credentials>), StoreError> {
+    let mut values = four(keys);
+    values.extend(args![canonical_username]);
+    let rows = db.all(FIND_WITH_PERSON, values).await?;
+    let failures = rows.iter().filter_map(|row| read(row).transpose()).collect::<Result<_, _>>()?;
+    Ok((failures, rows.first().map_or(Ok(None), person)?))
+}
+
+/// What is bound for at most four keys.
+fn four(keys: &[Key]) -> Args {
+    let key = |place: usize| keys.get(place).copied();
+    args![key(0), key(1), key(2), key(3)]
+}
+
+/// `None` if an outer join found none.
+fn person(row: &Row) -> Result<Option<Credentials>, StoreError> {
+    let Some(_) = row.get::<Option<Uuid>>("u_id")? else { return Ok(None) };
+    Ok(Some((user(row)?, row.get("password_hash")?)))
+}
+
+/// `None` if an outer join found none.
+fn read(row: &Row) -> Result<Option<Failures>, StoreError> {
+    let Some(key) = row.get::<Option<Vec<u8>>>("key")? else { return Ok(None) };
+    Ok(Some(Failures {
+        key: key.try_into().map_err(|_| StoreError::Corrupt("a failure's key is not 32 bytes".to_owned()))?,
+        count: row.get("count")?,
+        window_started_at: row.get("window_started_at")?,
+        last_at: row.get("last_at")?,
+    }))
 }
 
 /// What the audit log is told once the failures under a key are so many.

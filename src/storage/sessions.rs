@@ -14,7 +14,7 @@ use crate::storage::Args;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
 use crate::storage::consents::{self, Consent};
-use crate::storage::db::{Db, Row, Tx};
+use crate::storage::db::{Db, Kind, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::facts::user;
 use crate::storage::logouts::{self, Ended, Participant};
@@ -53,6 +53,29 @@ macro_rules! for_client {
     };
 }
 
+/// What a session that is there may become.
+macro_rules! renewed {
+    () => {
+        "ON CONFLICT (id) DO UPDATE SET cookie = excluded.cookie, auth_time = excluded.auth_time, acr = excluded.acr,
+             amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at,
+             device = excluded.device, address = excluded.address
+         WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id AND sessions.expires_at > excluded.last_used_at"
+    };
+}
+
+/// Has this person a second factor?
+macro_rules! has_factor {
+    ($user:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM totp_secrets WHERE user_id = ",
+            $user,
+            ") OR EXISTS (SELECT 1 FROM passkeys WHERE user_id = ",
+            $user,
+            "))"
+        )
+    };
+}
+
 /// A session, its person, and what they agreed to for a client.
 pub type FoundForClient = (Session, User, Option<Consent>);
 
@@ -78,13 +101,33 @@ statements! {
         sqlite: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2",
         postgres: "SELECT id FROM users WHERE id = $1 AND enabled = 1 AND password_hash = $2 FOR SHARE",
     };
-    BEGIN = Both("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at,
-                                        device, address)
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-                  ON CONFLICT (id) DO UPDATE SET cookie = excluded.cookie, auth_time = excluded.auth_time, acr = excluded.acr,
-                      amr = excluded.amr, last_used_at = excluded.last_used_at, expires_at = excluded.expires_at,
-                      device = excluded.device, address = excluded.address
-                  WHERE sessions.ended_at IS NULL AND sessions.user_id = excluded.user_id AND sessions.expires_at > excluded.last_used_at");
+    BEGIN = Both(concat!("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at,
+                                                device, address)
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ", renewed!()));
+    // All of it in one round trip and one commit: what most sign-ins with a password are. On SQLite several statements of one text, within
+    // a unit of work. The lock is that of `LOCK_USER_WITH_PASSWORD`; nothing is locked for who has a second factor.
+    BEGIN_WITH_PASSWORD = Split {
+        sqlite: concat!("INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at, device, address)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+                 WHERE EXISTS (SELECT 1 FROM users WHERE id = $4 AND enabled = 1 AND password_hash = $13) AND NOT ", has_factor!("$4"), " ",
+                 renewed!(), ";
+                 INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                 SELECT $14, $15, $16, $17, $18, $19, $20, $21 FROM sessions WHERE id = $1 AND cookie = $2;
+                 SELECT (SELECT COUNT(*) FROM sessions WHERE id = $1 AND cookie = $2) AS begun, ", has_factor!("$4"), " AS second_factor"),
+        postgres: concat!("WITH factor AS (SELECT ", has_factor!("CAST($4 AS BYTEA)"), " AS due),
+                 person AS (SELECT id FROM users WHERE id = $4 AND enabled = 1 AND password_hash = $13 AND NOT (SELECT due FROM factor)
+                            FOR SHARE),
+                 begun AS (INSERT INTO sessions (id, cookie, sid, user_id, auth_time, acr, amr, created_at, last_used_at, expires_at, device,
+                                                 address)
+                           SELECT CAST($1 AS BYTEA), CAST($2 AS BYTEA), CAST($3 AS TEXT), person.id, CAST($5 AS BIGINT), CAST($6 AS TEXT),
+                                  CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS TEXT),
+                                  CAST($12 AS TEXT) FROM person ", renewed!(), " RETURNING id),
+                 told AS (INSERT INTO audit_events (id, at, actor, action, target, was, is_now, trace_id)
+                          SELECT CAST($14 AS BYTEA), CAST($15 AS BIGINT), CAST($16 AS TEXT), CAST($17 AS TEXT), CAST($18 AS TEXT),
+                                 CAST($19 AS TEXT), CAST($20 AS TEXT), CAST($21 AS TEXT) FROM begun)
+                 SELECT (SELECT COUNT(*) FROM begun) AS begun,
+                        CASE WHEN due THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END AS second_factor FROM factor"),
+    };
     FIND = Both(concat!("SELECT ", columns!(), ", ", user_columns!(), " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.cookie = $1"));
     // With what the person agreed to for one client.
     FIND_FOR_CLIENT = Split {
@@ -120,38 +163,50 @@ statements! {
 /// Begins a session, or, if one with this row id lives, renews it under a new cookie with a new authentication event. `false` if the
 /// person was disabled meanwhile, or the session to renew has ended, is past its time or is another person's.
 pub async fn begin(db: &Db, session: &Session, cookie: &Digest, event: &AuditEvent) -> Result<bool, StoreError> {
-    begin_if(db, session, cookie, None, event).await
-}
-
-/// As [`begin`], for a person who proved themselves with the password of this hash: `false`, too, if they have another one by now, since
-/// changing it ended everything that was signed in with it (security.md R-46).
-pub async fn begin_with_password(
-    db: &Db,
-    session: &Session,
-    cookie: &Digest,
-    password_hash: &str,
-    event: &AuditEvent,
-) -> Result<bool, StoreError> {
-    begin_if(db, session, cookie, Some(password_hash.to_owned()), event).await
-}
-
-async fn begin_if(
-    db: &Db,
-    session: &Session,
-    cookie: &Digest,
-    password_hash: Option<String>,
-    event: &AuditEvent,
-) -> Result<bool, StoreError> {
     let (session, cookie) = (session.clone(), *cookie);
     audited(db, "session.begin", Some(event), move |tx| {
         Box::pin(async move {
-            if !lock_user_tx(tx, session.user_id, password_hash).await? {
+            if !lock_user_tx(tx, session.user_id, None).await? {
                 return Ok(0);
             }
             begin_tx(tx, &session, &cookie).await
         })
     })
     .await
+}
+
+/// What became of a session that rests on a password alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithPassword {
+    Begun,
+    /// The person has a second factor, which comes first. Nothing was written.
+    SecondFactor,
+    /// Nothing was written.
+    Changed,
+}
+
+/// As [`begin`], for a person who proved themselves with the password of this hash and has no second factor. It does not begin, too, if
+/// they have another password by now, since changing it ended everything that was signed in with it (security.md R-46).
+pub async fn begin_with_password(
+    db: &Db,
+    session: &Session,
+    cookie: &Digest,
+    password_hash: &str,
+    event: &AuditEvent,
+) -> Result<WithPassword, StoreError> {
+    let mut values = values(session, cookie)?;
+    values.extend(args![password_hash]);
+    values.extend(audit::values(event));
+    let row = match db.kind() {
+        Kind::Postgres => db.returning(BEGIN_WITH_PASSWORD, values).await?,
+        Kind::Sqlite => db.transaction("session.begin", move |tx| Box::pin(tx.returning(BEGIN_WITH_PASSWORD, values))).await?,
+    };
+    let row = row.ok_or_else(|| StoreError::Corrupt("a session neither began nor did not".to_owned()))?;
+    Ok(match (row.get("begun")?, row.get("second_factor")?) {
+        (true, _) => WithPassword::Begun,
+        (false, true) => WithPassword::SecondFactor,
+        (false, false) => WithPassword::Changed,
+    })
 }
 
 /// Takes the lock under which a session may begin. `false` if the person is disabled, or has another password than this by now.

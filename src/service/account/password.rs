@@ -11,7 +11,7 @@ use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::audit::{self, Actor};
 use crate::service::browser::Browser;
-use crate::service::login::{check_password, subjects};
+use crate::service::login::Guess;
 use crate::service::passwords::{PasswordError, PolicyError};
 use crate::storage::sessions::Change;
 use crate::storage::users;
@@ -55,12 +55,10 @@ pub async fn change(
     browser: &Browser,
     now: Timestamp,
 ) -> Result<Secret<String>, Reason> {
-    let username = users::canonical(&user.username);
     let address = browser.address.map(|prefix| prefix.to_string());
-    let subjects = subjects(&username, address.as_deref().unwrap_or_default());
-    let _attempt = app.throttle.check(&app.db, &subjects, now).await?;
+    let mut guess = Guess::admit(app, &user.username, address.as_deref().unwrap_or_default(), now).await?;
     for _ in 0..ATTEMPTS {
-        let (found, before) = check_password(app, &username, &typed.current, &subjects, now).await?;
+        let (found, before) = guess.check(app, &typed.current, now).await?;
         if found.id != user.id {
             break;
         }

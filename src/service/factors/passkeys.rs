@@ -151,7 +151,7 @@ pub async fn sign_in(app: &App, answer: &Answer, browser: &Browser, address: Pre
             match login::begin_session(app, user, &[method], (None, Some(proof)), browser, now).await? {
                 Begun::Yes(signed_in) => return Ok(*signed_in),
                 Begun::Spent => Err(FactorBranch::PasskeyReplayed),
-                Begun::Changed => Err(FactorBranch::PasskeyOfDisabled),
+                Begun::Changed | Begun::FactorDue => Err(FactorBranch::PasskeyOfDisabled),
             }
         }
         (Ok(_), None) => Err(FactorBranch::PasskeyUnknown),

@@ -1,11 +1,13 @@
 //! Second factors: what counts once counts once, on two replicas too, and nothing is half done.
 
 use chancery::clock::Timestamp;
+use chancery::oidc::session::Session;
 use chancery::secret::Digest;
 use chancery::storage::factors::{self, Change, Passkey, Spent};
 use chancery::storage::second_step::{self, Begin, Outcome, Raise};
+use chancery::storage::sessions::{self, WithPassword};
 use chancery::storage::sign_ins::{self, SignIn};
-use chancery::storage::{sessions, users};
+use chancery::storage::{audit, users};
 use futures_util::future::join_all;
 
 use super::fixtures::{NOW, World, at, digest, event, id, session, user};
@@ -135,6 +137,32 @@ on_both! {
             assert_eq!((u64::from(summary.totp.is_some()) + summary.passkeys, summary.recovery_codes), (1, 1), "{summary:?}");
             assert!(users::reset_factors(&world.store.db, world.user.id, at(2), &event("user.reset_factors")).await.unwrap());
         }
+    }
+
+    /// Whatever was looked at while the password was checked: the write decides.
+    async fn no_session_begins_with_a_password_alone_where_there_is_a_second_factor(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let begin = |session: Session, told: &'static str| {
+            let db = db.clone();
+            async move { sessions::begin_with_password(&db, &session, &digest(), HASH, &event(told)).await.unwrap() }
+        };
+        for factor in ["app", "passkey"] {
+            match factor {
+                "app" => drop(enrolled(&world).await),
+                _ => drop(passkey(&world, 0).await),
+            }
+            let before = sessions::list_for_user(db, world.user.id, NOW, 200).await.unwrap();
+            assert_eq!(begin(session(&world.user), "refused").await, WithPassword::SecondFactor, "{factor}");
+            let renewed = Session { last_used_at: at(3), ..before[0].clone() };
+            assert_eq!(begin(renewed, "refused").await, WithPassword::SecondFactor, "{factor}");
+            assert_eq!(sessions::list_for_user(db, world.user.id, NOW, 200).await.unwrap(), before, "{factor}");
+            assert!(users::reset_factors(db, world.user.id, at(2), &event("user.reset_factors")).await.unwrap());
+            assert_eq!(begin(session(&world.user), factor).await, WithPassword::Begun);
+        }
+        let told = audit::list(db, 200, None).await.unwrap();
+        let count = |action: &str| told.iter().filter(|event| event.action == action).count();
+        assert_eq!(["refused", "app", "passkey"].map(count), [0, 1, 1]);
     }
 
     async fn a_passkey_is_one_persons_and_is_there_once(kind) {

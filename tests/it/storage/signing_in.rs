@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use chancery::clock::Timestamp;
 use chancery::oauth::grant::{ClientTokenFacts, Grant, SessionFacts, Standing, TokenFacts};
+use chancery::oidc::session::Session;
 use chancery::storage::audit::AuditEvent;
 use chancery::storage::authorize::{Complete, complete};
 use chancery::storage::consents::{self, Consent};
 use chancery::storage::interactions::{self, Interaction};
+use chancery::storage::sessions::WithPassword;
 use chancery::storage::{StoreError, audit, clients, codes, families, grants, revoked_tokens, sessions, users};
 
 use super::fixtures::{NOW, World, at, client, digest, event, id, rotated, session, user};
@@ -71,12 +73,35 @@ on_both! {
             let (db, session) = (db.clone(), session(&world.user));
             async move { sessions::begin_with_password(&db, &session, &digest(), hash, &event("session.begin")).await.unwrap() }
         };
-        assert!(begun("old hash").await);
+        assert_eq!(begun("old hash").await, WithPassword::Begun);
         users::set_password(db, world.user.id, "new hash", at(2), &event("user.set_password")).await.unwrap();
-        assert!(!begun("old hash").await);
-        assert!(begun("new hash").await);
+        assert_eq!(begun("old hash").await, WithPassword::Changed);
+        assert_eq!(begun("new hash").await, WithPassword::Begun);
         users::set_enabled(db, world.user.id, false, at(3), &event("user.disable")).await.unwrap();
-        assert!(!begun("new hash").await);
+        assert_eq!(begun("new hash").await, WithPassword::Changed);
+        assert_eq!(audit::list(db, 200, None).await.unwrap().iter().filter(|event| event.action == "session.begin").count(), 3);
+    }
+
+    async fn a_password_renews_a_session_of_its_person_alone_and_each_time_under_another_cookie(kind) {
+        let world = World::new(kind).await;
+        let db = &world.store.db;
+        let bob = user("bob");
+        users::insert(db, &bob, Some("$argon2id$"), &event("user.add")).await.unwrap();
+        let renew = |renewed: Session, cookie| {
+            let db = db.clone();
+            async move { sessions::begin_with_password(&db, &renewed, &cookie, "$argon2id$", &event("renewed")).await.unwrap() }
+        };
+        let (cookie, renewed) = (digest(), Session { auth_time: at(100), last_used_at: at(100), ..world.session.clone() });
+        assert_eq!(renew(renewed.clone(), cookie).await, WithPassword::Begun);
+        assert!(sessions::find(db, &world.cookie).await.unwrap().is_none());
+        assert_eq!(sessions::find(db, &cookie).await.unwrap().unwrap().0, renewed);
+        let of_bob = Session { user_id: bob.id, ..renewed.clone() };
+        assert_eq!(renew(of_bob, digest()).await, WithPassword::Changed, "another person's");
+        let late = Session { last_used_at: renewed.expires_at, ..renewed.clone() };
+        assert_eq!(renew(late, digest()).await, WithPassword::Changed, "past its time");
+        assert!(sessions::end(db, renewed.id, at(200), "signed out", None).await.unwrap());
+        assert_eq!(renew(renewed, digest()).await, WithPassword::Changed, "ended");
+        assert_eq!(audit::list(db, 200, None).await.unwrap().iter().filter(|event| event.action == "renewed").count(), 1);
     }
 
     /// Design 4.2: what hung on it ended with it.

@@ -6,9 +6,10 @@ use chancery::clock::Timestamp;
 use chancery::config::ThrottleConfig;
 use chancery::oauth::refusal::Reason;
 use chancery::service::throttle::{Subject, Throttle};
-use chancery::storage::{Db, migrate};
+use chancery::storage::{Db, failures, migrate};
 
 use super::Store;
+use super::fixtures::World;
 use crate::harness::keyed::keyed;
 
 const BEGIN: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -54,6 +55,23 @@ async fn migrated(kind: chancery::storage::Kind) -> Store {
 }
 
 on_both! {
+    async fn a_person_is_looked_up_beside_what_is_counted_of_them(kind) {
+        let world = World::new(kind).await;
+        let (db, throttle) = (&world.store.db, Throttle::new(config(), keyed()));
+        let found = async |name: &str| {
+            let (failures, person) = failures::find_with_person(db, &throttle.keys(&from(name, "192.0.2.1")), name).await.unwrap();
+            (failures.iter().map(|failures| failures.count).collect::<Vec<_>>(), person)
+        };
+        let alice = Some((world.user.clone(), Some("$argon2id$".to_owned())));
+        assert_eq!(found("alice").await, (Vec::new(), alice.clone()));
+        assert_eq!(found("nobody").await, (Vec::new(), None));
+        for _ in 0..2 {
+            fail(&throttle, db, "nobody", "192.0.2.1", at(0)).await;
+        }
+        assert_eq!(found("nobody").await, (vec![2, 2, 2], None));
+        assert_eq!(found("alice").await, (vec![2, 2], alice), "the address and everybody");
+    }
+
     async fn an_account_waits_twice_as_long_each_time_whoever_guesses(kind) {
         let store = migrated(kind).await;
         let throttle = Throttle::new(config(), keyed());
