@@ -8,6 +8,9 @@
 //! of them: what it costs to hand it to the thread of the connection is paid once.
 //!
 //! Nobody waits for company: a lone unit goes at once, and one statement alone needs no transaction of its own.
+//!
+//! Another process may hold the file's lock. Those who wait stay in the queue until the transaction has begun, so that each can give up
+//! when their own time is over, however long those before them have waited for the same lock.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -26,6 +29,8 @@ use crate::storage::value::Args;
 /// How many share a commit at most, and for how long a commit may be put off by those that follow, so that none waits long.
 const MOST: usize = 64;
 const LONGEST: Duration = Duration::from_millis(10);
+/// Who has stood in line for so long waits for no lock outside of the queue.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// The queue before the writer.
 #[derive(Default)]
@@ -42,6 +47,7 @@ struct Line {
 
 struct Unit {
     number: u64,
+    since: Instant,
     task: Task,
 }
 
@@ -175,7 +181,7 @@ impl Commits {
             let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let number = line.next;
             line.next += 1;
-            line.waiting.push_back(Unit { number, task });
+            line.waiting.push_back(Unit { number, since: Instant::now(), task });
             (number, !std::mem::replace(&mut line.served, true))
         };
         if serves {
@@ -220,25 +226,29 @@ impl Service {
             let writer = db.writer().await;
             // Who is about to ask, here or on another thread, does so first: a commit is worth more the more share it.
             tokio::task::yield_now().await;
-            let Some(unit) = self.next_or_over() else { return };
-            match (writer, unit.task) {
-                (Ok(mut writer), Task::Statement(work)) if self.is_empty() => {
-                    let done = work(Ok(&mut writer)).await;
-                    (done.tell)(Ok(()));
-                }
-                (Ok(mut writer), task) => self.group(&mut writer, task).await,
-                (Err(error), task) => self.refuse(task, &error).await,
+            if self.is_over() {
+                return;
+            }
+            match writer {
+                Ok(mut writer) => match self.alone() {
+                    Some(work) => {
+                        let done = work(Ok(&mut writer)).await;
+                        (done.tell)(Ok(()));
+                    }
+                    None => self.group(&mut writer).await,
+                },
+                Err(error) => self.refuse(&error).await,
             }
         }
     }
 
     /// One transaction.
-    async fn group(&self, tx: &mut Tx, first: Task) {
+    async fn group(&self, tx: &mut Tx) {
         if let Err(error) = tx.begin().await {
-            return self.refuse(first, &error).await;
+            return self.refuse(&error).await;
         }
         let (begun, mut group) = (Instant::now(), Group { tx, done: Vec::new(), marked: false });
-        let mut next = Some(first);
+        let mut next = self.next();
         let broken = loop {
             let outcome = match next.take() {
                 None => break None,
@@ -253,7 +263,7 @@ impl Service {
                 break Some(error);
             }
             if group.done.len() < MOST && begun.elapsed() < LONGEST {
-                next = self.next().map(|unit| unit.task);
+                next = self.next();
             }
         };
         let Group { tx, done, .. } = group;
@@ -268,9 +278,9 @@ impl Service {
     }
 
     /// There is no writer, and will be none for whoever waits.
-    async fn refuse(&self, first: Task, error: &StoreError) {
-        let others = std::mem::take(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting);
-        for task in std::iter::once(first).chain(others.into_iter().map(|unit| unit.task)) {
+    async fn refuse(&self, error: &StoreError) {
+        let all = std::mem::take(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        for task in all.into_iter().map(|unit| unit.task) {
             match task {
                 Task::Several(work) | Task::Statement(work) => {
                     let done = work(Err(error.clone())).await;
@@ -288,28 +298,38 @@ impl Service {
         for unit in line.waiting.drain(..) {
             match unit.task {
                 Task::Row(row) if row.of.is(of) && alike.len() < most => alike.push(row),
-                task => others.push_back(Unit { number: unit.number, task }),
+                task => others.push_back(Unit { task, ..unit }),
             }
         }
         line.waiting = others;
         alike
     }
 
-    fn next(&self) -> Option<Unit> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+    fn next(&self) -> Option<Task> {
+        Some(self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front()?.task)
     }
 
-    fn is_empty(&self) -> bool {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
-    }
-
-    /// `None` when nobody waits; the place is free in the same moment, so that whoever comes next serves.
-    fn next_or_over(&mut self) -> Option<Unit> {
+    /// The one statement that waits, if it has just come.
+    fn alone(&self) -> Option<Work> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let unit = line.waiting.pop_front();
-        line.served = unit.is_some();
-        self.over = unit.is_none();
-        unit
+        if line.waiting.len() > 1 {
+            return None;
+        }
+        match line.waiting.pop_front()? {
+            Unit { task: Task::Statement(work), since, .. } if since.elapsed() < SHORT => Some(work),
+            unit => {
+                line.waiting.push_front(unit);
+                None
+            }
+        }
+    }
+
+    /// Nobody waits; the place is free in the same moment, so that whoever comes next serves.
+    fn is_over(&mut self) -> bool {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        self.over = line.waiting.is_empty();
+        line.served = !self.over;
+        self.over
     }
 }
 

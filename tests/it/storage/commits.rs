@@ -234,6 +234,45 @@ async fn who_waited_too_long_has_done_nothing() {
     }
 }
 
+/// Another process holds the file's lock: who came while somebody before them already waited for it has their own time, and not both.
+#[tokio::test]
+async fn who_stands_behind_somebody_who_waits_for_a_lock_waits_no_longer() {
+    let store = scratch(Kind::Sqlite).await;
+    let mut config = store.config.clone();
+    config.acquire_timeout = Duration::from_secs(2);
+    let (hasty, half) = (Db::connect(&config).await.unwrap(), config.acquire_timeout / 2);
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let other = store.db.clone();
+    let holder = tokio::spawn(async move {
+        other
+            .transaction("test.hold", |tx| {
+                Box::pin(async move {
+                    tx.execute("INSERT INTO scratch (id, half) VALUES (5000, 1)", args![]).await?;
+                    locked.send(()).unwrap();
+                    released.await.unwrap();
+                    Ok::<(), StoreError>(())
+                })
+            })
+            .await
+    });
+    is_locked.await.unwrap();
+    let first = hasty.execute("INSERT INTO scratch (id, half) VALUES (1, 1)", args![]);
+    let behind = async {
+        tokio::time::sleep(half).await;
+        tokio::join!(pair(&hasty, 20, String::new(), false), hasty.execute("INSERT INTO scratch (id, half) VALUES (2, 1)", args![]))
+    };
+    let (first, (pair_behind, behind)) = tokio::join!(first, behind);
+    assert!(matches!(&first, Err(StoreError::Unavailable(why)) if why.contains("locked")), "{first:?}");
+    // They gave up by themselves, when the lock was not yet lost for whoever is at the head of the line.
+    let gave_up = |error: &StoreError| matches!(error, StoreError::Unavailable(why) if why.contains("busy for too long"));
+    assert!(pair_behind.as_ref().is_err_and(gave_up), "{pair_behind:?}");
+    assert!(behind.as_ref().is_err_and(gave_up), "{behind:?}");
+    release.send(()).unwrap();
+    holder.await.unwrap().unwrap();
+    assert_eq!(rows(&store.db).await, [5000]);
+}
+
 /// A value of another type than the column's (SQLITE_CONSTRAINT_DATATYPE) is a fault of what was to be written, not of the database: the
 /// statement is undone by itself, to its last row, and told as what no repetition mends, while those that shared the commit stand.
 #[tokio::test]
