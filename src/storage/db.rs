@@ -12,6 +12,7 @@
 mod connect;
 mod disk;
 mod hosts;
+mod kept;
 mod lender;
 mod log_index;
 mod row;
@@ -25,9 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{Executor, PgPool, Postgres, SqlSafeStr};
+use sqlx::{Executor, PgPool, SqlSafeStr};
 
 use crate::config::database::DatabaseConfig;
 use crate::spans;
@@ -45,6 +45,7 @@ pub(super) use tx::went_on;
 
 use disk::Disk;
 use hosts::Hosts;
+use kept::Kept;
 use lender::Lender;
 use log_index::LogIndex;
 use trouble::{Trouble, in_time, store_error};
@@ -147,6 +148,7 @@ enum Pools {
 
 struct Postgresql {
     pool: PgPool,
+    kept: Arc<Kept>,
     losses: Arc<Losses>,
     /// Where a pooler gives each transaction another session: what every transaction begins with, since no session keeps settings or
     /// prepared statements, and every statement needs a transaction, since a statement is parsed and run in two steps.
@@ -451,7 +453,10 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres(Postgresql { pool, .. }) => pool.close().await,
+            Pools::Postgres(Postgresql { pool, kept, .. }) => {
+                kept.close();
+                pool.close().await;
+            }
         }
     }
 
@@ -481,7 +486,7 @@ impl Db {
             asked,
             match &self.0.pools {
                 Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.lend().await.map_err(store_error)?),
-                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
+                Pools::Postgres(Postgresql { kept, .. }) => Connection::Postgres(kept.lend().await.map_err(store_error)?),
             },
         ))
     }
@@ -496,7 +501,7 @@ impl Db {
                     self.checkpoint_in_turn();
                     Connection::Sqlite(writer)
                 }
-                Pools::Postgres(Postgresql { pool, .. }) => Connection::Postgres(postgres(pool).await?),
+                Pools::Postgres(Postgresql { kept, .. }) => Connection::Postgres(kept.lend().await.map_err(store_error)?),
             },
         ))
     }
@@ -547,11 +552,6 @@ impl Db {
             }
         }
     }
-}
-
-/// A connection that the pool has looked at.
-async fn postgres(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
-    Box::pin(pool.acquire()).await.map_err(store_error)
 }
 
 /// See [`Db::change_number`].

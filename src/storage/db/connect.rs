@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool, Row as _};
 
 use super::disk::Disk;
 use super::hosts::Hosts;
+use super::kept::Kept;
 use super::lender::Lender;
 use super::log_index::LogIndex;
 use super::trouble::store_error;
@@ -181,7 +182,8 @@ pub(super) async fn postgres(config: &DatabaseConfig, looking: bool) -> Result<P
         ));
     }
     hosts.watch(&pool, &losses, config.acquire_timeout);
-    Ok(Pools::Postgres(Postgresql { pool, losses, pooled, hears, _hosts: hosts }))
+    let kept = Kept::of(pool.clone(), Arc::clone(&losses));
+    Ok(Pools::Postgres(Postgresql { pool, kept, losses, pooled, hears, _hosts: hosts }))
 }
 
 fn hosts(url: &str, each: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Result<Arc<Hosts>, StoreError> {

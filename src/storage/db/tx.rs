@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, Sqlite};
 
-use super::lender::Lent;
 use super::trouble::{Trouble, in_time, is_lost, store_error};
-use super::{Kind, Row, Sql};
+use super::{Kind, Row, Sql, kept, lender};
 use crate::storage::error::StoreError;
 use crate::storage::losses::Losses;
 use crate::storage::value::{Args, Value};
@@ -35,8 +33,8 @@ pub struct Tx {
 }
 
 pub(super) enum Connection {
-    Sqlite(Lent),
-    Postgres(PoolConnection<Postgres>),
+    Sqlite(lender::Lent),
+    Postgres(kept::Lent),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +75,10 @@ impl Tx {
                 let rows = async { sqlite_query(text, args).fetch_all(connection.at_work()?).await };
                 in_time(limit, rows).await.map(|rows| rows.into_iter().map(Row::from).collect())
             }
-            Connection::Postgres(connection) => in_time(limit, postgres_query(text, args, keep).fetch_all(&mut **connection))
-                .await
-                .map(|rows| rows.into_iter().map(Row::from).collect()),
+            Connection::Postgres(connection) => {
+                let rows = async { postgres_query(text, args, keep).fetch_all(connection.at_work()?).await };
+                in_time(limit, rows).await.map(|rows| rows.into_iter().map(Row::from).collect())
+            }
         };
         self.noted(result)
     }
@@ -94,7 +93,8 @@ impl Tx {
                 in_time(limit, done).await.map(|done| done.rows_affected())
             }
             Connection::Postgres(connection) => {
-                in_time(limit, postgres_query(text, args, keep).execute(&mut **connection)).await.map(|done| done.rows_affected())
+                let done = async { postgres_query(text, args, keep).execute(connection.at_work()?).await };
+                in_time(limit, done).await.map(|done| done.rows_affected())
             }
         };
         self.noted(result)
@@ -134,7 +134,7 @@ impl Tx {
     pub(in crate::storage) async fn script(&mut self, text: &'static str) -> Result<(), StoreError> {
         let result = match &mut self.connection {
             Connection::Sqlite(connection) => async { sqlx::raw_sql(text).execute(connection.at_work()?).await.map(drop) }.await,
-            Connection::Postgres(connection) => sqlx::raw_sql(text).execute(&mut **connection).await.map(drop),
+            Connection::Postgres(connection) => async { sqlx::raw_sql(text).execute(connection.at_work()?).await.map(drop) }.await,
         };
         self.noted(result.map_err(Trouble::Driver))
     }
@@ -146,7 +146,9 @@ impl Tx {
             Connection::Sqlite(connection) => {
                 in_time(limit, async { sqlx::raw_sql(text).execute(connection.at_work()?).await }).await.map(drop)
             }
-            Connection::Postgres(connection) => in_time(limit, sqlx::raw_sql(text).execute(&mut **connection)).await.map(drop),
+            Connection::Postgres(connection) => {
+                in_time(limit, async { sqlx::raw_sql(text).execute(connection.at_work()?).await }).await.map(drop)
+            }
         };
         self.noted(result)
     }
@@ -213,8 +215,11 @@ impl Tx {
 
     /// Translates the outcome of a statement, and remembers what it means for the connection.
     fn noted<T>(&mut self, result: Result<T, Trouble>) -> Result<T, StoreError> {
-        if let (Connection::Sqlite(connection), Ok(_)) = (&mut self.connection, &result) {
-            connection.done();
+        if result.is_ok() {
+            match &mut self.connection {
+                Connection::Sqlite(connection) => connection.done(),
+                Connection::Postgres(connection) => connection.done(),
+            }
         }
         result.map_err(|trouble| {
             if self.state == State::Open {
@@ -246,7 +251,7 @@ impl Tx {
     fn close_on_drop(&mut self) {
         match &mut self.connection {
             Connection::Sqlite(connection) => connection.spoil(),
-            Connection::Postgres(connection) => connection.close_on_drop(),
+            Connection::Postgres(connection) => connection.spoil(),
         }
     }
 }

@@ -7,6 +7,7 @@ use chancery::args;
 use chancery::clock::Timestamp;
 use chancery::config::database::DatabaseConfig;
 use chancery::storage::{Db, Kind, StoreError, clients, migrate};
+use futures_util::future::join_all;
 
 use super::Store;
 use super::fixtures::World;
@@ -245,6 +246,61 @@ async fn a_statement_that_runs_too_long_on_postgres_is_cancelled_and_the_pool_li
     db.execute(WRITE, args![1]).await.unwrap();
 }
 
+/// Who is at the other end of the connection that goes out next.
+async fn process(db: &Db) -> i64 {
+    let row = db.optional("SELECT CAST(pg_backend_pid() AS BIGINT) AS process", args![]).await.unwrap();
+    row.unwrap().get("process").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_connections_to_postgres_the_last_to_come_back_goes_out_first() {
+    let store = notes(Kind::Postgres).await;
+    let db = with(&store, |config| config.max_connections = 8).await;
+    let slow = (0..8).map(|_| db.all("SELECT 1 AS one FROM pg_sleep(0.2)", args![]));
+    assert!(join_all(slow).await.iter().all(Result::is_ok), "eight connections are open");
+    // A process that is held up for a second finds them all in the pool again, which deals them out in turn.
+    let mut same = false;
+    for _ in 0..50 {
+        let first = process(&db).await;
+        same |= first == process(&db).await && first == process(&db).await;
+    }
+    assert!(same);
+    // Whoever comes while all are out waits no longer than until the next comes back.
+    let tasks = (0..200).map(|id| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            db.transaction::<_, StoreError>("test", move |tx| Box::pin(async move { tx.execute(WRITE, args![id]).await })).await?;
+            db.optional("SELECT id FROM notes WHERE id = $1", args![id]).await
+        })
+    });
+    let all = tokio::time::timeout(Duration::from_secs(60), join_all(tasks.collect::<Vec<_>>())).await.unwrap();
+    assert!(all.into_iter().all(|found| matches!(found, Ok(Ok(Some(_))))));
+    // Closing waits for every one of them, those at hand too.
+    tokio::time::timeout(Duration::from_secs(20), db.close()).await.unwrap();
+    assert!(matches!(db.all("SELECT 1 AS one", args![]).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_behind_a_statement_on_postgres_that_was_given_up() {
+    const SLEEPING: &str =
+        "SELECT COUNT(*) AS asleep FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let store = notes(Kind::Postgres).await;
+    let db = with(&store, |config| config.max_connections = 8).await;
+    let asleep = async || db.optional(SLEEPING, args![]).await.unwrap().unwrap().get::<i64>("asleep").unwrap();
+    let given_up = tokio::spawn({
+        let db = db.clone();
+        async move { db.all("SELECT 1 AS one FROM pg_sleep(20)", args![]).await }
+    });
+    while asleep().await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    given_up.abort();
+    assert!(given_up.await.is_err());
+    for _ in 0..4 {
+        assert_eq!(asleep().await, 1, "it still runs, and others are answered");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_restarts_costs_nobody_a_read_and_no_more_than_one_write() {
     let cluster = Cluster::start();
@@ -252,7 +308,7 @@ async fn a_postgres_that_restarts_costs_nobody_a_read_and_no_more_than_one_write
     db.execute(CREATE, args![]).await.unwrap();
     let warm = async || {
         let slow = (0..8).map(|_| db.all("SELECT 1 AS one FROM pg_sleep(0.2)", args![]));
-        assert!(futures_util::future::join_all(slow).await.iter().all(Result::is_ok), "eight connections are open");
+        assert!(join_all(slow).await.iter().all(Result::is_ok), "eight connections are open");
     };
     warm().await;
     tokio::task::block_in_place(|| {
@@ -332,7 +388,7 @@ async fn a_sqlite_database_that_was_closed_is_one_file() {
         db.execute("CREATE TABLE IF NOT EXISTS notes (id BIGINT PRIMARY KEY)", args![]).await.unwrap();
         db.execute(WRITE, args![i64::try_from(round).unwrap()]).await.unwrap();
         // More than there are connections: some are opened.
-        let questions = futures_util::future::join_all((0..8).map(|_| db.all("SELECT 1 AS one", args![])));
+        let questions = join_all((0..8).map(|_| db.all("SELECT 1 AS one", args![])));
         let _ = tokio::time::timeout(Duration::from_micros(round * 53 % 2000), questions).await;
         db.close().await;
         if log.exists() {
