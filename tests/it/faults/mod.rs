@@ -9,6 +9,7 @@ mod keys;
 mod kills;
 mod logout;
 mod migration;
+mod operators;
 mod overload;
 mod stage;
 mod visit;
