@@ -206,3 +206,22 @@ async fn shares_sessions(pool: &PgPool, options: &PgConnectOptions) -> Result<bo
     sqlx::Connection::close(two).await?;
     Ok(shared)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `.cargo/config.toml` says (docs/decisions/sqlite-as-it-is-built.md) has reached the library.
+    #[tokio::test]
+    async fn sqlite_is_built_as_it_was_decided() {
+        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
+        let rows = sqlx::raw_sql("PRAGMA compile_options").fetch_all(&mut connection).await.unwrap();
+        let options: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        for wanted in ["DEFAULT_MEMSTATUS=0", "MAX_MMAP_SIZE=0", "DQS=0", "THREADSAFE=1"] {
+            assert!(options.iter().any(|option| option == wanted), "{wanted} is missing in {options:?}");
+        }
+        for unwanted in ["ENABLE_MEMORY_MANAGEMENT", "ENABLE_FTS5", "ENABLE_RTREE"] {
+            assert!(!options.iter().any(|option| option == unwanted), "{unwanted} is there");
+        }
+    }
+}

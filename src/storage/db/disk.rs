@@ -87,10 +87,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_moved_into_the_file_is_synced_beside_the_writer() {
         let folder = tempfile::tempdir().unwrap();
-        let (db, _) = store(&folder).await;
+        let (db, file) = store(&folder).await;
         turns(&db).await;
         comes("nothing was synced", || is_opened(&db) && !db.0.checkpoints.under_way.load(Ordering::Acquire)).await;
-        assert!(moved(&db).await > 0);
+        // The log may have begun anew since: what was moved is in the file.
+        assert!(std::fs::metadata(file).unwrap().len() > 4096, "nothing was moved");
         // SQLite's locks are still there: another file handle was opened, and none closed.
         turns(&db).await;
         db.close().await;
