@@ -1,13 +1,14 @@
 //! The HTTP server's own accept loop (security.md ).
 //!
 //! Every wait has an end: for the first byte, for the head, between two requests, for the body, for a reader that does not read.
-//! Connections are counted, in all and per address. A shutdown goes in this order: readiness down, a pause in which balancers notice,
+//! Connections are counted, in all and per address; when there are too many, those that do nothing make room. A shutdown goes in this order: readiness down, a pause in which balancers notice,
 //! no new connections, requests in flight finish, and at the deadline whatever is left is cut off.
 //!
 //! This room moves bytes and counts connections; it knows nothing of OAuth, of the database, or of what a route does.
 
 mod body;
 mod caps;
+mod room;
 mod shutdown;
 mod timed_io;
 mod tls;
@@ -39,10 +40,11 @@ use tower::ServiceExt as _;
 use crate::config::Config;
 
 pub use body::{BodyTimedOut, FinishedBody, TimedBody};
-pub use caps::{Caps, Refused};
+pub use caps::{Caps, Permit, Refused};
 pub use shutdown::{Shutdown, on_hangup, on_signal};
 pub use tls::Certificates;
 
+use room::Room;
 use timed_io::{Activity, TimedIo};
 
 /// How much larger than its limits a request's head may be and still be read, in bytes and lines: so that the layers can refuse it in
@@ -267,6 +269,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
             straight: None,
             tls: None,
             caps,
+            room: Room::default(),
             limits: limits.clone(),
             shutdown: shutdown.clone(),
             gate: gate.clone(),
@@ -284,6 +287,7 @@ async fn run(routers: Routers, listeners: Listeners, limits: Limits, shutdown: S
         straight: routers.straight,
         tls: listeners.tls,
         caps,
+        room: Room::default(),
         limits,
         shutdown: shutdown.clone(),
         gate: gate.clone(),
@@ -311,6 +315,7 @@ struct Front {
     straight: Option<Arc<dyn Straight>>,
     tls: Option<Certificates>,
     caps: Caps,
+    room: Room,
     limits: Limits,
     /// The whole server is going down: answers ask for the connection to be closed.
     shutdown: Shutdown,
@@ -352,36 +357,63 @@ impl Front {
             Ok(permit) => {
                 let front = self.clone();
                 connections.spawn(async move {
-                    front.connection(stream, peer).await;
+                    front.connection(stream, peer, &permit).await;
                     drop(permit);
                 });
             }
-            Err(refused) => {
-                metrics::counter!("chancery_connections_refused_total", "because" => refused.as_str()).increment(1);
-                // In the clear there is nothing to say to somebody who speaks TLS.
-                if self.tls.is_none() {
-                    match self.caps.linger() {
-                        Some(lingering) => drop(connections.spawn(async move {
-                            caps::refuse(stream).await;
-                            drop(lingering);
-                        })),
-                        None => caps::refuse_in_passing(stream),
+            Err(refused) => match self.caps.linger() {
+                Some(lingering) => {
+                    let front = self.clone();
+                    connections.spawn(async move {
+                        match front.wait(refused, peer).await {
+                            Ok(permit) => {
+                                drop(lingering);
+                                front.connection(stream, peer, &permit).await;
+                                drop(permit);
+                            }
+                            Err(refused) => {
+                                front.refused(refused);
+                                // In the clear there is nothing to say to somebody who speaks TLS.
+                                if front.tls.is_none() {
+                                    caps::refuse(stream).await;
+                                }
+                                drop(lingering);
+                            }
+                        }
+                    });
+                }
+                None => {
+                    self.refused(refused);
+                    if self.tls.is_none() {
+                        caps::refuse_in_passing(stream);
                     }
                 }
-            }
+            },
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    /// A place for somebody who found none, if another leaves for them.
+    async fn wait(&self, refused: Refused, peer: SocketAddr) -> Result<Permit, Refused> {
+        match refused {
+            Refused::TooMany if self.room.make() => self.caps.wait(peer.ip()).await,
+            Refused::TooMany | Refused::TooManyFromOneAddress => Err(refused),
+        }
+    }
+
+    fn refused(&self, refused: Refused) {
+        metrics::counter!("chancery_connections_refused_total", "because" => refused.as_str()).increment(1);
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, permit: &Permit) {
         drop(stream.set_nodelay(true));
-        let Some(certificates) = &self.tls else { return self.speak(stream, peer).await };
+        let Some(certificates) = &self.tls else { return self.speak(stream, peer, permit).await };
         // A handshake has as long as a head; nobody whom a drain finds in it has asked for anything yet.
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(self.limits.header_read_timeout, certificates.acceptor().accept(stream)) => shaken,
             () = self.gate.begun() => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.speak(stream, peer).await,
+            Ok(Ok(stream)) => self.speak(stream, peer, permit).await,
             Ok(Err(error)) => {
                 metrics::counter!("chancery_tls_handshakes_failed_total").increment(1);
                 tracing::debug!(peer = %peer.ip(), %error, "no TLS handshake");
@@ -394,8 +426,16 @@ impl Front {
     }
 
     /// HTTP/1.1 over what was accepted.
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, permit: &Permit) {
         let activity = Activity::new();
+        // Who takes no place away need not make room.
+        let place = permit.is_counted().then(|| self.room.enter(activity.clone()));
+        let wanted = async {
+            match &place {
+                Some(place) => place.is_wanted().await,
+                None => std::future::pending().await,
+            }
+        };
         let io = TimedIo::new(stream, activity.clone(), &self.limits);
         let service = service_fn(|request| self.request(request, peer, activity.clone()));
         let mut builder = http1::Builder::new();
@@ -410,6 +450,7 @@ impl Front {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = wanted => return,
             () = self.gate.begun() => {
                 if activity.is_idle() {
                     return;

@@ -40,7 +40,7 @@ pub struct Caps {
 /// The right to one connection; gives it back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _one_of_all: Option<OwnedSemaphorePermit>,
+    one_of_all: Option<OwnedSemaphorePermit>,
     address: Option<(Prefix, Counts)>,
 }
 
@@ -82,9 +82,23 @@ impl Caps {
     pub fn admit(&self, ip: IpAddr) -> Result<Permit, Refused> {
         let ip = ip.to_canonical();
         if self.exempt.iter().any(|network| network.contains(&ip)) {
-            return Ok(Permit { _one_of_all: None, address: None });
+            return Ok(Permit { one_of_all: None, address: None });
         }
         let one_of_all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refused::TooMany)?;
+        self.share(ip, one_of_all)
+    }
+
+    /// The same for somebody for whom others are leaving.
+    ///
+    /// # Errors
+    /// Nobody has left in a moment.
+    pub async fn wait(&self, ip: IpAddr) -> Result<Permit, Refused> {
+        let one_of_all = tokio::time::timeout(LINGER, Arc::clone(&self.all).acquire_owned()).await;
+        let Ok(Ok(one_of_all)) = one_of_all else { return Err(Refused::TooMany) };
+        self.share(ip.to_canonical(), one_of_all)
+    }
+
+    fn share(&self, ip: IpAddr, one_of_all: OwnedSemaphorePermit) -> Result<Permit, Refused> {
         let prefix = Prefix::of(ip);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(prefix).or_insert(0);
@@ -93,12 +107,19 @@ impl Caps {
         }
         *count += 1;
         metrics::gauge!("chancery_connections").increment(1.0);
-        Ok(Permit { _one_of_all: Some(one_of_all), address: Some((prefix, Arc::clone(&self.addresses))) })
+        Ok(Permit { one_of_all: Some(one_of_all), address: Some((prefix, Arc::clone(&self.addresses))) })
     }
 
     /// A place for telling a refused connection so.
     pub fn linger(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.lingering).try_acquire_owned().ok()
+    }
+}
+
+impl Permit {
+    /// Does it take one of the places?
+    pub fn is_counted(&self) -> bool {
+        self.one_of_all.is_some()
     }
 }
 

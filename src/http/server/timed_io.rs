@@ -52,6 +52,11 @@ impl Activity {
         self.0.load(Ordering::Acquire) % PHASES == IDLE
     }
 
+    /// Nothing of a request is here.
+    pub fn does_nothing(&self) -> bool {
+        self.is_fresh() || self.is_idle()
+    }
+
     fn bytes_came(&self) {
         let phase = self.0.load(Ordering::Acquire) % PHASES;
         if phase == FRESH || phase == IDLE {
@@ -64,7 +69,8 @@ impl Activity {
         self.0.store((now / PHASES).wrapping_add(1).wrapping_mul(PHASES) | phase, Ordering::Release);
     }
 
-    fn stamp(&self) -> u64 {
+    /// Another one after each change of phase.
+    pub fn stamp(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }

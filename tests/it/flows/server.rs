@@ -333,6 +333,72 @@ async fn all_connections_together_have_a_cap_and_proxies_are_exempt() {
     assert_eq!(status(&behind.get("/ok", "").await), "200");
 }
 
+/// Asks over a connection that stays open.
+async fn ask_again(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = [0; 8192];
+    let read = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test]
+async fn who_does_nothing_makes_room_for_a_newcomer_and_who_asks_for_something_does_not() {
+    let running = start(Limits { connections: 4, ..Limits::default() }).await;
+    let mut at_work = running.connect().await;
+    at_work.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut half = running.connect().await;
+    half.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+    let mut busy = running.connect().await;
+    let mut idle = running.connect().await;
+    assert_eq!(status(&ask_again(&mut idle).await), "200");
+    // Nobody has done nothing for long.
+    assert_eq!(status(&running.get("/ok", "").await), "503");
+    until(20 * SECOND, async || {
+        assert_eq!(status(&ask_again(&mut busy).await), "200");
+        status(&running.get("/ok", "").await) == "200"
+    })
+    .await;
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+    // Nobody else was disturbed.
+    assert_eq!(status(&ask_again(&mut busy).await), "200");
+    half.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_all(&mut half).await), "200");
+    assert_eq!(status(&read_all(&mut at_work).await), "200");
+}
+
+#[tokio::test]
+async fn where_nobody_is_idle_a_newcomer_is_told_to_come_back_at_once() {
+    let running = start(Limits { connections: 2, ..Limits::default() }).await;
+    let mut halves = Vec::new();
+    for _ in 0..2 {
+        let mut half = running.connect().await;
+        half.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+        halves.push(half);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = running.get("/ok", "").await;
+    assert_eq!((status(&refused), header(&refused, "retry-after")), ("503", Some("1")), "{refused}");
+    for mut half in halves {
+        half.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+        assert_eq!(status(&read_all(&mut half).await), "200");
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_word_do_not_shut_the_door() {
+    let running = start(Limits { connections: 20, ..Limits::default() }).await;
+    let mut silent = join_all((0..20).map(|_| running.connect())).await;
+    // They may be about to speak.
+    assert_eq!(status(&running.get("/ok", "").await), "503");
+    until(10 * SECOND, async || status(&running.get("/ok", "").await) == "200").await;
+    let mut left = 0;
+    for stream in &mut silent {
+        let gone = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 1])).await;
+        left += usize::from(matches!(gone, Ok(Ok(0))));
+    }
+    assert!((1..=16).contains(&left), "{left}");
+}
+
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused_in_words() {
     let running = start(Limits::default()).await;
