@@ -1,8 +1,9 @@
 //! The HTTP server's own accept loop (security.md ).
 //!
 //! Every wait has an end: for the first byte, for the head, between two requests, for the body, for a reader that does not read.
-//! Connections are counted, in all and per address; when there are too many, those that do nothing make room. A shutdown goes in this order: readiness down, a pause in which balancers notice,
-//! no new connections, requests in flight finish, and at the deadline whatever is left is cut off.
+//! Connections are counted, in all and per address; when there are too many, those that do nothing make room. A shutdown goes in this
+//! order: readiness down, a pause in which balancers notice, no new connections, requests in flight finish, and at the deadline whatever
+//! is left is cut off.
 //!
 //! This room moves bytes and counts connections; it knows nothing of OAuth, of the database, or of what a route does.
 
