@@ -105,7 +105,8 @@ impl Documents {
             && !headers.contains_key(IF_NONE_MATCH)
             && host
                 .is_some_and(|host| self.app.config.issuer.is_at(host) || self.strangers.are_many(self.begun.elapsed().as_secs()))
-            && head_limits::check(headers, request.version, &request.uri, self.edge.header_lines, self.edge.header_bytes).is_ok()
+            && head_limits::check(headers, request.version, &request.uri, true, self.edge.header_lines, self.edge.header_bytes)
+                .is_ok()
             && !spans::are_sent()
     }
 }

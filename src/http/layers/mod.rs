@@ -37,6 +37,7 @@ use axum::response::Response;
 use axum::routing::Route;
 use cors::Cors;
 use http::Extensions;
+use hyper::body::Body as _;
 use ipnet::IpNet;
 use tower::{Layer, Service};
 use trace_id::{TraceId, TraceIds};
@@ -177,8 +178,9 @@ where
     Answer: Future<Output = Result<Response, Infallible>>,
 {
     let (headers, uri) = (request.headers(), request.uri());
-    if let Err(too_large) = head_limits::check(headers, request.version(), uri, edge.header_lines, edge.header_bytes) {
-        return too_large;
+    let (version, is_measured) = (request.version(), request.body().size_hint().exact().is_some());
+    if let Err(refused) = head_limits::check(headers, version, uri, is_measured, edge.header_lines, edge.header_bytes) {
+        return refused;
     }
     if !edge.admission.concerns(about.matched()) {
         return panics::caught(edge.request_timeout, handler(request)).await;
