@@ -46,7 +46,7 @@ pub use shutdown::{Shutdown, on_hangup, on_signal};
 pub use tls::Certificates;
 
 use room::Room;
-use timed_io::{Activity, TimedIo};
+use timed_io::{Activity, Shaken, TimedIo};
 
 /// How much larger than its limits a request's head may be and still be read, in bytes and lines: so that the layers can refuse it in
 /// words, with a trace id. Beyond that hyper answers 431 and closes.
@@ -61,6 +61,9 @@ const DRAIN_LONGEST: Duration = Duration::from_secs(30);
 
 /// After an accept fails for want of resources (file descriptors), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// So many are asked to leave for one newcomer, one after the other.
+const ASKED_TO_LEAVE: usize = 3;
 
 /// Connections that may wait to be accepted, or as many as the system allows (`net.core.somaxconn`). Whoever finds no room comes back after a
 /// second, then after two, four and eight: with the 128 that is usual, a crowd that comes at once waits longer for the door than for its answers.
@@ -393,12 +396,18 @@ impl Front {
         }
     }
 
-    /// A place for somebody who found none, if another leaves for them.
+    /// A place for somebody who found none, if another leaves for them. Whoever was asked to may have begun something meanwhile.
     async fn wait(&self, refused: Refused, peer: SocketAddr) -> Result<Permit, Refused> {
-        match refused {
-            Refused::TooMany if self.room.make() => self.caps.wait(peer.ip()).await,
-            Refused::TooMany | Refused::TooManyFromOneAddress => Err(refused),
+        for _ in 0..ASKED_TO_LEAVE {
+            if refused != Refused::TooMany || !self.room.make() {
+                break;
+            }
+            match self.caps.wait(peer.ip()).await {
+                Err(Refused::TooMany) => {}
+                outcome => return outcome,
+            }
         }
+        Err(refused)
     }
 
     fn refused(&self, refused: Refused) {
@@ -407,14 +416,30 @@ impl Front {
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, permit: &Permit) {
         drop(stream.set_nodelay(true));
-        let Some(certificates) = &self.tls else { return self.speak(stream, peer, permit).await };
+        let activity = Activity::new();
+        // Who takes no place away need not make room.
+        let place = permit.is_counted().then(|| self.room.enter(activity.clone()));
+        let wanted = async {
+            match &place {
+                Some(place) => place.is_wanted().await,
+                None => std::future::pending().await,
+            }
+        };
+        let Some(certificates) = &self.tls else { return self.speak(stream, peer, activity, wanted).await };
+        let mut wanted = pin!(wanted);
+        let stream = Shaken::new(stream, activity.clone());
         // A handshake has as long as a head; nobody whom a drain finds in it has asked for anything yet.
         let shaken = tokio::select! {
+            biased;
             shaken = tokio::time::timeout(self.limits.header_read_timeout, certificates.acceptor().accept(stream)) => shaken,
+            () = wanted.as_mut() => return,
             () = self.gate.begun() => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.speak(stream, peer, permit).await,
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().0.done();
+                self.speak(stream, peer, activity, wanted).await;
+            }
             Ok(Err(error)) => {
                 metrics::counter!("chancery_tls_handshakes_failed_total").increment(1);
                 tracing::debug!(peer = %peer.ip(), %error, "no TLS handshake");
@@ -426,17 +451,14 @@ impl Front {
         }
     }
 
-    /// HTTP/1.1 over what was accepted.
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, permit: &Permit) {
-        let activity = Activity::new();
-        // Who takes no place away need not make room.
-        let place = permit.is_counted().then(|| self.room.enter(activity.clone()));
-        let wanted = async {
-            match &place {
-                Some(place) => place.is_wanted().await,
-                None => std::future::pending().await,
-            }
-        };
+    /// HTTP/1.1 over what was accepted, until it is `wanted` for somebody else.
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        activity: Activity,
+        wanted: impl Future<Output = ()>,
+    ) {
         let io = TimedIo::new(stream, activity.clone(), &self.limits);
         let service = service_fn(|request| self.request(request, peer, activity.clone()));
         let mut builder = http1::Builder::new();
@@ -449,7 +471,9 @@ impl Front {
             .writev(false)
             .half_close(false);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        // First what has come: it may be a request.
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = wanted => return,
             () = self.gate.begun() => {

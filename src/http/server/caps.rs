@@ -24,6 +24,9 @@ const LINGERING: usize = 256;
 /// How long a refused connection is given to read its answer.
 const LINGER: Duration = Duration::from_millis(250);
 
+/// How long somebody takes to leave who was asked to.
+const LEAVING: Duration = Duration::from_millis(100);
+
 /// Connections by whom they come from.
 type Counts = Arc<Mutex<HashMap<Prefix, usize>>>;
 
@@ -84,16 +87,20 @@ impl Caps {
         if self.exempt.iter().any(|network| network.contains(&ip)) {
             return Ok(Permit { one_of_all: None, address: None });
         }
-        let one_of_all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refused::TooMany)?;
-        self.share(ip, one_of_all)
+        match Arc::clone(&self.all).try_acquire_owned() {
+            Ok(one_of_all) => self.share(ip, one_of_all),
+            // Whoever has their share gets none of the places that others leave.
+            Err(_) if self.has_its_share(Prefix::of(ip)) => Err(Refused::TooManyFromOneAddress),
+            Err(_) => Err(Refused::TooMany),
+        }
     }
 
-    /// The same for somebody for whom others are leaving.
+    /// The same for somebody for whom another is leaving.
     ///
     /// # Errors
     /// Nobody has left in a moment.
     pub async fn wait(&self, ip: IpAddr) -> Result<Permit, Refused> {
-        let one_of_all = tokio::time::timeout(LINGER, Arc::clone(&self.all).acquire_owned()).await;
+        let one_of_all = tokio::time::timeout(LEAVING, Arc::clone(&self.all).acquire_owned()).await;
         let Ok(Ok(one_of_all)) = one_of_all else { return Err(Refused::TooMany) };
         self.share(ip.to_canonical(), one_of_all)
     }
@@ -108,6 +115,11 @@ impl Caps {
         *count += 1;
         metrics::gauge!("chancery_connections").increment(1.0);
         Ok(Permit { one_of_all: Some(one_of_all), address: Some((prefix, Arc::clone(&self.addresses))) })
+    }
+
+    fn has_its_share(&self, prefix: Prefix) -> bool {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&prefix).is_some_and(|count| *count >= self.per_address)
     }
 
     /// A place for telling a refused connection so.

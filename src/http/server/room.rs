@@ -1,7 +1,9 @@
 //! Who has a connection and does nothing with it makes room for a newcomer when all places are taken (security.md R-75): a server with a
 //! thousand places must not be shut for as long as somebody keeps a thousand silent connections open.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +11,6 @@ use tokio::sync::Notify;
 
 use super::timed_io::Activity;
 
-/// So many are asked to leave at once: a crowd of newcomers does not look for each of them anew.
-const AT_ONCE: usize = 16;
 /// How often somebody looks for them at most: all connections are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whoever has asked for nothing for so long, as far as anybody has looked. Shorter are the pauses of those who are busy.
@@ -25,8 +25,8 @@ struct Guests {
     next: u64,
     present: BTreeMap<u64, Guest>,
     looked: Option<Instant>,
-    /// Somebody was asked to leave then.
-    found: bool,
+    /// Who did nothing then and was not asked to leave since; whoever is to be asked first is last.
+    idle: Vec<Arc<Leave>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +35,15 @@ struct Guest {
     /// What it was at when somebody last looked, and since when that was known.
     seen: u64,
     since: Instant,
-    leave: Arc<Notify>,
+    leave: Arc<Leave>,
+}
+
+/// What somebody is asked to leave with.
+#[derive(Debug, Default)]
+struct Leave {
+    asked: Notify,
+    /// If nothing has happened since they were at this.
+    seen: AtomicU64,
 }
 
 /// One connection's place.
@@ -44,13 +52,13 @@ pub(super) struct Place {
     room: Room,
     number: u64,
     activity: Activity,
-    leave: Arc<Notify>,
+    leave: Arc<Leave>,
 }
 
 impl Room {
     /// A place for a connection.
     pub(super) fn enter(&self, activity: Activity) -> Place {
-        let leave = Arc::new(Notify::new());
+        let leave = Arc::<Leave>::default();
         let guest = Guest { activity: activity.clone(), seen: activity.stamp(), since: Instant::now(), leave: Arc::clone(&leave) };
         let mut guests = self.guests();
         let number = guests.next;
@@ -59,27 +67,16 @@ impl Room {
         Place { room: self.clone(), number, activity, leave }
     }
 
-    /// Asks some who have done nothing for long to leave, those first who have done so for longest. `false`: there are none.
+    /// Asks somebody who has done nothing for long to leave. `false`: there is nobody.
     pub(super) fn make(&self) -> bool {
         let mut guests = self.guests();
         let now = Instant::now();
-        if guests.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_EVERY) {
-            return guests.found;
+        if guests.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_EVERY) {
+            guests.look(now);
         }
-        let mut idle = Vec::new();
-        for guest in guests.present.values_mut() {
-            let stamp = guest.activity.stamp();
-            if std::mem::replace(&mut guest.seen, stamp) != stamp {
-                guest.since = now;
-            } else if guest.activity.does_nothing() && now.duration_since(guest.since) >= IDLE {
-                idle.push((guest.since, Arc::clone(&guest.leave)));
-            }
-        }
-        idle.sort_unstable_by_key(|(since, _)| *since);
-        idle.iter().take(AT_ONCE).for_each(|(_, leave)| leave.notify_one());
-        guests.looked = Some(now);
-        guests.found = !idle.is_empty();
-        guests.found
+        let Some(leave) = guests.idle.pop() else { return false };
+        leave.asked.notify_one();
+        true
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
@@ -87,12 +84,33 @@ impl Room {
     }
 }
 
+impl Guests {
+    /// First those who have done nothing for longest; after them, in the same order, those whose answer has not left: it would be cut off.
+    fn look(&mut self, now: Instant) {
+        let mut idle = Vec::new();
+        for guest in self.present.values_mut() {
+            let stamp = guest.activity.stamp();
+            if std::mem::replace(&mut guest.seen, stamp) != stamp {
+                guest.since = now;
+            } else if guest.activity.does_nothing() && now.duration_since(guest.since) >= IDLE {
+                guest.leave.seen.store(stamp, Ordering::Release);
+                idle.push((guest.activity.is_stuck(), guest.since, Arc::clone(&guest.leave)));
+            }
+        }
+        idle.sort_unstable_by_key(|(is_stuck, since, _)| Reverse((*is_stuck, *since)));
+        self.idle = idle.into_iter().map(|(_, _, leave)| leave).collect();
+        self.looked = Some(now);
+    }
+}
+
 impl Place {
-    /// Returns when this connection is to close for somebody else: it was asked to, and does nothing.
+    /// Returns when this connection is to close for somebody else: it was asked to, and nothing has come since it was seen to do nothing.
     pub(super) async fn is_wanted(&self) {
         loop {
-            self.leave.notified().await;
-            if self.activity.does_nothing() {
+            self.leave.asked.notified().await;
+            // What the system has is looked at first.
+            tokio::task::yield_now().await;
+            if self.activity.stamp() == self.leave.seen.load(Ordering::Acquire) {
                 return;
             }
         }

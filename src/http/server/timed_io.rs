@@ -2,12 +2,12 @@
 //!
 //! A connection is always in one of four phases: fresh (not a byte yet), head (part of a request's head is here), request (a handler
 //! or its body is at work: the body and the handler have clocks of their own), idle (between two requests). In each of the other
-//! three the next read has a deadline. A write that the peer does not take has one too.
+//! three the next read has a deadline. A write that the peer does not take has one too. A TLS handshake is a part of the fresh phase.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,11 +25,18 @@ const PHASES: u64 = 4;
 /// The phase of one connection, shared by its socket, its service and the accept loop. The number counts transitions in its upper
 /// bits, so that two idle times after each other are told apart.
 #[derive(Debug, Clone)]
-pub struct Activity(Arc<AtomicU64>);
+pub struct Activity(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    stamp: AtomicU64,
+    /// The peer does not take what is written.
+    is_stuck: AtomicBool,
+}
 
 impl Activity {
     pub fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(FRESH)))
+        Self(Arc::new(Known { stamp: AtomicU64::new(FRESH), is_stuck: AtomicBool::new(false) }))
     }
 
     /// A whole head is here and the service was called.
@@ -44,12 +51,12 @@ impl Activity {
 
     /// Not a byte came since the connection was accepted.
     pub fn is_fresh(&self) -> bool {
-        self.0.load(Ordering::Acquire) % PHASES == FRESH
+        self.stamp() % PHASES == FRESH
     }
 
     /// Between two requests.
     pub fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Acquire) % PHASES == IDLE
+        self.stamp() % PHASES == IDLE
     }
 
     /// Nothing of a request is here.
@@ -58,20 +65,38 @@ impl Activity {
     }
 
     fn bytes_came(&self) {
-        let phase = self.0.load(Ordering::Acquire) % PHASES;
+        let phase = self.stamp() % PHASES;
         if phase == FRESH || phase == IDLE {
             self.enter(HEAD);
         }
     }
 
+    /// Bytes of a handshake.
+    fn shakes_hands(&self) {
+        self.enter(FRESH);
+    }
+
+    /// The peer takes nothing, or something after all: an idle time begins with what it took last.
+    fn stuck(&self, is_stuck: bool) {
+        self.0.is_stuck.store(is_stuck, Ordering::Release);
+        if !is_stuck && self.is_idle() {
+            self.enter(IDLE);
+        }
+    }
+
     fn enter(&self, phase: u64) {
-        let now = self.0.load(Ordering::Acquire);
-        self.0.store((now / PHASES).wrapping_add(1).wrapping_mul(PHASES) | phase, Ordering::Release);
+        let now = self.stamp();
+        self.0.stamp.store((now / PHASES).wrapping_add(1).wrapping_mul(PHASES) | phase, Ordering::Release);
     }
 
     /// Another one after each change of phase.
     pub fn stamp(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.0.stamp.load(Ordering::Acquire)
+    }
+
+    /// An answer has not left, since the peer does not take it.
+    pub fn is_stuck(&self) -> bool {
+        self.0.is_stuck.load(Ordering::Acquire)
     }
 }
 
@@ -153,7 +178,9 @@ impl<S> TimedIo<S> {
     /// The peer takes nothing: is the time for it over?
     fn watch_write<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.write_waits = false;
+            if std::mem::take(&mut self.write_waits) {
+                self.activity.stuck(false);
+            }
             return done;
         }
         let clock = if self.write_waits
@@ -162,6 +189,7 @@ impl<S> TimedIo<S> {
             clock
         } else {
             self.write_waits = true;
+            self.activity.stuck(true);
             set(&mut self.write_clock, Instant::now() + self.idle)
         };
         ready!(clock.as_mut().poll(cx));
@@ -212,16 +240,70 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let done = Pin::new(&mut this.inner).poll_flush(cx);
+        let done = this.watch_write(cx, done);
         if done.is_ready() {
             this.watch_idle(cx);
         }
-        this.watch_write(cx, done)
+        done
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let done = Pin::new(&mut this.inner).poll_shutdown(cx);
         this.watch_write(cx, done)
+    }
+}
+
+/// The socket below TLS. While hands are shaken, what comes is something that the peer does.
+#[derive(Debug)]
+pub struct Shaken<S> {
+    inner: S,
+    shaking: Option<Activity>,
+}
+
+impl<S> Shaken<S> {
+    pub fn new(inner: S, activity: Activity) -> Self {
+        Self { inner, shaking: Some(activity) }
+    }
+
+    /// The handshake is over: from here on what counts is what a request needs.
+    pub fn done(&mut self) {
+        self.shaking = None;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Shaken<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Some(activity) = &self.shaking
+            && buf.filled().len() > before
+        {
+            activity.shakes_hands();
+        }
+        done
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Shaken<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

@@ -316,4 +316,41 @@ mod tests {
         serving.stop();
         serving.finished().await;
     }
+
+    /// a record that trickles in is no head that has come.
+    #[tokio::test]
+    async fn a_record_that_trickles_in_after_the_handshake_is_cut_off() {
+        let files = Files::new();
+        let serving = limited(files.load(), Limits { header_read_timeout: Duration::from_millis(400), ..Limits::default() }).await;
+        let shaken = connect(&serving, &connector(files.shown(), &BOTH, None)).await.unwrap();
+        let (mut stream, _) = shaken.into_inner();
+        // Application data of 16 KiB.
+        stream.write_all(&[23, 3, 3, 64, 0]).await.unwrap();
+        let begun = Instant::now();
+        while stream.write_all(&[0]).await.is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "still open");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// whoever is silent in a handshake makes room like anybody who says nothing.
+    #[tokio::test]
+    async fn silent_handshakes_do_not_shut_the_door() {
+        let files = Files::new();
+        let serving =
+            limited(files.load(), Limits { header_read_timeout: Duration::from_secs(60), connections: 3, ..Limits::default() });
+        let serving = serving.await;
+        let mut held = Vec::new();
+        for sent in [0, 1, 10] {
+            let mut stream = TcpStream::connect(serving.address).await.unwrap();
+            stream.write_all(&client_hello(3)[..sent]).await.unwrap();
+            held.push(stream);
+        }
+        let connector = connector(files.shown(), &BOTH, None);
+        let begun = Instant::now();
+        while connect(&serving, &connector).await.is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the door is shut");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }

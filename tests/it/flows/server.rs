@@ -24,7 +24,7 @@ use chancery::service::turns::Turns;
 use chancery::storage::{Db, Kind, migrate};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::keyed::keyed;
 use crate::harness::machine::until;
@@ -405,6 +405,48 @@ async fn connections_without_a_word_do_not_shut_the_door() {
     assert!((1..=16).contains(&left), "{left}");
 }
 
+#[tokio::test]
+async fn whoever_has_their_share_makes_nobody_leave() {
+    let running = start(Limits { connections: 3, connections_per_address: 2, ..Limits::default() }).await;
+    let mut halves = Vec::new();
+    for _ in 0..2 {
+        let mut half = running.connect().await;
+        half.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+        halves.push(half);
+    }
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut idle = elsewhere.connect(running.address()).await.unwrap();
+    // Long enough to make room.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for _ in 0..3 {
+        assert_eq!(status(&running.get("/ok", "").await), "503");
+    }
+    assert_eq!(status(&ask_again(&mut idle).await), "200");
+}
+
+#[tokio::test]
+async fn a_crowd_finds_as_many_places_as_there_are_silent_connections() {
+    const SILENT: usize = 120;
+    // On a busy machine some may have to come twice.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let running = start(Limits { connections: SILENT, ..Limits::default() }).await;
+        let _silent = join_all((0..SILENT).map(|_| running.connect())).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let crowd = join_all((0..100).map(|_| async {
+            let mut stream = running.connect().await;
+            let is_served = status(&ask_again(&mut stream).await) == "200";
+            (stream, is_served)
+        }));
+        seen.push(crowd.await.iter().filter(|(_, is_served)| *is_served).count());
+        if seen.last() == Some(&100) {
+            return;
+        }
+    }
+    panic!("of 100 were served: {seen:?}");
+}
+
 /// What holds on a machine that is not away for a second in the midst of it.
 async fn in_one_of_several_tries(seen: impl AsyncFn() -> Result<(), String>) {
     let mut all = Vec::new();
@@ -419,6 +461,58 @@ async fn in_one_of_several_tries(seen: impl AsyncFn() -> Result<(), String>) {
 
 fn expect(what: &str, answer: &str, expected: &str) -> Result<(), String> {
     if status(answer) == expected { Ok(()) } else { Err(format!("{what}: {answer}")) }
+}
+
+#[tokio::test]
+async fn who_still_reads_an_answer_leaves_after_all_who_are_idle() {
+    in_one_of_several_tries(async || {
+        let running = start(Limits { connections: 2, ..Limits::default() }).await;
+        let mut reader = running.connect().await;
+        reader.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        reader.read_exact(&mut [0; 1024]).await.unwrap();
+        let mut idle = running.connect().await;
+        expect("idle", &ask_again(&mut idle).await, "200")?;
+        // The reader is seen to do nothing for longer than the other.
+        expect("too early", &running.get("/ok", "").await, "503")?;
+        expect("idle", &ask_again(&mut idle).await, "200")?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        expect("too early", &running.get("/ok", "").await, "503")?;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let mut second = running.connect().await;
+        expect("newcomer", &ask_again(&mut second).await, "200")?;
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+        // More than is under way between two sockets.
+        reader.read_exact(&mut vec![0; LARGE / 2]).await.map_err(|error| error.to_string())?;
+        // Alone among the busy it leaves too: whoever takes nothing for so long is no better than who says nothing.
+        until(10 * SECOND, async || {
+            status(&ask_again(&mut second).await) == "200" && status(&running.get("/ok", "").await) == "200"
+        })
+        .await;
+        assert!(read_all(&mut reader).await.len() < LARGE / 2 - 1024);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_reads_slowly_and_takes_something_all_the_while_stays() {
+    in_one_of_several_tries(async || {
+        let running = start(Limits { connections: 1, ..Limits::default() }).await;
+        let mut reader = running.connect().await;
+        reader.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut got, begun, mut part) = (0, Instant::now(), vec![0; 128 * 1024]);
+        // Longer than the idle are left alone.
+        while begun.elapsed() < Duration::from_millis(2500) {
+            got += reader.read(&mut part).await.unwrap();
+            expect("newcomer", &running.get("/ok", "").await, "503")?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while let count @ 1.. = reader.read(&mut part).await.map_err(|error| error.to_string())? {
+            got += count;
+        }
+        if got > LARGE { Ok(()) } else { Err(format!("{got} bytes came")) }
+    })
+    .await;
 }
 
 #[tokio::test]
