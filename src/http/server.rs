@@ -346,6 +346,13 @@ impl Front {
                 },
             }
         }
+        // Who has come already would be cut off with the socket.
+        tokio::task::yield_now().await;
+        for _ in 0..BACKLOG {
+            let accepted = tokio::task::coop::unconstrained(listener.accept()).now_or_never();
+            let Some(Ok((stream, peer))) = accepted else { break };
+            self.admit(stream, peer, &mut connections);
+        }
         drop(listener);
         let all_done = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all_done).await.is_ok() {
@@ -428,12 +435,12 @@ impl Front {
         let Some(certificates) = &self.tls else { return self.speak(stream, peer, activity, wanted).await };
         let mut wanted = pin!(wanted);
         let stream = Shaken::new(stream, activity.clone());
-        // A handshake has as long as a head; nobody whom a drain finds in it has asked for anything yet.
+        // A handshake has as long as a head. Whom a drain finds in it has asked for nothing yet, and is about to.
         let shaken = tokio::select! {
             biased;
             shaken = tokio::time::timeout(self.limits.header_read_timeout, certificates.acceptor().accept(stream)) => shaken,
             () = wanted.as_mut() => return,
-            () = self.gate.begun() => return,
+            () = self.gate.begun().then(|()| tokio::time::sleep(DRAIN_FIRST_BYTE)) => return,
         };
         match shaken {
             Ok(Ok(mut stream)) => {
@@ -477,19 +484,23 @@ impl Front {
             ended = connection.as_mut() => ended,
             () = wanted => return,
             () = self.gate.begun() => {
-                if activity.is_idle() {
-                    return;
-                }
-                connection.as_mut().graceful_shutdown();
-                let silent = async {
-                    tokio::time::sleep(DRAIN_FIRST_BYTE).await;
-                    if !activity.is_fresh() {
-                        std::future::pending::<()>().await;
+                // Whoever has connected is about to ask, and is answered that the connection closes. hyper would close it at once.
+                let looked = async {
+                    if activity.is_fresh() {
+                        tokio::time::sleep(DRAIN_FIRST_BYTE).await;
                     }
+                    tokio::task::yield_now().await;
                 };
                 tokio::select! {
+                    biased;
                     ended = connection.as_mut() => ended,
-                    () = silent => return,
+                    () = looked => {
+                        if activity.does_nothing() && !activity.is_stuck() {
+                            return;
+                        }
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             }
         };

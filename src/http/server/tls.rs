@@ -353,4 +353,33 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    /// With `drain_delay = 0` nobody was told before.
+    #[tokio::test]
+    async fn a_handshake_that_a_drain_finds_under_way_may_end_and_ask() {
+        let files = Files::new();
+        let mut seen = Vec::new();
+        // On a busy machine the time for it may be over.
+        for _ in 0..5 {
+            let serving = server(files.load()).await;
+            let stream = TcpStream::connect(serving.address).await.unwrap();
+            // Who comes later has been let in, and so was the first.
+            let connector = connector(files.shown(), &BOTH, None);
+            drop(connect(&serving, &connector).await.unwrap());
+            serving.stop();
+            while TcpStream::connect(serving.address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            let shaken = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await;
+            let answer = match shaken {
+                Ok(mut stream) => ask(&mut stream).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200") => return,
+                other => seen.push(other),
+            }
+        }
+        panic!("{seen:?}");
+    }
 }

@@ -855,6 +855,49 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     assert!(begin.elapsed() < 8 * SECOND, "sooner than the deadline");
 }
 
+/// `drain_delay = 0`: nobody was told before.
+#[tokio::test]
+async fn whoever_had_connected_before_a_drain_may_still_ask() {
+    // On a busy machine the time for a first byte may be over.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let running = start(Limits::default()).await;
+        let mut fresh = running.connect().await;
+        // Who comes later has been let in, and so was the first.
+        assert_eq!(status(&running.get("/ok", "").await), "200");
+        running.shutdown.begin();
+        until(10 * SECOND, async || TcpStream::connect(running.address()).await.is_err()).await;
+        drop(fresh.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await);
+        let answer = read_all(&mut fresh).await;
+        if status(&answer) == "200" && header(&answer, "connection") == Some("close") {
+            return;
+        }
+        seen.push(answer);
+    }
+    panic!("{seen:?}");
+}
+
+#[tokio::test]
+async fn a_drain_cuts_nobody_off_who_waits_at_the_door() {
+    let running = start(Limits { connections_per_address: 1000, ..Limits::default() }).await;
+    // All are there before the server gets a chance to look.
+    let mut crowd: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(running.address()).unwrap();
+            std::io::Write::write_all(&mut stream, b"GET /jwks HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    running.shutdown.begin();
+    running.serving.finished().await;
+    let answers = crowd.iter_mut().map(|stream| {
+        let mut answer = Vec::new();
+        drop(std::io::Read::read_to_end(stream, &mut answer));
+        answer.starts_with(b"HTTP/1.1 200")
+    });
+    assert_eq!(answers.filter(|is_answered| *is_answered).count(), 300);
+}
+
 #[tokio::test]
 async fn a_stuck_connection_does_not_hold_the_drain_beyond_its_deadline() {
     let limits = Limits { header_read_timeout: 60 * SECOND, drain_deadline: 2 * SECOND, ..Limits::default() };
