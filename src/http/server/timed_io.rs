@@ -39,9 +39,11 @@ impl Activity {
         Self(Arc::new(Known { stamp: AtomicU64::new(FRESH), is_stuck: AtomicBool::new(false) }))
     }
 
-    /// A whole head is here and the service was called.
-    pub fn request_began(&self) {
+    /// A whole head is here and the service was called. `true`: it had come together with the request before.
+    pub fn request_began(&self) -> bool {
+        let had_come = self.is_idle();
         self.enter(REQUEST);
+        had_come
     }
 
     /// The response is on its way.

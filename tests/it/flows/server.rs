@@ -516,6 +516,21 @@ async fn who_reads_slowly_and_takes_something_all_the_while_stays() {
 }
 
 #[tokio::test]
+async fn who_sends_many_requests_at_once_takes_turns_with_the_others() {
+    let running = start(Limits::default()).await;
+    let mut streams = Vec::new();
+    for who in ["one", "other"] {
+        let mut stream = std::net::TcpStream::connect(running.address()).unwrap();
+        let request = format!("GET /turn/{who} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(16);
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        streams.push(stream);
+    }
+    until(10 * SECOND, async || running.turns.lock().unwrap().len() == 32).await;
+    let turns = running.turns.lock().unwrap();
+    assert!(turns.windows(2).filter(|pair| pair[0] != pair[1]).count() >= 16, "{turns:?}");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_is_refused_in_words() {
     let running = start(Limits::default()).await;
     let answer = running.get("/ok", &format!("A: {}\n", "x".repeat(17 * 1024))).await;
