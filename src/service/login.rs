@@ -136,9 +136,9 @@ impl Guess {
     pub(super) async fn admit(app: &App, username: &str, address: &str, now: Timestamp) -> Result<Self, Reason> {
         let username = users::canonical(username);
         let subjects = subjects(&username, address);
-        let keys = app.throttle.keys(&subjects);
-        let (failures, found) = failures::find_with_person(&app.db, &keys, &username).await?;
-        let attempt = app.throttle.admit(&subjects, keys, &failures, now)?;
+        let look = app.throttle.look(&subjects);
+        let (failures, found) = failures::find_with_person(&app.db, &look.keys, &username).await?;
+        let attempt = app.throttle.admit(&subjects, look, &failures, now)?;
         Ok(Self { username, subjects, found: Some(found), _attempt: attempt })
     }
 

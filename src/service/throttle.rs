@@ -12,8 +12,8 @@
 #[cfg(test)]
 mod model;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -27,6 +27,9 @@ use crate::service::keyed::{Keyed, Of};
 use crate::storage::audit::AuditEvent;
 use crate::storage::failures::{self, Alarm, Failures, Key};
 use crate::storage::{Db, StoreError};
+
+/// So many failures are remembered, three for each try: more than are counted while somebody is looked up.
+const FAILED: usize = 768;
 
 /// Whom a try is counted for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +53,27 @@ pub enum Subject {
 pub struct Throttle {
     config: ThrottleConfig,
     keyed: Keyed,
-    at_work: AtWork,
+    tries: Arc<Mutex<Tries>>,
     /// For the ids of audit events.
     entropy: Option<Arc<dyn Entropy>>,
 }
 
-type AtWork = Arc<Mutex<HashMap<Key, u64>>>;
+/// What this process knows of tries beside what is counted in the database.
+#[derive(Debug, Default)]
+struct Tries {
+    at_work: HashMap<Key, u64>,
+    /// The last failures that were counted, with their numbers.
+    failed: VecDeque<(u64, Key)>,
+    /// The number of the next.
+    next: u64,
+}
+
+/// Under which keys to look for what is counted, and what had failed before.
+#[derive(Debug)]
+pub struct Look {
+    pub keys: Vec<Key>,
+    before: u64,
+}
 
 /// A try that may go on. While it lives it counts as if it had failed, so that many tries sent at the same moment do not all pass
 /// before the first failure is counted: hold it until the outcome is known.
@@ -63,13 +81,13 @@ type AtWork = Arc<Mutex<HashMap<Key, u64>>>;
 #[must_use = "hold it until the outcome is known"]
 pub struct Attempt {
     keys: Vec<Key>,
-    at_work: AtWork,
+    tries: Arc<Mutex<Tries>>,
 }
 
 impl Throttle {
     /// With these limits.
     pub fn new(config: ThrottleConfig, keyed: Keyed) -> Self {
-        Self { config, keyed, at_work: Arc::default(), entropy: None }
+        Self { config, keyed, tries: Arc::default(), entropy: None }
     }
 
     /// Tells the audit log, once in each window, when an account, an address or everybody has reached the limit: from then on tries wait.
@@ -83,21 +101,26 @@ impl Throttle {
     /// # Errors
     /// [`Reason::SignInThrottled`] with the seconds to wait, or the database is away.
     pub async fn check(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<Attempt, Reason> {
-        let keys = self.keys(subjects);
-        let found = failures::find(db, &keys).await.map_err(unavailable)?;
-        self.admit(subjects, keys, &found, now)
+        let look = self.look(subjects);
+        let found = failures::find(db, &look.keys).await.map_err(unavailable)?;
+        self.admit(subjects, look, &found, now)
     }
 
-    /// What these are counted under, in their order.
-    pub fn keys(&self, subjects: &[Subject]) -> Vec<Key> {
+    /// What these are counted under, in their order. To be asked for before that is looked up.
+    pub fn look(&self, subjects: &[Subject]) -> Look {
+        Look { keys: self.keys(subjects), before: tries(&self.tries).next }
+    }
+
+    fn keys(&self, subjects: &[Subject]) -> Vec<Key> {
         subjects.iter().map(|subject| self.key(subject)).collect()
     }
 
-    /// [`Self::check`] with what has been counted under the [`Self::keys`] at hand.
+    /// [`Self::check`] with what was found in this look.
     ///
     /// # Errors
     /// [`Reason::SignInThrottled`] with the seconds to wait.
-    pub fn admit(&self, subjects: &[Subject], keys: Vec<Key>, found: &[Failures], now: Timestamp) -> Result<Attempt, Reason> {
+    pub fn admit(&self, subjects: &[Subject], look: Look, found: &[Failures], now: Timestamp) -> Result<Attempt, Reason> {
+        let Look { keys, before } = look;
         let live = |key: &Key| found.iter().find(|failures| failures.key == *key && !self.is_over(failures, now));
         let crowded = subjects.iter().zip(&keys).any(|(subject, key)| match subject {
             Subject::Everybody | Subject::CodeEverybody => {
@@ -106,18 +129,19 @@ impl Throttle {
             Subject::Account(_) | Subject::Address(_) | Subject::CodeTyper(_) | Subject::CodeAddress(_) => false,
         });
 
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = tries(&self.tries);
         for (subject, key) in subjects.iter().zip(&keys) {
-            let others = at_work.get(key).copied().unwrap_or(0);
+            let others = tries.others(key, before);
             if let Some((scope, wait)) = self.wait(subject, live(key), others, crowded, now) {
                 metrics::counter!("chancery_throttled_total", "scope" => scope).increment(1);
                 return Err(Reason::SignInThrottled { scope: scope.to_owned(), retry_after: whole_seconds(wait) });
             }
         }
         for key in &keys {
-            *at_work.entry(*key).or_insert(0) += 1;
+            *tries.at_work.entry(*key).or_insert(0) += 1;
         }
-        Ok(Attempt { keys, at_work: Arc::clone(&self.at_work) })
+        drop(tries);
+        Ok(Attempt { keys, tries: Arc::clone(&self.tries) })
     }
 
     /// Counts a failure.
@@ -127,7 +151,9 @@ impl Throttle {
     pub async fn failure(&self, db: &Db, subjects: &[Subject], now: Timestamp) -> Result<(), Reason> {
         let keys = self.keys(subjects);
         let alarms = subjects.iter().zip(&keys).filter_map(|(subject, key)| self.alarm(subject, *key, now)).collect();
-        failures::add(db, &keys, now, self.config.window, alarms).await.map_err(unavailable)
+        failures::add(db, &keys, now, self.config.window, alarms).await.map_err(unavailable)?;
+        tries(&self.tries).fail(keys);
+        Ok(())
     }
 
     fn alarm(&self, subject: &Subject, key: Key, now: Timestamp) -> Option<Alarm> {
@@ -209,14 +235,37 @@ impl Throttle {
     }
 }
 
+impl Tries {
+    /// Tries under this key that may not be in what was looked up: those at work, and those that failed since `before`.
+    fn others(&self, key: &Key, before: u64) -> u64 {
+        let since = self.failed.iter().rev().take_while(|(number, _)| *number >= before);
+        let failed = since.map(|(_, failed)| u64::from(failed == key)).sum::<u64>();
+        self.at_work.get(key).copied().unwrap_or(0) + failed
+    }
+
+    fn fail(&mut self, keys: Vec<Key>) {
+        for key in keys {
+            if self.failed.len() == FAILED {
+                self.failed.pop_front();
+            }
+            self.failed.push_back((self.next, key));
+            self.next += 1;
+        }
+    }
+}
+
+fn tries(tries: &Mutex<Tries>) -> MutexGuard<'_, Tries> {
+    tries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = tries(&self.tries);
         for key in &self.keys {
-            if let Some(count) = at_work.get_mut(key) {
+            if let Some(count) = tries.at_work.get_mut(key) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    at_work.remove(key);
+                    tries.at_work.remove(key);
                 }
             }
         }

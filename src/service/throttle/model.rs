@@ -139,9 +139,9 @@ fn subjects(who: usize, address: usize) -> [Subject; 3] {
 
 fn begin(throttle: &Throttle, rows: &Rows, who: usize, address: usize, now: Timestamp) -> Result<Attempt, u64> {
     let subjects = subjects(who, address);
-    let keys: Vec<Key> = subjects.iter().map(|subject| throttle.key(subject)).collect();
-    let found = rows.find(&keys);
-    throttle.admit(&subjects, keys, &found, now).map_err(|reason| match reason {
+    let look = throttle.look(&subjects);
+    let found = rows.find(&look.keys);
+    throttle.admit(&subjects, look, &found, now).map_err(|reason| match reason {
         Reason::SignInThrottled { retry_after, .. } => retry_after,
         other => panic!("{other:?}"),
     })

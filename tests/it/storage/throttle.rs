@@ -59,7 +59,7 @@ on_both! {
         let world = World::new(kind).await;
         let (db, throttle) = (&world.store.db, Throttle::new(config(), keyed()));
         let found = async |name: &str| {
-            let (failures, person) = failures::find_with_person(db, &throttle.keys(&from(name, "192.0.2.1")), name).await.unwrap();
+            let (failures, person) = failures::find_with_person(db, &throttle.look(&from(name, "192.0.2.1")).keys, name).await.unwrap();
             (failures.iter().map(|failures| failures.count).collect::<Vec<_>>(), person)
         };
         let alice = Some((world.user.clone(), Some("$argon2id$".to_owned())));
@@ -151,5 +151,20 @@ on_both! {
         assert_eq!(held.len(), 5);
         drop(held);
         assert_eq!(wait(&throttle, &store.db, "alice", "192.0.2.1", at(0)).await, 0, "successes are not counted");
+    }
+
+    async fn a_failure_that_is_counted_after_somebody_looked_counts_for_them_too(kind) {
+        let store = migrated(kind).await;
+        let throttle = Throttle::new(config(), keyed());
+        let subjects = from("alice", "192.0.2.1");
+        let (early, other) = (throttle.look(&subjects), throttle.look(&from("bob", "192.0.2.2")));
+        let found = failures::find(&store.db, &early.keys).await.unwrap();
+        for _ in 0..5 {
+            let attempt = throttle.check(&store.db, &subjects, at(0)).await.unwrap();
+            throttle.failure(&store.db, &subjects, at(0)).await.unwrap();
+            drop(attempt);
+        }
+        assert!(throttle.admit(&subjects, early, &found, at(0)).is_err(), "a sixth guess at once");
+        assert!(throttle.admit(&from("bob", "192.0.2.2"), other, &found, at(0)).is_ok());
     }
 }
