@@ -8,6 +8,8 @@ use chancery::storage::codes::redeem;
 use chancery::storage::{Db, Kind, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::Store;
 use super::fixtures::World;
@@ -55,6 +57,24 @@ fn commits(db: &Db) -> u32 {
     let index = format!("{}-shm", db.file().unwrap().display());
     let printed = std::process::Command::new("od").args(["-An", "-tu4", "-j8", "-N4", &index]).output().unwrap().stdout;
     String::from_utf8(printed).unwrap().trim().parse().unwrap()
+}
+
+/// Holds the file's lock, in the middle of a unit that writes row 5000, until told to commit.
+async fn hold(db: &Db) -> (JoinHandle<Result<(), StoreError>>, oneshot::Sender<()>) {
+    let (db, (locked, is_locked), (release, released)) = (db.clone(), oneshot::channel(), oneshot::channel());
+    let holder = tokio::spawn(async move {
+        db.transaction("test.hold", |tx| {
+            Box::pin(async move {
+                tx.execute("INSERT INTO scratch (id, half) VALUES (5000, 1)", args![]).await?;
+                locked.send(()).unwrap();
+                released.await.unwrap();
+                Ok(())
+            })
+        })
+        .await
+    });
+    is_locked.await.unwrap();
+    (holder, release)
 }
 
 on_both! {
@@ -205,22 +225,8 @@ async fn who_waited_too_long_has_done_nothing() {
     let store = scratch(Kind::Sqlite).await;
     let mut config = store.config.clone();
     config.acquire_timeout = Duration::from_millis(300);
-    let (hasty, other) = (Db::connect(&config).await.unwrap(), store.db.clone());
-    let (locked, is_locked) = tokio::sync::oneshot::channel();
-    let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let holder = tokio::spawn(async move {
-        other
-            .transaction("test.hold", |tx| {
-                Box::pin(async move {
-                    tx.execute("INSERT INTO scratch (id, half) VALUES (5000, 1)", args![]).await?;
-                    locked.send(()).unwrap();
-                    released.await.unwrap();
-                    Ok::<(), StoreError>(())
-                })
-            })
-            .await
-    });
-    is_locked.await.unwrap();
+    let hasty = Db::connect(&config).await.unwrap();
+    let (holder, release) = hold(&store.db).await;
     let outcomes = join_all((0..10).map(|id| pair(&hasty, id, String::new(), false))).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))), "{outcomes:?}");
     release.send(()).unwrap();
@@ -241,22 +247,7 @@ async fn who_stands_behind_somebody_who_waits_for_a_lock_waits_no_longer() {
     let mut config = store.config.clone();
     config.acquire_timeout = Duration::from_secs(2);
     let (hasty, half) = (Db::connect(&config).await.unwrap(), config.acquire_timeout / 2);
-    let (locked, is_locked) = tokio::sync::oneshot::channel();
-    let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let other = store.db.clone();
-    let holder = tokio::spawn(async move {
-        other
-            .transaction("test.hold", |tx| {
-                Box::pin(async move {
-                    tx.execute("INSERT INTO scratch (id, half) VALUES (5000, 1)", args![]).await?;
-                    locked.send(()).unwrap();
-                    released.await.unwrap();
-                    Ok::<(), StoreError>(())
-                })
-            })
-            .await
-    });
-    is_locked.await.unwrap();
+    let (holder, release) = hold(&store.db).await;
     let first = hasty.execute("INSERT INTO scratch (id, half) VALUES (1, 1)", args![]);
     let behind = async {
         tokio::time::sleep(half).await;
