@@ -52,6 +52,7 @@ mod losses;
 pub mod migrate;
 pub mod owners;
 mod places;
+pub mod reach;
 pub mod registrations;
 pub mod resources;
 pub mod revoked_tokens;

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::service::audit::DATABASE_WENT_BACK;
 use crate::storage::doctor::{self as store, Right};
-use crate::storage::{Db, Kind, StoreError, audit, clock_offset, migrate};
+use crate::storage::{Db, Kind, StoreError, audit, clock_offset, migrate, reach};
 
 /// What is examined here.
 pub const CHECKS: &[Check] = &[
@@ -90,16 +90,9 @@ pub fn asked(report: &mut Report, checks: &[Check], answer: Result<Vec<Finding>,
 
 /// SQLite: the file and its folder, where the log is kept, must be writable.
 fn rights_to_file(file: &Path, report: &mut Report) {
-    use rustix::fs::{Access, access};
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    for (path, needs) in
-        [(file, Access::READ_OK | Access::WRITE_OK), (folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)]
-    {
-        if path.exists() && access(path, needs).is_err() {
-            let finding = Finding::error(Check::DatabaseRights, "this user of the machine may not read and write it");
-            let mend = "Run doctor and the server as the same user, who owns the file and its folder: chown.";
-            report.found(finding.about(path.display().to_string()).mended_by(mend));
-        }
+    for hindrance in [reach::to_files(file), reach::to_folder(file)].into_iter().flatten() {
+        let finding = Finding::error(Check::DatabaseRights, hindrance.what);
+        report.found(finding.about(hindrance.path.display().to_string()).mended_by(hindrance.mend));
     }
 }
 
@@ -160,8 +153,10 @@ async fn schema(db: &Db, report: &mut Report) -> bool {
             report.found(Finding::error(Check::SchemaAhead, what));
             false
         }
+        // It was opened, and is none: SQLite looks into a file at the first question.
         Err(error) => {
-            report.not_examined(&[Check::SchemaBehind, Check::SchemaAhead], &error.to_string());
+            report.found(Finding::error(Check::DatabaseUnreachable, error.to_string()));
+            report.not_examined(&[Check::SchemaBehind, Check::SchemaAhead], "the database does not answer");
             false
         }
     }

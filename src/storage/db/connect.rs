@@ -20,6 +20,7 @@ use crate::config::database::DatabaseConfig;
 use crate::storage::error::StoreError;
 use crate::storage::lock::FileLock;
 use crate::storage::losses::Losses;
+use crate::storage::reach;
 
 /// How many statements each connection keeps prepared: more than the store has.
 const PREPARED_STATEMENTS: usize = 400;
@@ -46,7 +47,17 @@ const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; S
 pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError> {
     let options = SqliteConnectOptions::from_str(config.url.expose()).map_err(store_error)?;
     let file = options.get_filename().to_path_buf();
-    make_private(&file)?;
+    if let Some(hindrance) = reach::to_files(&file) {
+        return Err(StoreError::Unavailable(hindrance.to_string()));
+    }
+    open(&file, options, config).await.map_err(|error| match (error, reach::to_folder(&file)) {
+        (StoreError::Unavailable(_), Some(hindrance)) => StoreError::Unavailable(hindrance.to_string()),
+        (error, _) => error,
+    })
+}
+
+async fn open(file: &Path, options: SqliteConnectOptions, config: &DatabaseConfig) -> Result<Pools, StoreError> {
+    make_private(file)?;
     let options = options
         .create_if_missing(true)
         .foreign_keys(true)
@@ -55,7 +66,7 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
         // No `optimize_on_close`: counted while the tables are small, they would be read whole when they are not.
         .statement_cache_capacity(PREPARED_STATEMENTS);
     // Switching a new file to the write-ahead log cannot wait for another process that does the same: one at a time.
-    let turn = FileLock::acquire(&file, config.acquire_timeout).await?;
+    let turn = FileLock::acquire(file, config.acquire_timeout).await?;
     // What a statement or a unit of work needs to be undone alone goes into a temporary file beyond 64 KiB: for a group of requests, more
     // than the database itself is written.
     let writes = options
@@ -71,7 +82,7 @@ pub(super) async fn sqlite(config: &DatabaseConfig) -> Result<Pools, StoreError>
     };
     let readers = Lender::open(reads, most, config.acquire_timeout).await.map_err(store_error)?;
     drop(turn);
-    let (index, disk) = (LogIndex::of(&file), Disk::of(&file));
+    let (file, index, disk) = (file.to_owned(), LogIndex::of(file), Disk::of(file));
     Ok(Pools::Sqlite { readers, writer, file, index, disk })
 }
 

@@ -112,8 +112,16 @@ fn sqlite_error(code: &str, message: String) -> StoreError {
         {
             StoreError::Schema(message)
         }
-        // PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, SCHEMA (changed again and again)
-        3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15 | 17 => StoreError::Unavailable(message),
+        // READONLY
+        8 => {
+            StoreError::Unavailable(format!("{message}: the file, what lies beside it, or all of its file system may only be read"))
+        }
+        // FULL
+        13 => StoreError::Unavailable(format!("{message}: make room on the file system of the database")),
+        // PERM, ABORT, BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, CANTOPEN, PROTOCOL, SCHEMA (changed again and again)
+        3 | 4 | 5 | 6 | 7 | 9 | 10 | 14 | 15 | 17 => StoreError::Unavailable(message),
+        // NOTADB
+        26 => StoreError::Corrupt(format!("{message}, or its beginning is damaged: is [database] url the right one?")),
         _ => StoreError::Corrupt(format!("{code}: {message}")),
     }
 }

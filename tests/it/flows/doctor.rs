@@ -533,28 +533,18 @@ async fn the_database_user_lacks_rights() {
     let machine = Machine::sqlite();
     settle(&machine);
     machine.run(&["key", "list"]);
-    let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    let data = machine.path().join("chancery-data");
-    let mut command = machine.command(&["doctor", "--json"]);
-    if rustix::process::getuid().is_root() {
-        let program = machine.path().join("chancery");
-        std::fs::copy(env!("CARGO_BIN_EXE_chancery"), &program).unwrap();
-        command = std::process::Command::new(&program);
-        command.args(["doctor", "--json"]).current_dir(machine.path()).env_clear().envs(machine.env.clone());
-        std::os::unix::process::CommandExt::uid(&mut command, 65_534);
-        chmod(machine.path(), 0o755);
-        chmod(&data, 0o755);
-        chmod(&data.join("chancery.db"), 0o644);
-        chmod(&data.join("master.key"), 0o644);
-    } else {
-        chmod(&data.join("chancery.db"), 0o400);
-        chmod(&data, 0o500);
-    }
-    let report = read(&command.output().unwrap());
+    let report = read(&machine.command_of_a_reader(&["doctor", "--json"]).output().unwrap());
     let found = found(&report, "database-rights");
     assert_eq!(found.len(), 2, "the file and its folder: {report:#}");
     assert!(found.iter().all(|(severity, what, _)| severity == "error" && what.contains("may not")));
-    chmod(&data, 0o700);
+    machine.own_again();
+
+    // Nobody's right is in question where it is no database at all.
+    let mut machine = Machine::sqlite();
+    settle(&machine);
+    std::fs::write(machine.path().join("notes.txt"), "no database, and long enough to be looked into\n".repeat(50)).unwrap();
+    machine.set("CHANCERY_DATABASE_URL", "sqlite://notes.txt");
+    assert!(the(&examine(&machine), "database-unreachable").1.contains("is not a database"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::machine::{MASTER_KEY, Machine, OTHER_MASTER_KEY, until};
+use crate::harness::machine::{MASTER_KEY, Machine, OTHER_MASTER_KEY, refused, until};
 
 fn machine_client(machine: &Machine) -> Value {
     std::fs::write(machine.path().join("client.json"), r#"{"client_name": "Robot", "grant_types": ["client_credentials"]}"#)
@@ -103,6 +103,38 @@ async fn the_server_refuses_to_start_where_it_would_be_unsafe() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert!(Machine::sqlite().refuses(&["serve", "--listen", &address]).contains(&address));
+}
+
+#[tokio::test]
+async fn who_cannot_use_the_database_file_is_told_in_one_line_what_is_in_the_way_and_what_to_do() {
+    const COMMANDS: [&[&str]; 4] = [&["serve"], &["quickstart"], &["migrate"], &["user", "list"]];
+    let one_line = |said: String, wanted: &[&str]| {
+        assert!(said.lines().count() == 1 && wanted.iter().all(|wanted| said.contains(wanted)), "{wanted:?}: {said}");
+    };
+    let mut machine = Machine::sqlite();
+    machine.run(&["migrate"]);
+    for line in COMMANDS {
+        let said = refused(machine.command_of_a_reader(line));
+        one_line(said, &["chancery.db: this user of the machine (uid ", " may not read and write it", "chown -R"]);
+    }
+    // There is no file yet, and none can be made there; nor the folder that it would lie in.
+    for missing in ["chancery-data/other.db", "chancery-data/new/folder/other.db"] {
+        machine.set("CHANCERY_DATABASE_URL", &format!("sqlite://{missing}"));
+        for line in COMMANDS {
+            let said = refused(machine.command_of_a_reader(line));
+            one_line(said, &["chancery-data: this user of the machine (uid ", " may not read and write it", "chown -R"]);
+        }
+    }
+    machine.own_again();
+    std::fs::write(machine.path().join("notes.txt"), "no database, and long enough to be looked into\n".repeat(50)).unwrap();
+    for (url, wanted) in [
+        ("sqlite://chancery-data", "chancery-data: is no file. `[database] url` names the file itself"),
+        ("sqlite://notes.txt", "file is not a database, or its beginning is damaged: is [database] url the right one?"),
+        ("sqlite://notes.txt/chancery.db", "notes.txt: is no folder"),
+    ] {
+        machine.set("CHANCERY_DATABASE_URL", url);
+        COMMANDS.into_iter().for_each(|line| one_line(machine.refuses(line), &[wanted]));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -175,9 +177,39 @@ impl Machine {
     }
 
     pub fn command(&self, line: &[&str]) -> Command {
-        // The binary that is shipped, where a measurement asks for it.
-        let binary = std::env::var_os("CHANCERY_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_chancery").into());
-        let mut command = Command::new(binary);
+        self.command_of(&program(), line)
+    }
+
+    /// A command by somebody who may read what is in the data folder and not write it: another user of the machine, which root has to become.
+    /// Whoever is not root has no right to write there themselves from here on, and [gets it back](Self::own_again).
+    pub fn command_of_a_reader(&self, line: &[&str]) -> Command {
+        let root = rustix::process::getuid().is_root();
+        let (folder, files) = if root { (0o755, 0o644) } else { (0o500, 0o400) };
+        let data = self.path().join("chancery-data");
+        for file in std::fs::read_dir(&data).unwrap() {
+            chmod(&file.unwrap().path(), files);
+        }
+        chmod(&data, folder);
+        if !root {
+            return self.command(line);
+        }
+        chmod(self.path(), 0o755);
+        let copy = self.path().join("chancery");
+        if !copy.exists() {
+            std::fs::copy(program(), &copy).unwrap();
+        }
+        let mut command = self.command_of(&copy, line);
+        command.uid(65_534);
+        command
+    }
+
+    /// The data folder is its owner's alone, who may do everything.
+    pub fn own_again(&self) {
+        chmod(&self.path().join("chancery-data"), 0o700);
+    }
+
+    fn command_of(&self, program: &Path, line: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(line).current_dir(self.path()).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -192,22 +224,7 @@ impl Machine {
 
     /// A server that must not start; what it says.
     pub fn refuses(&self, line: &[&str]) -> String {
-        let mut child = self.command(line).spawn().unwrap();
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if begun.elapsed() > Duration::from_secs(20) {
-                child.kill().unwrap();
-                panic!("{line:?} runs although it must refuse to start");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(!status.success());
-        said.lines().filter(|line| line.starts_with("chancery: ")).map(str::to_owned).collect::<Vec<_>>().join("\n")
+        refused(self.command(line))
     }
 
     /// Starts a server and waits until it is ready.
@@ -233,6 +250,35 @@ impl Machine {
         }
         panic!("{line:?} is not ready after 20 s");
     }
+}
+
+/// A command that must end with an error; what it says.
+pub fn refused(mut command: Command) -> String {
+    let mut child = command.spawn().unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("{command:?} runs although it must refuse to start");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(!status.success());
+    said.lines().filter(|line| line.starts_with("chancery: ")).map(str::to_owned).collect::<Vec<_>>().join("\n")
+}
+
+/// The binary that is shipped, where a measurement asks for it.
+fn program() -> PathBuf {
+    std::env::var_os("CHANCERY_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_chancery").into()).into()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// What a database was at one instant.
