@@ -1,4 +1,5 @@
-//! No space left: what cannot be written is not acknowledged, and once there is room again the server goes on.
+//! No space left, or a file system that has become read-only: what cannot be written is not acknowledged, and once it can be again the
+//! server goes on.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -56,20 +57,30 @@ async fn a_sqlite_file_at_its_largest_takes_no_more_and_goes_on_when_it_may_grow
     client.refresh(&tokens.str("refresh_token")).await.ok();
 }
 
-/// The real process, whose writes the file system refuses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_sqlite_is_503_and_loses_nothing() {
+    nothing_can_be_written("FULL_BELOW").await;
+}
+
+/// As Linux mounts one anew that has errors, under the files that are open. A connection that is opened meanwhile can only read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_becomes_read_only_under_sqlite_is_503_and_loses_nothing() {
+    nothing_can_be_written("READ_ONLY_BELOW").await;
+}
+
+/// The real process, whose writes the file system refuses while the file is there that the library finds by this variable.
+async fn nothing_can_be_written(variable: &str) {
     let (_library, path) = library();
     let mut machine = Machine::sqlite();
-    let flag = machine.path().join("full");
+    let flag = machine.path().join("flag");
     machine.set("CHANCERY_DATABASE__ACQUIRE_TIMEOUT", "500ms");
     machine.set("CHANCERY_DATABASE__STATEMENT_TIMEOUT", "1s");
     let (alice, client) = {
-        // The person and the app exist before the disk can fill.
+        // The person and the app exist before that.
         (machine.person("alice"), machine.client())
     };
     machine.set("LD_PRELOAD", path.to_str().unwrap());
-    machine.set("FULL_BELOW", flag.to_str().unwrap());
+    machine.set(variable, flag.to_str().unwrap());
     let server = machine.start(&["serve"]).await;
     let site = machine.site();
     for site in [&site, &client.site, alice.browser.site()] {
@@ -91,7 +102,7 @@ async fn a_full_disk_under_sqlite_is_503_and_loses_nothing() {
     std::fs::remove_file(&flag).unwrap();
     let took = load.recovers(Duration::from_secs(10)).await;
     println!(
-        "a full disk under SQLite: {} answers were 503; all well again after {took:?}",
+        "{variable} under SQLite: {} answers were 503; all well again after {took:?}",
         only_503(&load.since(begin), ACQUIRE + STATEMENT + SLACK)
     );
     load.end().await;
