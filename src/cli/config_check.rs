@@ -13,6 +13,7 @@ pub fn run(file: Option<PathBuf>, command: ConfigCommand, out: Out) -> Result<()
     let ConfigCommand::Check(args) = command;
     let config = Config::load(Sources::from_process(file, args.flags())?)?;
     config.check_serving()?;
+    config.misspelt.iter().for_each(|variable| super::warn(&variable.to_string()));
     let database = if config.database.is_sqlite() { "sqlite" } else { "postgres" };
     let value = json!({
         "ok": true,

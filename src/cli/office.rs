@@ -40,6 +40,7 @@ impl Office {
     /// Reads the configuration and opens its database, whatever its schema.
     pub async fn connect(file: Option<PathBuf>) -> Result<Self, CliError> {
         let config = Config::load(Sources::from_process(file, Vec::new())?)?;
+        config.misspelt.iter().for_each(|variable| super::warn(&variable.to_string()));
         Self::of(config).await
     }
 

@@ -24,6 +24,9 @@ pub fn configure(file: Option<PathBuf>, args: &ServeArgs) -> Result<Config, CliE
     let config = Config::load(Sources::from_process(file, args.flags())?)?;
     config.check_serving()?;
     log::init(&config.log)?;
+    for variable in &config.misspelt {
+        tracing::warn!("{variable}");
+    }
     measure::init();
     spans::init(Arc::new(SystemEntropy));
     Ok(config)

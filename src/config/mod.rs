@@ -77,6 +77,8 @@ pub struct Config {
     pub tls: Tls,
     pub pages: Pages,
     pub security_txt: SecurityTxt,
+    /// Variables that were ignored and look like misspelt ones: for whoever runs the program.
+    pub misspelt: Vec<ConfigError>,
 }
 
 /// Where a configuration is read from.
@@ -123,7 +125,8 @@ impl Config {
     }
 
     fn checked(reader: Reader) -> Result<Self, ConfigErrors> {
-        let (config, reader) = Self::read_all(reader);
+        let (mut config, reader) = Self::read_all(reader);
+        config.misspelt = reader.misspelt();
         let errors = reader.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
@@ -184,6 +187,7 @@ impl Config {
             security_txt: SecurityTxt::read(&mut reader.section("security_txt")),
             issuer,
             server,
+            misspelt: Vec::new(),
         };
         (config, reader)
     }

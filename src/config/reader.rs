@@ -25,6 +25,11 @@ const ALIASES: [(&str, &str, &str); 7] = [
     ("log", "format", "CHANCERY_LOG_FORMAT"),
 ];
 
+/// What `--config` has in the environment.
+const CONFIG_FILE: &str = "CHANCERY_CONFIG";
+/// Letters too few, too many, wrong or swapped, within which a name was probably meant to be another.
+const MOST_SLIPS: usize = 2;
+
 /// A key that may be configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -119,6 +124,27 @@ impl Reader {
     /// The keys of one section.
     pub fn section(&mut self, name: &'static str) -> Section<'_> {
         Section { reader: self, name }
+    }
+
+    /// Variables that are none of ours and look like a slip of the pen in one that is. They are ignored as all that Kubernetes injects, so whoever
+    /// meant them must be told. Call it when every section has been read.
+    pub fn misspelt(&self) -> Vec<ConfigError> {
+        let long: Vec<String> = self.known.iter().map(Known::variable).collect();
+        let short: Vec<String> = self.known.iter().filter_map(Known::alias).chain([CONFIG_FILE.to_owned()]).collect();
+        let unknown = self.env.keys().filter(|name| !name.contains("__") && !short.contains(name));
+        let near = |name: &str| {
+            let likeness = |known: &String| (strsim::osa_distance(&known.replace("__", "_"), name), known.clone());
+            long.iter().chain(&short).map(likeness).min().filter(|(slips, _)| *slips <= MOST_SLIPS)
+        };
+        unknown
+            .filter_map(|name| {
+                let (_, near) = near(name)?;
+                Some(
+                    ConfigError::new(name, "no configuration key has this variable: it is ignored")
+                        .hint(format!("did you mean {near}?")),
+                )
+            })
+            .collect()
     }
 
     /// The keys that were asked for.

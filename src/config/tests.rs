@@ -187,6 +187,40 @@ fn an_unknown_variable_is_refused_only_with_a_double_underscore() {
 }
 
 #[test]
+fn a_variable_that_looks_like_a_misspelt_one_is_told_and_what_others_set_is_not() {
+    let told = |name: &str| from_env(&[(name, "x")]).unwrap().misspelt.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (written, meant) in [
+        ("CHANCERY_DATABSE_URL", "CHANCERY_DATABASE_URL"),
+        ("CHANCERY_ISUER", "CHANCERY_ISSUER"),
+        ("CHANCERY_MASTER_KEYFILE", "CHANCERY_MASTER_KEY_FILE"),
+        ("CHANCERY_LOGFORMAT", "CHANCERY_LOG_FORMAT"),
+        ("CHANCERY_LIFETIMES_ACCESS_TOKEN", "CHANCERY_LIFETIMES__ACCESS_TOKEN"),
+        ("CHANCERY_REGISTRATION_MODE", "CHANCERY_REGISTRATION__MODE"),
+    ] {
+        assert_eq!(
+            told(written),
+            [format!("{written}: no configuration key has this variable: it is ignored (did you mean {meant}?)")]
+        );
+    }
+    // Kubernetes, for services called `chancery` and `chancery-db`; our tests and benches; the file that --config names.
+    for theirs in [
+        "CHANCERY_SERVICE_HOST",
+        "CHANCERY_SERVICE_PORT",
+        "CHANCERY_SERVICE_PORT_HTTP",
+        "CHANCERY_PORT",
+        "CHANCERY_PORT_80_TCP",
+        "CHANCERY_PORT_80_TCP_ADDR",
+        "CHANCERY_DB_SERVICE_HOST",
+        "CHANCERY_DB_PORT",
+        "CHANCERY_TEST_BINARY",
+        "CHANCERY_BENCH_BINARY",
+        "CHANCERY_CONFIG",
+    ] {
+        assert_eq!(told(theirs), [""; 0], "{theirs}");
+    }
+}
+
+#[test]
 fn lists_in_variables_are_separated_by_commas() {
     let config =
         from_env(&[("CHANCERY_PROXIES__TRUSTED", "10.0.0.0/8, ::1"), ("CHANCERY_OUTBOUND__ALLOW", "idp.internal,127.0.0.1")]);

@@ -79,7 +79,7 @@ macro_rules! checks {
 
 checks! {
     Configuration "configuration",
-        "The configuration is refused, so no server starts with it. Where it cannot be read, nothing else is examined.",
+        "The configuration is refused, so no server starts with it, and where it cannot be read, nothing else is examined. Or a variable is ignored that looks like a misspelt one.",
         "Correct the line or variable that is named; `chancery config check` says the same.";
     SecretFileReadable "secret-file-readable",
         "A file that holds a secret, or the database, may be read by every user of the machine.",
@@ -300,6 +300,10 @@ pub async fn examine(config: &Result<Config, ConfigErrors>, clock: &Arc<dyn Cloc
             return report;
         }
     };
+    for variable in &config.misspelt {
+        let finding = Finding::warning(Check::Configuration, variable.message.clone()).about(variable.place.clone());
+        report.found(finding.mended_by(variable.hint.clone().unwrap_or_default()));
+    }
     let now = clock.now();
     report.join(secrets::examine(config));
     let (name, stored, management) = tokio::join!(

@@ -138,6 +138,27 @@ async fn who_cannot_use_the_database_file_is_told_in_one_line_what_is_in_the_way
 }
 
 #[tokio::test]
+async fn a_variable_that_looks_misspelt_is_told_by_whoever_reads_the_configuration() {
+    let mut machine = Machine::sqlite();
+    machine.set("CHANCERY_DATABSE_URL", "sqlite://elsewhere.db");
+    let hint = "CHANCERY_DATABSE_URL: no configuration key has this variable: it is ignored (did you mean CHANCERY_DATABASE_URL?)";
+    for line in [&["migrate"] as &[&str], &["config", "check"]] {
+        let told = machine.command(line).output().unwrap();
+        let said = String::from_utf8(told.stderr).unwrap();
+        assert!(told.status.success() && said == format!("chancery: note: {hint}\n"), "{line:?}: {said}");
+    }
+    let report = machine.command(&["doctor", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let told = report["findings"].as_array().unwrap().iter().find(|finding| finding["id"] == "configuration").unwrap();
+    assert_eq!(
+        (&told["severity"], &told["subject"], &told["mend"]),
+        (&json!("warning"), &json!("CHANCERY_DATABSE_URL"), &json!("did you mean CHANCERY_DATABASE_URL?"))
+    );
+    let (_, _, log) = machine.start(&["serve"]).await.stop();
+    assert!(log.lines().any(|line| line.contains(" WARN ") && line.contains(hint)), "{log}");
+}
+
+#[tokio::test]
 async fn a_wrong_master_key_on_an_existing_database_refuses_to_start_and_changes_nothing() {
     for mut machine in Machine::both().await {
         machine.set("CHANCERY_MASTER_KEY", MASTER_KEY);
