@@ -78,8 +78,8 @@ statements! {
         postgres: concat!("SELECT ", standing_columns!(), ", ", family_columns!(), " FROM families f JOIN grants g ON g.id = f.grant_id",
                  standing_joins!(), "WHERE f.id = ANY(", list!("$1", "BYTEA"), ")"),
     };
-    INSERT = Both("INSERT INTO families (id, grant_id, client_id, salt, key_id, generation, previous, previous_redeemed_at, burst_first,
-                                         burst_recovered, burst_started_at, created_at, last_used_at, expires_at)
+    INSERT = Both("INSERT INTO families (id, salt, key_id, generation, previous, previous_redeemed_at, burst_first, burst_recovered,
+                                         burst_started_at, created_at, last_used_at, expires_at, grant_id, client_id)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
     // Last use never moves back: of two that share a burst, the later one may be written first.
     ROTATE = Both(concat!("UPDATE families SET generation = $2, previous = $3, previous_redeemed_at = $4, burst_first = $5,
@@ -180,7 +180,7 @@ fn family_facts(row: &Row) -> Result<Option<FamilyFacts>, StoreError> {
     Ok(facts::family(row)?.map(|family| FamilyFacts { family, standing }))
 }
 
-/// What [`with_family`] binds of a family that begins: all but its grant and its client, which are those of the code.
+/// All of a family that begins but its grant and its client: [`with_family`] takes those from the code.
 pub(super) fn values(family: &Family) -> Args {
     args![
         family.id,
@@ -208,22 +208,8 @@ pub(super) fn no_values() -> Args {
 
 /// Adds a family as part of a unit of work.
 pub async fn insert_tx(tx: &mut Tx, family: &Family) -> Result<(), StoreError> {
-    let values = args![
-        family.id,
-        family.grant_id,
-        &family.client_id,
-        family.salt,
-        family.key_id,
-        family.generation,
-        family.previous,
-        family.previous_redeemed_at,
-        family.burst_first,
-        family.burst_recovered,
-        family.burst_started_at,
-        family.created_at,
-        family.last_used_at,
-        family.expires_at
-    ];
+    let mut values = values(family);
+    values.extend(args![family.grant_id, &family.client_id]);
     tx.execute(INSERT, values).await.map(drop)
 }
 
