@@ -21,7 +21,7 @@ use crate::oidc::pairwise;
 use crate::secret::Secret;
 use crate::service::browser::Browser;
 use crate::service::{factors, logout, token};
-use crate::storage::{consents, interactions, sessions};
+use crate::storage::{clients, consents, interactions, sessions};
 
 use code::Authorized;
 use interaction::{Open, State};
@@ -290,8 +290,20 @@ async fn advance(
         {
             return Err(Reason::InteractionUnknown.into());
         }
+        still_there(app, client).await?;
     }
-    Err(Reason::StateChanged.into())
+    Err(LocalRefusal { reason: Reason::StateChanged, client_id: Some(client.client_id.clone()) })
+}
+
+/// The client is what was read when the request came: whether it is there and switched on now, the database says.
+async fn still_there(app: &App, client: &Client) -> Result<(), LocalRefusal> {
+    let client_id = client.client_id.clone();
+    let reason = match clients::find(&app.db, &client_id).await? {
+        Some(found) if found.enabled => return Ok(()),
+        Some(_) => Reason::ClientDisabled { client_id: client_id.clone() },
+        None => Reason::UnknownClient { client_id: client_id.clone() },
+    };
+    Err(LocalRefusal { reason, client_id: Some(client_id) })
 }
 
 /// Answers an error to the client and closes the interaction, where there is one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Answer, Backend, Client, Server, Setup, jwt, on_both, rounds, unique};
+use crate::harness::{Answer, Backend, Client, Request, Server, Setup, jwt, on_both, rounds, unique};
 
 on_both![
     fifty_redemptions_of_one_code_give_one_set_of_tokens,
@@ -14,6 +14,7 @@ on_both![
     concurrent_refreshes_of_a_strict_client_have_one_winner,
     after_a_revoke_answered_nothing_of_the_family_is_active,
     a_disable_between_read_and_write_wins,
+    a_client_that_is_switched_off_meanwhile_is_refused_and_not_to_be_tried_again,
     one_consent_answered_twice_gives_one_code,
     replicas_agree_about_everything,
 ];
@@ -154,8 +155,38 @@ async fn a_disable_between_read_and_write_wins(server: Server) {
     }
 }
 
+/// Whoever is on the way to it gets a code that came before, or hears that it is off; no server error says to try again.
+async fn a_client_that_is_switched_off_meanwhile_is_refused_and_not_to_be_tried_again(server: Server) {
+    let alice = server.person("alice").await;
+    let replicas = two(&server).await;
+    let mut refused = 0;
+    for round in 0..rounds(10, 60) {
+        let client = server.client(json!({ "first_party": true })).await;
+        alice.visit(&client, "openid").await;
+        let on_the_way = (0..12).map(|index| {
+            let (request, browser) =
+                (Request::of(&client).with("prompt", "none"), alice.browser.through(replicas[index % 2].site()));
+            tokio::spawn(async move { browser.get(request.url(browser.site())).await })
+        });
+        let on_the_way: Vec<_> = on_the_way.collect();
+        tokio::time::sleep(Duration::from_millis(round as u64 % 5)).await;
+        server.disable_client(&client).await;
+        for page in join_all(on_the_way).await {
+            let page = page.unwrap();
+            match page.location() {
+                Some(to) => assert!(to.query_pairs().any(|(name, _)| name == "code"), "{to}"),
+                None => {
+                    assert_eq!(page.status, 400, "{}", page.body);
+                    assert!(page.body.contains(&client.client_id), "{}", page.body);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "nobody was on the way");
+}
+
 async fn one_consent_answered_twice_gives_one_code(server: Server) {
-    use crate::harness::Request;
     let (server, alice, client) = server.actors().await;
     alice.visit(&client, "openid").await;
     let alice = Arc::new(alice);
@@ -193,8 +224,7 @@ async fn replicas_agree_about_everything(server: Server) {
     elsewhere.revoke(&renewed.str("access_token")).await.ok();
     server.userinfo(&renewed.str("access_token")).await.refused(401, "invalid_token");
     // A session that began here is known there.
-    let page =
-        alice.browser.through(replica.site()).get(crate::harness::Request::of(&client).with("prompt", "none").url(&replica)).await;
+    let page = alice.browser.through(replica.site()).get(Request::of(&client).with("prompt", "none").url(&replica)).await;
     assert!(page.location().unwrap().as_str().contains("code="));
 }
 
