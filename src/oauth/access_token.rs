@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::grant::{ClientTokenFacts, Fallen, Issuance, TokenFacts};
@@ -13,6 +14,9 @@ use crate::oidc::user::ClaimMap;
 
 /// How far ahead of our clock another replica's may have been when it signed (design 5: a replica is unready above 5 s).
 const REPLICA_OFFSET: Duration = Duration::from_secs(5);
+
+/// Bytes of most answers about a token.
+const USUAL: usize = 512;
 
 /// What a token says beside its issuance.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +125,7 @@ pub struct Claims {
     pub jti: String,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
-    all: ClaimMap,
+    introspected: Bytes,
 }
 
 impl Claims {
@@ -129,30 +133,31 @@ impl Claims {
     ///
     /// # Errors
     /// `TokenMalformed` if a claim of RFC 9068 §2.2 is missing or has the wrong type.
-    pub fn read(claims: ClaimMap) -> Result<Self, Reason> {
-        let issued_at = seconds(&claims, "iat")?;
-        let expires_at = seconds(&claims, "exp")?;
+    pub fn read(claims: &ClaimMap) -> Result<Self, Reason> {
+        let issued_at = seconds(claims, "iat")?;
+        let expires_at = seconds(claims, "exp")?;
         let scopes = match claims.get("scope") {
             None => Vec::new(),
             Some(Value::String(scopes)) => scope::parse(scopes).map_err(|_| malformed("scope"))?,
             Some(_) => return Err(malformed("scope")),
         };
         Ok(Self {
-            issuer: text(&claims, "iss")?,
-            subject: text(&claims, "sub")?,
-            audience: read_audience(&claims)?,
-            client_id: text(&claims, "client_id")?,
+            issuer: text(claims, "iss")?,
+            subject: text(claims, "sub")?,
+            audience: read_audience(claims)?,
+            client_id: text(claims, "client_id")?,
             scopes,
-            jti: text(&claims, "jti")?,
+            jti: text(claims, "jti")?,
             issued_at,
             expires_at,
-            all: claims,
+            introspected: introspected(claims).map_err(|error| Reason::Internal { detail: error.to_string() })?,
         })
     }
 
-    /// All claims, as introspection answers them.
-    pub fn all(&self) -> &ClaimMap {
-        &self.all
+    /// The answer of introspection while the token lives, in JSON: all its claims (RFC 7662 §2.2, RFC 9068 §2.2: the same names mean the
+    /// same). It never changes, and who guards an API asks about a token again and again.
+    pub fn introspected(&self) -> &Bytes {
+        &self.introspected
     }
 
     /// RFC 9068 §2.2: is the client its own subject? Then no user's grant stands behind the token.
@@ -225,6 +230,20 @@ impl Claims {
     }
 }
 
+fn introspected(claims: &ClaimMap) -> serde_json::Result<Bytes> {
+    let mut json = Vec::with_capacity(USUAL);
+    let mut body = Object::begin(&mut json);
+    body.value("active", &true)?;
+    // Whatever a token calls by these names, here they mean something else.
+    for (name, value) in claims.iter().filter(|(name, _)| !matches!(name.as_str(), "active" | "token_type")) {
+        body.value(name, value)?;
+    }
+    body.text("token_type", "Bearer");
+    body.end();
+    json.shrink_to_fit();
+    Ok(json.into())
+}
+
 fn revoked(because: &str) -> Reason {
     Reason::TokenRevoked { because: because.to_owned() }
 }
@@ -291,7 +310,7 @@ mod tests {
     }
 
     fn users() -> Claims {
-        Claims::read(made_for_alice()).unwrap()
+        Claims::read(&made_for_alice()).unwrap()
     }
 
     #[test]
@@ -309,7 +328,22 @@ mod tests {
         let claims = made_for_a_service();
         assert_eq!((&claims["sub"], &claims["aud"]), (&json!("app"), &json!("https://id.test")));
         assert!(!claims.contains_key("scope") && !claims.contains_key("auth_time"));
-        assert!(Claims::read(claims).unwrap().is_clients_own());
+        assert!(Claims::read(&claims).unwrap().is_clients_own());
+    }
+
+    #[test]
+    fn introspection_tells_the_claims_and_nothing_twice() {
+        let mut all = made_for_alice();
+        all.extend([
+            ("active".to_owned(), json!(false)),
+            ("token_type".to_owned(), json!("mac")),
+            ("groups".to_owned(), json!(["a", "\"b\""])),
+        ]);
+        let told = Claims::read(&all).unwrap().introspected().clone();
+        let told = std::str::from_utf8(&told).unwrap();
+        all.extend([("active".to_owned(), json!(true)), ("token_type".to_owned(), json!("Bearer"))]);
+        assert_eq!(read(told), Value::Object(all));
+        assert_eq!((told.matches("\"active\":").count(), told.matches("\"token_type\":").count()), (1, 1));
     }
 
     #[test]
@@ -354,19 +388,19 @@ mod tests {
                     Some(wrong) if name == "aud" && wrong == json!("") => continue,
                     Some(wrong) => claims.insert(name.to_owned(), wrong),
                 };
-                assert!(matches!(Claims::read(claims), Err(Reason::TokenMalformed { .. })), "{name}");
+                assert!(matches!(Claims::read(&claims), Err(Reason::TokenMalformed { .. })), "{name}");
             }
         }
         let mut claims = good;
         claims.insert("scope".to_owned(), json!(["orders:read"]));
-        assert!(Claims::read(claims).is_err());
+        assert!(Claims::read(&claims).is_err());
     }
 
     proptest! {
         #[test]
         fn nothing_that_is_sent_makes_the_reader_stumble(text in r#"\{("(iss|sub|aud|exp|iat|jti|scope|client_id)":("[ -~]{0,9}"|-?[0-9]{1,25}|null|\["x"\]),?){0,9}\}"#) {
             if let Ok(Value::Object(claims)) = serde_json::from_str(&text) {
-                let _ = Claims::read(claims).map(|claims| claims.check("https://id.test", at(0)));
+                let _ = Claims::read(&claims).map(|claims| claims.check("https://id.test", at(0)));
             }
         }
     }
@@ -415,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_clients_own_token_answers_to_the_client() {
-        let claims = Claims::read(made_for_a_service()).unwrap();
+        let claims = Claims::read(&made_for_a_service()).unwrap();
         let alive =
             ClientTokenFacts { revoked: false, client_enabled: true, registered_at: Some(at(5)), tokens_not_before: Some(at(0)) };
         assert_eq!(claims.is_live_for_client(&alive), Ok(()));

@@ -64,7 +64,7 @@ mod tests {
     fn claims(aud: serde_json::Value, scope: &str) -> Claims {
         let claims =
             json!({ "iss": ISSUER, "sub": "app", "aud": aud, "client_id": "app", "iat": 1, "exp": 2, "jti": "j", "scope": scope });
-        Claims::read(claims.as_object().unwrap().clone()).unwrap()
+        Claims::read(claims.as_object().unwrap()).unwrap()
     }
 
     #[test]

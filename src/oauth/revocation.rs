@@ -69,7 +69,7 @@ mod tests {
             "iss": "https://id.test", "sub": "sub-of-alice", "aud": "https://orders.test", "client_id": "app",
             "iat": 1_800_000_000, "exp": 1_800_000_600, "jti": "sealed",
         });
-        Claims::read(claims.as_object().unwrap().clone()).unwrap()
+        Claims::read(claims.as_object().unwrap()).unwrap()
     }
 
     fn client(client_id: &str) -> AuthenticatedClient {

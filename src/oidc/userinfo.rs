@@ -49,7 +49,7 @@ mod tests {
             "iss": "https://id.test", "sub": sub, "aud": aud, "client_id": "app", "scope": scope,
             "iat": 1_800_000_000, "exp": 1_800_000_600, "jti": "sealed",
         });
-        Claims::read(claims.as_object().unwrap().clone()).unwrap()
+        Claims::read(claims.as_object().unwrap()).unwrap()
     }
 
     #[test]

@@ -52,20 +52,21 @@ pub async fn authenticate(app: &App, token: &str, address: &Prefix, now: Timesta
     let keys = app.keys.live(now).await.map_err(|error| nobody(error.into()))?;
     let issuer = app.config.issuer.as_str();
     // Tokens are not found by trying; those of ours are never rationed.
-    let claims = bearer::read(&keys, token, now).map_err(|reason| {
+    let token = bearer::read(&keys, token, now).map_err(|reason| {
         let rationed = app.scans.count(&format!("address {address}"), now);
         nobody(rationed.err().unwrap_or(reason))
     })?;
+    let claims = &token.claims;
     let refused = |reason: Reason| Refused { reason, client_id: Some(claims.client_id.clone()) };
     claims.check(issuer, now).map_err(refused)?;
-    admin::accept(&claims, issuer).map_err(refused)?;
-    let person = bearer::person(app, &keys, &claims, now).await.map_err(refused)?;
+    admin::accept(claims, issuer).map_err(refused)?;
+    let person = bearer::person(app, &token, now).await.map_err(refused)?;
     let client = app.registry.client(&claims.client_id).await.map_err(|error| refused(error.into()))?;
     let gone = || Reason::TokenRevoked { because: "the client was disabled or removed".to_owned() };
     let client = client.filter(|client| client.enabled).ok_or_else(|| refused(gone()))?;
     let catalogue = app.registry.catalogue().await.map_err(|error| refused(error.into()))?;
     let in_office = person.as_ref().is_none_or(|person| person.admin);
-    let right = admin::right(&claims, &client, in_office, catalogue.resources())
+    let right = admin::right(claims, &client, in_office, catalogue.resources())
         .ok_or_else(|| refused(Reason::AdminForbidden { needed: Right::Read.scope().to_owned() }))?;
     Ok(Caller { client_id: claims.client_id.clone(), user_id: person.map(|person| person.id), right })
 }

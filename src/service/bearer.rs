@@ -25,14 +25,27 @@ const JTI_CONTEXT: &[u8] = b"jti";
 /// AES-GCM-SIV context of an opaque access token.
 pub(crate) const OPAQUE_CONTEXT: &[u8] = b"access token";
 
-/// The claims of a token of ours, whether or not it is still good.
+/// A token whose signature or seal held: what it says, and what it stands on. Both are in its own bytes and never change.
+#[derive(Debug)]
+pub struct Token {
+    pub claims: Claims,
+    jti: Digest,
+    /// The grant that its `jti` names. `None`: the client's own.
+    grant: Result<Option<Uuid>, Reason>,
+}
+
+impl Token {
+    fn of(claims: Claims, sealing: &DataKeys) -> Self {
+        Self { jti: jti_digest(&claims.jti), grant: unseal_jti(sealing, &claims.jti), claims }
+    }
+}
+
+/// A token of ours, whether or not it is still good.
 ///
 /// # Errors
 /// Not ours, or damaged.
-pub fn read(keys: &Snapshot, token: &str, now: Timestamp) -> Result<Arc<Claims>, Reason> {
-    let read = || read_with(&keys.set, &keys.data, token, now);
-    // What is opened by a symmetric key is read faster than it is found, and what is too long is nobody's.
-    if token.contains('.') && token.len() <= MAX_TOKEN { keys.verified.claims(token, read) } else { read().map(Arc::new) }
+pub fn read(keys: &Snapshot, token: &str, now: Timestamp) -> Result<Arc<Token>, Reason> {
+    keys.known.token(token, || Ok(Token::of(read_with(&keys.set, &keys.data, token, now)?, &keys.data)))
 }
 
 /// The same with the two kinds of keys apart.
@@ -41,27 +54,26 @@ pub(crate) fn read_with(signing: &KeySet, sealing: &DataKeys, token: &str, now: 
         return Err(malformed("it is too long"));
     }
     if token.contains('.') {
-        return Claims::read(signing.verify(token, Typ::AccessToken, now)?.claims);
+        return Claims::read(&signing.verify(token, Typ::AccessToken, now)?.claims);
     }
     let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
     let plain = sealing
         .open(Purpose::Token, OPAQUE_CONTEXT, &sealed)
         .map_err(|_| malformed("neither a JWT nor a sealed token of this server"))?;
-    Claims::read(jose::object(plain.expose()).map_err(|_| malformed("its claims are damaged"))?)
+    Claims::read(&jose::object(plain.expose()).map_err(|_| malformed("its claims are damaged"))?)
 }
 
 /// Does what the token stands on still stand?
 ///
 /// # Errors
 /// Revoked, or its grant, client, user or session ended, or the database is away.
-pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<(), Reason> {
-    let digest = jti_digest(&claims.jti);
-    match unseal_jti(&keys.data, &claims.jti)? {
+pub async fn is_live(app: &App, token: &Token, now: Timestamp) -> Result<(), Reason> {
+    match token.grant.clone()? {
         Some(grant_id) => {
-            let facts = revoked_tokens::token_life(&app.db, grant_id, &digest).await?;
-            claims.is_live(&facts, app.config.lifetimes.session_idle, now)
+            let facts = revoked_tokens::token_life(&app.db, grant_id, &token.jti).await?;
+            token.claims.is_live(&facts, app.config.lifetimes.session_idle, now)
         }
-        None => is_live_alone(app, claims, &digest).await,
+        None => is_live_alone(app, token).await,
     }
 }
 
@@ -69,20 +81,19 @@ pub async fn is_live(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp
 ///
 /// # Errors
 /// Those of [`is_live`].
-pub async fn person(app: &App, keys: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Option<Person>, Reason> {
-    let digest = jti_digest(&claims.jti);
-    match unseal_jti(&keys.data, &claims.jti)? {
+pub async fn person(app: &App, token: &Token, now: Timestamp) -> Result<Option<Person>, Reason> {
+    match token.grant.clone()? {
         Some(grant_id) => {
-            let (facts, person) = revoked_tokens::token_person(&app.db, grant_id, &digest).await?;
-            claims.is_live(&facts, app.config.lifetimes.session_idle, now)?;
+            let (facts, person) = revoked_tokens::token_person(&app.db, grant_id, &token.jti).await?;
+            token.claims.is_live(&facts, app.config.lifetimes.session_idle, now)?;
             Ok(person)
         }
-        None => is_live_alone(app, claims, &digest).await.map(|()| None),
+        None => is_live_alone(app, token).await.map(|()| None),
     }
 }
 
 /// [`is_live`] of a token without a grant: a client's own.
-async fn is_live_alone(app: &App, claims: &Claims, jti: &Digest) -> Result<(), Reason> {
+async fn is_live_alone(app: &App, Token { claims, jti, .. }: &Token) -> Result<(), Reason> {
     if !claims.is_clients_own() {
         return Err(malformed("its jti names no grant"));
     }

@@ -40,15 +40,15 @@ async fn access_token(
     now: Timestamp,
 ) -> Result<Answer, Reason> {
     let keys = app.keys.live(now).await?;
-    let claims = match bearer::read(&keys, token, now) {
-        Ok(claims) => claims,
+    let token = match bearer::read(&keys, token, now) {
+        Ok(token) => token,
         Err(reason) => {
             app.scans.count(&client.client_id, now)?;
             return Ok(Answer::Inactive(reason));
         }
     };
-    let live = match claims.check(app.config.issuer.as_str(), now) {
-        Ok(()) => bearer::is_live(app, &keys, &claims, now).await,
+    let live = match token.claims.check(app.config.issuer.as_str(), now) {
+        Ok(()) => bearer::is_live(app, &token, now).await,
         Err(reason) => Err(reason),
     };
     // A fault of ours is not an inactive token.
@@ -56,7 +56,7 @@ async fn access_token(
         return Err(reason);
     }
     let catalogue = view.catalogue().await?;
-    Ok(introspection::access_token(client, claims, live, catalogue.resources()))
+    Ok(introspection::access_token(client, &token.claims, live, catalogue.resources()))
 }
 
 async fn refresh_token(app: &App, client: &AuthenticatedClient, presented: &Presented, now: Timestamp) -> Result<Answer, Reason> {

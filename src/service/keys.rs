@@ -4,8 +4,8 @@
 //! compromised on one replica is refused by all of them within that time, and without a database nothing is signed.
 
 mod change;
+mod known;
 mod snapshot;
-mod verified;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};

@@ -35,7 +35,7 @@ pub async fn revoke(
             revocation::refresh_token(client, facts.as_ref(), presented.is_genuine(expected.as_ref()))
         }
         None => match bearer::read(&keys, token, now) {
-            Ok(claims) => revocation::access_token(client, &claims, app.config.issuer.as_str(), now),
+            Ok(token) => revocation::access_token(client, &token.claims, app.config.issuer.as_str(), now),
             Err(reason) => Revocation::Nothing(reason),
         },
     };

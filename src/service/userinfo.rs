@@ -60,21 +60,22 @@ async fn jwt(app: &App, keys: &Snapshot, client: &Client, claims: ClaimMap, now:
 /// The claims for the bearer, and the client that the token was made for.
 async fn claims(app: &App, keys: &Snapshot, token: &str, now: Timestamp) -> Result<(ClaimMap, Option<Arc<Client>>), Reason> {
     let issuer = app.config.issuer.as_str();
-    let claims = bearer::read(keys, token, now)?;
+    let token = bearer::read(keys, token, now)?;
+    let claims = &token.claims;
     claims.check(issuer, now)?;
-    userinfo::accept(&claims, issuer)?;
-    let Some(person) = bearer::person(app, keys, &claims, now).await? else {
+    userinfo::accept(claims, issuer)?;
+    let Some(person) = bearer::person(app, &token, now).await? else {
         return Err(Reason::TokenRevoked { because: "its grant is gone".to_owned() });
     };
     let client = app.registry.client(&claims.client_id).await?;
     let known = person.claims.read()?;
     let profile = Profile { username: &person.username, claims: &known, updated_at: person.updated_at };
     let mut told = match &person.by_name {
-        None => userinfo::response(&claims, profile, &[], &[]),
+        None => userinfo::response(claims, profile, &[], &[]),
         Some(ByName { asked, granted }) => {
             // The client may have lost scopes since the grant.
             let registered = client.as_ref().map(|client| client.registered_scopes()).unwrap_or_default();
-            userinfo::response(&claims, profile, &asked.read()?.within(&registered).userinfo, granted)
+            userinfo::response(claims, profile, &asked.read()?.within(&registered).userinfo, granted)
         }
     };
     if let Some(client) = &client {

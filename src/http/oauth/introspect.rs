@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 
-use super::{private_json, refused};
+use super::{private, refused};
 use crate::app::App;
 use crate::http::error::{self, OAuthError};
 use crate::http::extract::{Form, Query, RawAuthorization};
 use crate::oauth::introspection::Answer;
+use crate::oauth::refusal::Reason;
 use crate::service::introspect;
 use crate::service::token::Refused;
 
@@ -27,8 +29,15 @@ pub async fn post(
     let now = app.clock.now();
     let mut client_id = None;
     match introspect::introspect(&app, &authorization.values(), &params, &mut client_id, now).await {
-        Ok(answer @ (Answer::Token(_) | Answer::Active(_))) => Ok(private_json(answer)),
-        Ok(Answer::Inactive(reason)) => Ok(error::refused(private_json(Answer::Inactive(reason.clone())), reason, client_id)),
+        Ok(Answer::Inactive(reason)) => Ok(error::refused(render(Answer::Inactive(reason.clone())), reason, client_id)),
+        Ok(answer @ (Answer::Token(_) | Answer::Active(_))) => Ok(render(answer)),
         Err(reason) => Err(refused(Refused { reason, client_id })),
+    }
+}
+
+fn render(answer: Answer) -> Response {
+    match answer.json() {
+        Ok(json) => private(StatusCode::OK, json),
+        Err(error) => OAuthError::from(Reason::Internal { detail: error.to_string() }).into_response(),
     }
 }

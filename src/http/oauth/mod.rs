@@ -55,8 +55,8 @@ fn private_json_with(status: StatusCode, body: impl serde::Serialize) -> Respons
 }
 
 /// The same of what is written already.
-fn private(status: StatusCode, json: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(json));
+fn private(status: StatusCode, json: impl Into<Body>) -> Response {
+    let mut response = Response::new(json.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(HEADERS);

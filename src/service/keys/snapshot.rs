@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::verified::VerifiedTokens;
+use super::known::KnownTokens;
 use super::{FRESH, KeyError};
 use crate::clock::Timestamp;
 use crate::jose::{Alg, KeyEntry, KeySet, KeyState, KeyTimes, SigningKey};
 use crate::seal::{DataKeys, MasterKey, Purpose};
+use crate::service::bearer::Token;
 use crate::storage::Db;
 use crate::storage::keys::{self as store, Rows, SigningKeyRecord, Unknown};
 
@@ -15,7 +16,7 @@ use crate::storage::keys::{self as store, Rows, SigningKeyRecord, Unknown};
 pub struct Snapshot {
     pub set: Arc<KeySet>,
     pub data: Arc<DataKeys>,
-    pub verified: VerifiedTokens,
+    pub known: KnownTokens<Token>,
     /// What was left out: a newer version of this program has written it.
     pub unknown: Vec<Unknown>,
     loaded_at: Timestamp,
@@ -65,7 +66,7 @@ pub(super) async fn load(db: &Db, master: &MasterKey, before: Option<&Snapshot>,
     Ok(Snapshot {
         set: Arc::new(KeySet::new(entries)),
         data: Arc::new(data),
-        verified: VerifiedTokens::default(),
+        known: KnownTokens::default(),
         unknown,
         loaded_at: now,
         times,
