@@ -3,9 +3,9 @@
 //! PostgreSQL's scripts are read for statements that rewrite or scan a table that grows under a lock. Such a statement is refused here
 //! unless a comment above it begins with `-- blocks writes:` and tells the operator why and for how long.
 
-/// Tables that stay small: a scan of these takes no time. Of registrations there is one for a client, at the most.
+/// Tables that stay small: a scan of these takes no time.
 const SMALL: &[&str] =
-    &["meta", "data_keys", "signing_keys", "clients", "client_secrets", "registrations", "resources", "resource_scopes", "changes"];
+    &["meta", "data_keys", "signing_keys", "clients", "client_secrets", "resources", "resource_scopes", "changes"];
 
 const FLAG: &str = "-- blocks writes:";
 
