@@ -137,8 +137,7 @@ pub async fn show(app: &App, client_id: &str, headers: &[&[u8]], query: &Params)
     Ok(Told { client, secret: None, registration_access_token: token })
 }
 
-/// RFC 7592 §2.2: the client replaces what it may set of itself, and its registration access token is another one from now on. The one before
-/// counts until that is used for the first time: whoever did not get the answer asks once more.
+/// RFC 7592 §2.2: the client replaces what it may set of itself, and its registration access token is another one from now on.
 ///
 /// # Errors
 /// As [`show`], or the metadata is not acceptable.
@@ -273,33 +272,23 @@ pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Param
     Err(refused(client_id, AccessFault::NoSuchClient))
 }
 
-/// The client that the token of this request opens, and the token. The first use of a token ends the one before.
+/// The client that the token of this request opens, and the token.
 async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -> Result<(Client, Secret<String>), Refused> {
     let nobody = |reason: Reason| Refused { reason, client_id: None };
     let token = bearer::token(headers, query, None).map_err(nobody)?;
     let presented = token.digest();
     // Both are always read, and the digest is compared in constant time: what is wrong is for the record alone.
     let client = client_store::find(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
-    let tokens = store::tokens(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
-    let (client, tokens) = match (client, tokens) {
-        (None, _) => return Err(refused(client_id, AccessFault::NoSuchClient)),
-        (Some(_), None) => return Err(refused(client_id, AccessFault::NotDynamic)),
-        (Some(client), Some(tokens)) => (client, tokens),
-    };
-    let (current, previous) = (tokens.digest == presented, tokens.previous == Some(presented));
-    if tokens.digest == Digest::NOBODYS {
-        return Err(refused(client_id, AccessFault::KeptByOperators));
+    let digest = store::digest(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
+    let right = digest.is_some_and(|digest| digest == presented);
+    match (client, digest) {
+        (None, _) => Err(refused(client_id, AccessFault::NoSuchClient)),
+        (Some(_), None) => Err(refused(client_id, AccessFault::NotDynamic)),
+        (Some(_), Some(digest)) if digest == Digest::NOBODYS => Err(refused(client_id, AccessFault::KeptByOperators)),
+        (Some(_), Some(_)) if !right => Err(refused(client_id, AccessFault::WrongToken)),
+        (Some(client), Some(_)) if !client.enabled => Err(refused(&client.client_id, AccessFault::ClientDisabled)),
+        (Some(client), Some(_)) => Ok((client, token.keep())),
     }
-    if !current && !previous {
-        return Err(refused(client_id, AccessFault::WrongToken));
-    }
-    if !client.enabled {
-        return Err(refused(client_id, AccessFault::ClientDisabled));
-    }
-    if current && tokens.previous.is_some() {
-        store::arrived(&app.db, client_id, presented).await.map_err(|error| of_client(client_id, error.into()))?;
-    }
-    Ok((client, token.keep()))
 }
 
 fn refused(client_id: &str, because: AccessFault) -> Refused {

@@ -63,7 +63,6 @@ migrations! {
     19 "0019_logout"
     20 "0020_fewer_indexes"
     21 "0021_disabled"
-    22 "0022_registration_tokens"
 }
 
 /// How long to wait for another process that is migrating.

@@ -38,10 +38,9 @@ pub enum Outcome {
 statements! {
     INSERT = Both("INSERT INTO registrations (client_id, digest, initial_access_token, address, limits, registered_at)
                    VALUES ($1, $2, $3, $4, $5, $6)");
-    TOKENS = Both("SELECT digest, previous FROM registrations WHERE client_id = $1");
-    ROTATE = Both("UPDATE registrations SET digest = $2, previous = $3 WHERE client_id = $1 AND (digest = $3 OR previous = $3)");
-    ARRIVED = Both("UPDATE registrations SET previous = NULL WHERE client_id = $1 AND digest = $2 AND previous IS NOT NULL");
-    CLOSE = Both("UPDATE registrations SET digest = $2, previous = NULL WHERE client_id = $1");
+    DIGEST = Both("SELECT digest FROM registrations WHERE client_id = $1");
+    ROTATE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1 AND digest = $3");
+    CLOSE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1");
     // One of them, after so many others.
     ONE_MORE_UNUSED = Both("SELECT client_id FROM clients WHERE unused_until > $1 ORDER BY unused_until LIMIT 1 OFFSET $2");
     USED = Both("UPDATE clients SET unused_until = NULL WHERE client_id = $1 AND unused_until IS NOT NULL");
@@ -97,27 +96,12 @@ pub async fn register(db: &Db, register: Register) -> Result<Outcome, StoreError
     .await
 }
 
-/// The registration access token of a client that registered itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Tokens {
-    pub digest: Digest,
-    /// Of the one before, as long as this one was not used.
-    pub previous: Option<Digest>,
+/// The digest of a client's registration access token, if it registered itself.
+pub async fn digest(db: &Db, client_id: &str) -> Result<Option<Digest>, StoreError> {
+    db.optional(DIGEST, args![client_id]).await?.map(|row| row.get("digest")).transpose()
 }
 
-/// The registration access token of a client, if it registered itself.
-pub async fn tokens(db: &Db, client_id: &str) -> Result<Option<Tokens>, StoreError> {
-    let row = db.optional(TOKENS, args![client_id]).await?;
-    row.map(|row| Ok(Tokens { digest: row.get("digest")?, previous: row.get("previous")? })).transpose()
-}
-
-/// The client has its registration access token: the one before is dead.
-pub async fn arrived(db: &Db, client_id: &str, digest: Digest) -> Result<(), StoreError> {
-    db.execute(ARRIVED, args![client_id, digest]).await.map(drop)
-}
-
-/// As [`clients::update`], by the client itself: its registration access token is replaced, if the one that was presented still counts, which
-/// it does until the new one has [arrived].
+/// As [`clients::update`], by the client itself: its registration access token is replaced, if it is still the one that was presented.
 pub async fn update(
     db: &Db,
     client: &Client,
