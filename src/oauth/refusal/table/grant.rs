@@ -91,13 +91,13 @@ room! { grant
         story: Story::new("The person's account was removed.", "Nothing is to be done unless the removal was a mistake; then add the account again.").expected("an account").received("none");
     }
 
-    /// Between reading and writing, something that the decision rested on changed, twice.
+    /// Between reading and writing, something that the decision rested on changed, each time that it was tried.
     StateChanged => {
         rule: "state-changed", "a decision holds until it is written", "Chancery design 3";
         wire: unavailable("Something changed while the request was decided. Try again.", 1);
         page: general();
         story: Story::new(
-            "Between reading and writing something changed that the decision rested on, twice in a row. Nothing was issued.",
+            "Between reading and writing something changed that the decision rested on, each time that it was tried. Nothing was issued.",
             "The client tries again. If this is frequent, several processes use one code or one token at once.",
         );
     }
