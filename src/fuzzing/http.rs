@@ -9,6 +9,7 @@ use super::cast::{ISSUER, data_keys};
 use super::{check_refusal, text};
 use crate::http::admin::call;
 use crate::http::extract::{RemoteAddr, form, remote_addr, user_agent};
+use crate::http::layers::host;
 use crate::http::pages::cookies::{Cookies, Name};
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::{csrf, origin};
@@ -129,6 +130,15 @@ pub fn headers(data: &[u8]) {
     if let Some(device) = user_agent::device(&HeaderMap::from_iter([(USER_AGENT, value.clone())])) {
         assert!((1..=64).contains(&device.chars().count()), "{device}");
         assert!(device.chars().all(|letter| letter.is_ascii_alphanumeric() || " ·-_.".contains(letter)), "{device}");
+    }
+
+    if host::is_valid(data) {
+        // Whoever reads it as a part of a URL reads the host and nothing beside it.
+        assert!(
+            !sent.is_empty() && sent.bytes().all(|byte| byte.is_ascii_graphic() && !b"@/\\?#<>\"^`{|}".contains(&byte)),
+            "{sent}"
+        );
+        assert!(sent.starts_with('[') || sent.bytes().filter(|byte| *byte == b':').count() <= 1, "{sent}");
     }
 
     match origin::check(ISSUER, &HeaderMap::from_iter([(ORIGIN, value.clone())])) {

@@ -57,7 +57,11 @@ pub const TARGETS: &[Target] = &[
     target("csrf", "the csrf field of a form", http::csrf),
     target("encryption", "a client's keys, and what is encrypted to them; two lines", jose::encryption),
     target("forwarded", "a peer's address and X-Forwarded-For headers; lines", http::forwarded),
-    target("headers", "Content-Type, Accept-Language, User-Agent, Origin and If-Match, each from the same text", http::headers),
+    target(
+        "headers",
+        "Content-Type, Accept-Language, User-Agent, Host, Origin and If-Match, each from the same text",
+        http::headers,
+    ),
     target("issuer", "the issuer's address, and durations", config::issuer),
     target("json", "JSON of JOSE headers, claims and documents", jose::json),
     target("jwk", "a public key", jose::jwk),

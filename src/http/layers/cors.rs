@@ -66,9 +66,15 @@ impl Cors {
         Self::new(Vec::new(), Vec::new(), async |_| false)
     }
 
-    /// Answers a preflight of `route`, or lets `answer` do it and says who may read that. Most requests do not come from a page of
-    /// another site and pay nothing for this.
-    pub async fn around<Answer>(&self, route: Option<&str>, request: Request, answer: impl FnOnce(Request) -> Answer) -> Response
+    /// Answers a preflight of `route` whose head is in order, or lets `answer` do it and says who may read that. Most requests do not come
+    /// from a page of another site and pay nothing for this.
+    pub async fn around<Answer>(
+        &self,
+        route: Option<&str>,
+        request: Request,
+        refused: impl FnOnce(&Request) -> Option<Response>,
+        answer: impl FnOnce(Request) -> Answer,
+    ) -> Response
     where
         Answer: Future<Output = Response>,
     {
@@ -76,6 +82,12 @@ impl Cors {
         let (open, registered) = (is_of(&self.open.0), is_of(&self.registered.0));
         let is_plain = request.method() != Method::OPTIONS && !request.headers().contains_key(ORIGIN);
         if (open || registered) && !is_plain {
+            // Behind this nobody looks at it.
+            if request.method() == Method::OPTIONS
+                && let Some(refused) = refused(&request)
+            {
+                return refused;
+            }
             let layer = if open { &self.open.1 } else { &self.registered.1 };
             return Box::pin(decided(layer, request, answer)).await;
         }
@@ -154,7 +166,8 @@ mod tests {
         if method == Method::OPTIONS {
             request = request.header(ACCESS_CONTROL_REQUEST_METHOD, "POST");
         }
-        cors.around(Some(route), request.body(Body::empty()).unwrap(), async |_| Response::new(Body::from("ok"))).await
+        let request = request.body(Body::empty()).unwrap();
+        cors.around(Some(route), request, |_| None, async |_| Response::new(Body::from("ok"))).await
     }
 
     #[tokio::test]

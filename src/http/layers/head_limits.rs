@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Uri, Version};
 
+use super::host;
 use crate::http::error::{OAuthError, Trouble};
 use crate::oauth::refusal::Reason;
 
@@ -38,10 +39,9 @@ pub fn check(
     if bytes > limit {
         return Err(too_long("(headers)", limit, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
-    // RFC 9112 §3.2: exactly one Host. Ours is never read, but what stands before us may have read the other one.
-    if version == Version::HTTP_11 && headers.get_all(HOST).iter().count() != 1 {
-        let detail = "a request has exactly one Host header (RFC 9112 section 3.2)".to_owned();
-        let reason = Reason::MalformedParameter { name: "(Host header)".to_owned(), received: String::new(), detail };
+    if let Some(detail) = wrong_host(headers, version) {
+        let reason =
+            Reason::MalformedParameter { name: "(Host header)".to_owned(), received: String::new(), detail: detail.to_owned() };
         return Err(OAuthError::negotiated(reason.into()).into_response());
     }
     if !is_measured && !is_chunked_alone(headers) {
@@ -54,6 +54,17 @@ pub fn check(
         return Err(too_long("(path and query)", TARGET_BYTES, StatusCode::URI_TOO_LONG));
     }
     Ok(())
+}
+
+/// RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. Ours is never believed, but what stands before us may have read the other one.
+fn wrong_host(headers: &HeaderMap, version: Version) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version != Version::HTTP_11 => None,
+        (Some(host), None) if host::is_valid(host.as_bytes()) => None,
+        (Some(_), None) => Some("it is a host name or an address, and perhaps a port (RFC 9112 section 3.2)"),
+        (None, _) | (Some(_), Some(_)) => Some("a request has exactly one Host header (RFC 9112 section 3.2)"),
+    }
 }
 
 /// Of codings on top of each other, or said twice, what stands before us may have taken off others.

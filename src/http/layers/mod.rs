@@ -3,7 +3,7 @@
 //! 1. trace id: ours, made here, whatever the caller sends;
 //! 2. the client's address, from the socket or from a configured proxy;
 //! 3. who may read the answer from another site, which differs by route ([`cors`]);
-//! 4. the size of the head;
+//! 4. the size of the head, and its Host;
 //! 5. the body, and a place among the requests that are worked on;
 //! 6. the handler, with a time limit, and with panics caught; a moment's wait for those who are sent away;
 //! 7. errors put into words (JSON or a page) and the decision recorded;
@@ -18,6 +18,7 @@ pub mod admission;
 pub mod cors;
 pub mod documents;
 pub mod head_limits;
+pub mod host;
 pub mod panics;
 pub mod security_headers;
 pub mod straight;
@@ -160,7 +161,8 @@ where
     let parent = by_proxy.then(|| request.headers());
     let span = spans::request(trace_id.number(), access_log::method_label(&about.method), about.route(), parent);
 
-    let answer = edge.cors.around(about.matched(), request, |request| in_turn(edge, &about, request, handler));
+    let refused = |request: &Request| in_order(edge, request).err();
+    let answer = edge.cors.around(about.matched(), request, refused, |request| in_turn(edge, &about, request, handler));
     // In its place: each hand that it went through would make this future larger by its size.
     let response = span.around(pin!(audit::in_request(trace_id.number(), answer))).await;
     let mut response = error::finish(response, &about, edge);
@@ -173,13 +175,19 @@ where
     response
 }
 
+/// Whether the head is.
+#[expect(clippy::result_large_err, reason = "both sides are responses on their way out")]
+fn in_order(edge: &Edge, request: &Request) -> Result<(), Response> {
+    let (headers, uri) = (request.headers(), request.uri());
+    let (version, is_measured) = (request.version(), request.body().size_hint().exact().is_some());
+    head_limits::check(headers, version, uri, is_measured, edge.header_lines, edge.header_bytes)
+}
+
 async fn in_turn<Answer>(edge: &Edge, about: &error::About, request: Request, handler: impl FnOnce(Request) -> Answer) -> Response
 where
     Answer: Future<Output = Result<Response, Infallible>>,
 {
-    let (headers, uri) = (request.headers(), request.uri());
-    let (version, is_measured) = (request.version(), request.body().size_hint().exact().is_some());
-    if let Err(refused) = head_limits::check(headers, version, uri, is_measured, edge.header_lines, edge.header_bytes) {
+    if let Err(refused) = in_order(edge, &request) {
         return refused;
     }
     if !edge.admission.concerns(about.matched()) {

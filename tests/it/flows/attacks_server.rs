@@ -17,6 +17,7 @@ on_both![
     what_another_process_changes_counts_at_once,
     every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_anything,
     a_request_that_could_be_two_is_one_or_none,
+    a_request_has_one_host_and_it_is_one,
 ];
 
 const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
@@ -210,4 +211,64 @@ async fn a_request_that_could_be_two_is_one_or_none(server: Server) {
         assert!(!answer.contains("404 Not Found"), "{what}: {answer}");
     }
     server.get("/healthz").await.ok();
+}
+
+/// RFC 9112 §3.2, wherever the request goes: a document from memory, a route, a page, a preflight, and nowhere at all.
+async fn a_request_has_one_host_and_it_is_one(server: Server) {
+    let long = format!("Host: {}.test\r\n", "a".repeat(4000));
+    let ask = async |line: &str, version: &str, host: &str| {
+        let request = format!("{line} {version}\r\n{host}Connection: close\r\nContent-Length: 0\r\n\r\n");
+        raw::send(&server, request.as_bytes()).await
+    };
+    for line in [
+        "GET /jwks",
+        "GET /.well-known/openid-configuration",
+        "POST /token",
+        "POST /introspect",
+        "GET /userinfo",
+        "GET /authorize",
+        "GET /login",
+        "GET /admin/v1/users",
+        "GET /nowhere",
+        "DELETE /token",
+        "OPTIONS /jwks",
+        "OPTIONS /token",
+        "OPTIONS *",
+        "GET https://id.test/jwks",
+        "GET http://elsewhere.test:80/nowhere",
+    ] {
+        let expected = |answer: &str, wanted: bool, what: &str| {
+            let is_refused = raw::status(answer) == 400 && answer.contains("RFC 9112 section 3.2");
+            assert_eq!(!is_refused, wanted, "{line}, {what}: {answer}");
+            assert!(answer.contains("chancery-trace-id: "), "{line}, {what}: {answer}");
+        };
+        for host in [
+            "",
+            "Host: id.test\r\nHost: id.test\r\n",
+            "Host: id.test\r\nHost: evil.test\r\n",
+            "Host:\r\n",
+            "Host: :80\r\n",
+            "Host: alice@id.test\r\n",
+            "Host: id test\r\n",
+            "Host: id.test, evil.test\r\n",
+            "Host: id.test:port\r\n",
+            "Host: id.test:65536\r\n",
+            "Host: id.test/evil\r\n",
+            "Host: b\u{fc}cher.test\r\n",
+            "Host: [::1\r\n",
+        ] {
+            expected(&ask(line, "HTTP/1.1", host).await, false, host);
+            // RFC 9112 §3.2: whoever speaks HTTP/1.0 need not send one, and whoever does sends one that is right.
+            expected(&ask(line, "HTTP/1.0", host).await, host.is_empty(), &format!("1.0 {host}"));
+        }
+        for host in ["Host: id.test\r\n", "hOST:elsewhere.test:8443  \r\n", "Host: [::1]:80\r\n", "Host: a_b:\r\n", &long] {
+            expected(&ask(line, "HTTP/1.1", host).await, true, host);
+            expected(&ask(line, "HTTP/1.0", host).await, true, &format!("1.0 {host}"));
+        }
+    }
+    // What is no header field at all is refused before anybody looks which it is.
+    for host in ["Host : id.test\r\n", "Host: id\0.test\r\n", "Host: id\u{7f}.test\r\n", "Host\r\n", "Host: id.test\r\n .evil\r\n"]
+    {
+        assert_eq!(raw::status(&ask("GET /jwks", "HTTP/1.1", host).await), 400, "{host:?}");
+    }
 }

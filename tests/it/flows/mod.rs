@@ -74,7 +74,7 @@
 //! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved`, `admin::people::a_password_goes_in_and_never_comes_out`, `admin::people::people_are_found_by_what_has_an_index` |
 //! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
-//! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none` |
+//! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none`, `attacks_server::a_request_has_one_host_and_it_is_one` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::what_is_open_to_everybody_has_bounds`, `dynamic_registration::a_client_changes_itself_so_often_and_no_more`, `edge::many_who_ask_for_an_origin_at_once_cause_one_reading` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader`, `server::who_finds_no_place_is_told_to_come_back_in_time`, `crate::faults::overload` |

@@ -49,7 +49,11 @@ async fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> std:
 }
 
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    ask_for(stream, path, "Host: localhost\r\n").await
+}
+
+async fn ask_for(stream: &mut TlsStream<TcpStream>, path: &str, host: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\n{host}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     loop {
@@ -100,6 +104,19 @@ async fn the_binary_speaks_tls_and_takes_a_new_certificate_at_sighup() {
     assert!(answer.contains("strict-transport-security"), "{answer}");
     // Health stays where it was, without TLS.
     assert_eq!(reqwest::get(format!("http://{management}/healthz")).await.unwrap().status(), 200);
+    // RFC 9112 §3.2 on both.
+    for (host, expected) in [("", "400"), ("Host: a\r\nHost: a\r\n", "400"), ("Host: a@b\r\n", "400"), ("Host: [::1]\r\n", "200")] {
+        for path in ["/jwks", "/healthz"] {
+            let answer = ask_for(&mut open, path, host).await;
+            assert!(answer.starts_with(&format!("http/1.1 {expected}")), "{host}: {answer}");
+        }
+        let mut probe = TcpStream::connect(management).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        probe.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{host}: {answer}");
+    }
 
     let second = renew(folder.path());
     let signal = |name: &str| assert!(Command::new("kill").args([name, &process.0.id().to_string()]).status().unwrap().success());
