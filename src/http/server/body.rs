@@ -31,15 +31,17 @@ pub struct TimedBody<B> {
     inner: B,
     patience: Duration,
     clock: Option<Pin<Box<Sleep>>>,
+    has_trailers: bool,
     whole: Whole,
 }
 
-/// Whether a request's body was read to its end, for the connection that it came over.
+/// Whether a request's body was read to an end that nobody doubts, for the connection that it came over.
 #[derive(Debug, Clone, Default)]
 pub struct Whole(Arc<AtomicBool>);
 
 impl Whole {
-    /// If not, what is left of it stands before the next request, and the connection closes.
+    /// If not, what is left of it stands before the next request, or may have been taken for the next request by somebody else, and the
+    /// connection closes.
     pub fn is_read(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -49,7 +51,7 @@ impl<B: HttpBody> TimedBody<B> {
     /// Gives `inner` at most `patience`.
     pub fn new(inner: B, patience: Duration) -> Self {
         let whole = Whole(Arc::new(AtomicBool::new(inner.is_end_stream())));
-        Self { inner, patience, clock: None, whole }
+        Self { inner, patience, clock: None, has_trailers: false, whole }
     }
 
     /// To be asked when the answer is there.
@@ -69,7 +71,9 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
-            if frame.is_none() || this.inner.is_end_stream() {
+            // RFC 9112 §7.1.2, §2.2: where trailers end is not one place for those who take a bare LF for the end of a line and those who do not.
+            this.has_trailers |= matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+            if !this.has_trailers && (frame.is_none() || this.inner.is_end_stream()) {
                 this.whole.0.store(true, Ordering::Release);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

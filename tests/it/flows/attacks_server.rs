@@ -18,6 +18,7 @@ on_both![
     every_method_and_path_is_answered_by_us_and_only_the_offered_ones_do_anything,
     a_request_that_could_be_two_is_one_or_none,
     a_request_has_one_host_and_it_is_one,
+    nothing_is_read_behind_trailers,
 ];
 
 const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
@@ -271,4 +272,22 @@ async fn a_request_has_one_host_and_it_is_one(server: Server) {
     {
         assert_eq!(raw::status(&ask("GET /jwks", "HTTP/1.1", host).await), 400, "{host:?}");
     }
+}
+
+/// RFC 9112 §7.1.2, §2.2: whoever stands before us may see trailers end where we do not, and then takes the next answer over this connection
+/// for another request's.
+async fn nothing_is_read_behind_trailers(server: Server) {
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: id.test\r\n\r\n";
+    for (what, end) in [
+        ("an empty line of LF alone", "0\r\n\n"),
+        ("a trailer that ends with LF alone", "0\r\nX: y\n\r\n"),
+        ("a trailer as it should be", "0\r\nX: y\r\n\r\n"),
+    ] {
+        let head = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n";
+        let request = format!("POST /token HTTP/1.1\r\nHost: id.test\r\n{head}\r\n3\r\na=b\r\n{end}{inner}");
+        let answer = raw::send(&server, request.as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{what}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{what}: {answer}");
+    }
+    server.get("/healthz").await.ok();
 }
