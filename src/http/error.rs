@@ -184,6 +184,8 @@ pub struct PageFacts<'a> {
     pub accept_language: Option<&'a str>,
     /// The request's query, for its `ui_locales`.
     pub query: Option<&'a str>,
+    /// The pattern of the route, if there is one.
+    pub route: Option<&'a str>,
 }
 
 /// Renders an error page.
@@ -334,6 +336,7 @@ fn page(trouble: &Trouble, about: &About, edge: &Edge) -> Response {
         trace_id: &about.trace_id.to_string(),
         accept_language: about.accept_language.as_ref().and_then(|languages| languages.to_str().ok()),
         query: about.uri.query(),
+        route: about.matched(),
     });
     *response.status_mut() = status;
     if let Some(seconds) = trouble.reason.wire().retry_after {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use crate::app::App;
 use crate::http::error::{ErrorPage, PageFacts};
 use crate::http::pages;
 use crate::http::pages::csp::Policy;
 use crate::http::pages::i18n::Lang;
 use crate::http::pages::view::{ErrorView, Frame};
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
 
 /// Renders refusals for the layers around all routes.
@@ -21,7 +24,11 @@ pub fn renderer(app: &Arc<App>) -> ErrorPage {
             name: &app.config.pages.name,
             support: app.config.pages.support.as_deref(),
         };
-        let view = ErrorView { frame, reason: facts.reason, trace_id: facts.trace_id };
+        // Whose app asked for it wrongly is still signed in, and may do it here.
+        let logout = Endpoint::Logout.path();
+        let is_logout = facts.route.and_then(|route| route.strip_prefix(frame.base)) == Some(logout);
+        let sign_out = (is_logout && facts.status == StatusCode::BAD_REQUEST).then_some(logout);
+        let view = ErrorView { frame, reason: facts.reason, sign_out, trace_id: facts.trace_id };
         pages::respond(facts.status, &view, &Policy::strict())
     })
 }

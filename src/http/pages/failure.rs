@@ -23,6 +23,7 @@ pub fn phrase(text: PageText, texts: &Texts) -> Phrase {
         PageText::Busy => texts.busy,
         PageText::Forbidden => texts.forbidden,
         PageText::LogoutRedirect => texts.logout_redirect,
+        PageText::IdTokenHint => texts.id_token_hint,
         PageText::NotFound => texts.not_found,
         PageText::MethodNotAllowed => texts.method_not_allowed,
         PageText::Unavailable => texts.unavailable,

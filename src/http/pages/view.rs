@@ -268,6 +268,8 @@ impl DeviceDoneView<'_> {
 pub struct ErrorView<'a> {
     pub frame: Frame<'a>,
     pub reason: &'a Reason,
+    /// Where people sign out, if that is what they were about to do.
+    pub sign_out: Option<&'a str>,
     pub trace_id: &'a str,
 }
 

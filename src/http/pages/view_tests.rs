@@ -264,8 +264,16 @@ fn every_page(lang: Lang, stranger: &str) -> Vec<(&'static str, String)> {
         ("device-decide-elsewhere", decide(false, 150, Vec::new())),
         ("device-allowed", DeviceDoneView { frame, client: &client, allowed: true }.render().unwrap()),
         ("device-denied", DeviceDoneView { frame, client: &client, allowed: false }.render().unwrap()),
-        ("error", ErrorView { frame, reason: &reason, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
-        ("not-found", ErrorView { frame, reason: &missing, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap()),
+        (
+            "error",
+            ErrorView { frame, reason: &reason, sign_out: Some("/logout"), trace_id: "9f86d081884c7d659a2feaa0c55ad015" }
+                .render()
+                .unwrap(),
+        ),
+        (
+            "not-found",
+            ErrorView { frame, reason: &missing, sign_out: None, trace_id: "9f86d081884c7d659a2feaa0c55ad015" }.render().unwrap(),
+        ),
         (
             "logout",
             LogoutView {

@@ -28,6 +28,7 @@ pub enum PageText {
     Busy,
     Forbidden,
     LogoutRedirect,
+    IdTokenHint,
     NotFound,
     MethodNotAllowed,
     Unavailable,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chancery::service::keys::By;
 use serde_json::json;
 
 use crate::harness::{Client, Page, Person, Request, Server, jwt, on_both};
@@ -15,6 +16,7 @@ on_both![
     the_form_cannot_be_forged,
     a_replayed_form_ends_nobody_elses_session,
     what_was_wrong_is_on_record,
+    whose_app_sends_a_hint_that_counts_no_more_can_still_sign_out,
     without_a_hint_the_person_is_asked_and_stays,
     the_other_apps_are_shown_in_frames,
     frames_are_those_of_this_session_alone,
@@ -241,6 +243,33 @@ async fn what_was_wrong_is_on_record(server: Server) {
         assert!(found.rule.contains(rule), "{fields:?}: {}", found.rule);
         assert!(is_signed_in(&alice, Request::of(&client)).await, "{fields:?}");
     }
+}
+
+/// Nothing that the app sent was malformed: its key was declared compromised since. That is the app's trouble, and the person wants to leave.
+async fn whose_app_sends_a_hint_that_counts_no_more_can_still_sign_out(server: Server) {
+    let (server, alice, _) = server.actors().await;
+    let client = server.client(json!({ "post_logout_redirect_uris": ["https://app.test/bye"] })).await;
+    let hint = alice.tokens(&client, "openid").await.str("id_token");
+    let by = By { actor: "cli".to_owned(), trace_id: None };
+    server.app.keys.rotate(&by, server.app.clock.now(), None, true).await.unwrap();
+
+    let fields = [("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", "https://app.test/bye")];
+    for (lang, said) in
+        [("en", ["ID token is not accepted", "not signed out"]), ("de", ["wird nicht anerkannt", "nicht abgemeldet"])]
+    {
+        let page = alice.browser.get(logout(&[fields[0], fields[1], ("ui_locales", lang)])).await;
+        assert_eq!(page.status, 400, "{}", page.body);
+        assert!(said.iter().all(|said| page.body.contains(said)), "{}", page.body);
+        assert!(page.body.contains(r#"id="sign-out" href="/logout""#), "{}", page.body);
+    }
+    assert!(is_signed_in(&alice, Request::of(&client)).await);
+    let asked = alice.browser.get("/logout").await;
+    let done = alice.browser.submit(&asked, &[("decision", "allow")]).await;
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert!(!is_signed_in(&alice, Request::of(&client)).await);
+    // Elsewhere nobody was about to sign out.
+    let page = alice.browser.get("/authorize?client_id=nobody").await;
+    assert!(page.status == 400 && !page.body.contains("sign-out"), "{}", page.body);
 }
 
 async fn without_a_hint_the_person_is_asked_and_stays(server: Server) {

@@ -247,6 +247,7 @@ pub static TEXTS: Texts = Texts {
     error_received: "Received",
     error_trace_id: "Trace id",
     error_trace_hint: "Quote it to those who run this service: with it they can see what happened.",
+    error_not_signed_out: "You were not signed out of this service.",
     duplicate_parameter: Phrase {
         phrase: "A parameter was sent twice",
         meaning: "The app sent a request in which the same parameter stands more than once, so it is not clear which one counts.",
@@ -316,6 +317,12 @@ pub static TEXTS: Texts = Texts {
         phrase: "The post_logout_redirect_uri is not registered",
         meaning: "The app asked to send you to an address that is not registered for it. To protect you, nothing was sent there.",
         hint: "Those who run the app should register exactly this address, and send an id_token_hint with it.",
+    },
+    id_token_hint: Phrase {
+        phrase: "The app's ID token is not accepted",
+        meaning: "To say who you are, the app sent an ID token that this service did not issue to it, or does not believe any more. \
+                  To protect you, nothing was done.",
+        hint: "Sign in to the app once more, and it gets a new one. Those who develop the app should send the one that it received last, or none.",
     },
     not_found: Phrase {
         phrase: "Page not found",

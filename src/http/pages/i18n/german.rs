@@ -234,6 +234,7 @@ pub static TEXTS: Texts = Texts {
     error_received: "Empfangen",
     error_trace_id: "Vorgangsnummer",
     error_trace_hint: "Nennen Sie diese den Betreibern des Dienstes: damit sehen sie, was geschehen ist.",
+    error_not_signed_out: "Sie wurden von diesem Dienst nicht abgemeldet.",
     duplicate_parameter: Phrase {
         phrase: "Ein Parameter wurde zweimal gesendet",
         meaning: "In der Anfrage der App steht derselbe Parameter mehrmals; welcher gilt, ist nicht klar.",
@@ -307,6 +308,13 @@ pub static TEXTS: Texts = Texts {
         meaning: "Die App wollte Sie an eine Adresse weiterleiten, die für sie nicht registriert ist. \
                   Zu Ihrem Schutz wurde nichts dorthin gesendet.",
         hint: "Wer die App betreibt, sollte genau diese Adresse registrieren und einen id_token_hint mitsenden.",
+    },
+    id_token_hint: Phrase {
+        phrase: "Das ID-Token der App wird nicht anerkannt",
+        meaning: "Um zu sagen, wer Sie sind, hat die App ein ID-Token gesendet, das dieser Dienst nicht für sie ausgestellt hat oder dem er \
+                  nicht mehr vertraut. Zu Ihrem Schutz wurde nichts getan.",
+        hint: "Melden Sie sich noch einmal bei der App an, dann erhält sie ein neues. Wer die App entwickelt, sollte das zuletzt erhaltene senden oder \
+               keines.",
     },
     not_found: Phrase {
         phrase: "Seite nicht gefunden",

@@ -382,9 +382,9 @@ room! { authorization
         rule: "id-token-hint-invalid", "a hint is an ID token of ours", "OpenID Connect Core section 3.1.2.1";
         wire: bad(
             "invalid_request",
-            "The id_token_hint is not an ID token that this server issued to this client. If yours came encrypted, send the signed one that is inside.",
+            "The id_token_hint is not an ID token that this server issued to this client, or its key was withdrawn since. If yours came encrypted, send the signed one that is inside.",
         );
-        page: naming(PageText::MalformedParameter, "id_token_hint");
+        page: naming(PageText::IdTokenHint, "id_token_hint");
         story: Story::new(
             format!("The id_token_hint is not an ID token that this server issued to this client: {detail}."),
             "Let the client send the ID token that it received last, or no hint. Tokens of another environment, of another client and under a compromised key are refused; expired ones are fine. A client that gets them encrypted sends the signed token that it finds inside (OpenID Connect Core section 3.1.2.1).",
