@@ -19,7 +19,7 @@
 //! | R-12 | no endpoint takes client assertions or DPoP proofs, so there is no replay cache; `client_auth::one_method_per_request` sees assertions refused |
 //! | R-13 | `authorize::until_client_and_redirect_are_proved_nothing_is_redirected`, `attacks_pages::a_redirect_uri_that_was_taken_off_gets_no_code` |
 //! | R-14 | `authorize::the_redirect_uri_is_compared_byte_for_byte`, `authorize::a_loopback_redirect_of_a_native_client_may_name_any_port` |
-//! | R-15 | `registration::redirect_uris_that_nobody_should_register_are_refused`, `dynamic_registration::what_cannot_be_registered_is_refused_by_its_own_error` |
+//! | R-15 | `registration::redirect_uris_that_nobody_should_register_are_refused`, `dynamic_registration::registering::what_cannot_be_registered_is_refused_by_its_own_error` |
 //! | R-16 | `authorize::pkce_is_demanded_and_only_s256`, `code::a_code_is_bound_to_its_verifier` |
 //! | R-17 | `authorize::what_is_not_offered_is_refused_by_its_own_error`, `authorize::form_post_serves_success_and_error_alike`, `attacks_pages::an_apps_own_scheme_gets_its_error_in_the_query` |
 //! | R-18 | `authorize::state_and_nonce_come_back_exactly_or_not_at_all`; every error passes `Answer::refused` or `Callback::refused` |
@@ -36,7 +36,7 @@
 //! | R-28 | `client_auth::secrets_in_the_query_are_refused`, `binary::logs_hold_no_secrets`, `attacks_tokens::query_and_body_never_speak_with_two_voices` |
 //! | R-29, R-12 | `private_key_jwt::*`, the claims in `src/oauth/client_auth/private_key_jwt.rs`, the table in `storage::sweep` |
 //! | R-30 | `client_auth::each_client_uses_the_method_it_registered` |
-//! | R-31 | `registration::an_update_is_checked_as_a_whole`, `dynamic_registration::an_update_resets_what_it_leaves_out_and_keeps_ours`, `sealed::encryption_without_a_key_to_encrypt_to_is_refused`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines`, `dynamic_registration::what_an_operator_changed_stays_changed` |
+//! | R-31 | `registration::an_update_is_checked_as_a_whole`, `dynamic_registration::managing::an_update_resets_what_it_leaves_out_and_keeps_ours`, `sealed::encryption_without_a_key_to_encrypt_to_is_refused`, `setup::a_file_with_any_fault_is_refused_whole_with_its_lines`, `dynamic_registration::managing::what_an_operator_changed_stays_changed` |
 //! | R-32 | `client_auth::both_secrets_work_while_one_is_rotated_out`, `setup::secrets_are_rotated_by_the_file_and_told_by_nothing` |
 //! | R-33 | `userinfo::what_is_no_token_is_refused_with_a_challenge`, `attacks_tokens::tokens_of_foreign_keys_and_odd_headers_are_nothing`, `sealed::an_algorithm_that_is_not_offered_is_refused` |
 //! | R-33 to R-38, what clients sign | `private_key_jwt::forgeries_prove_nothing`, `src/jose/theirs.rs`, `src/jose/jwk_set.rs` |
@@ -63,8 +63,8 @@
 //! | R-56 | `login::every_failing_branch_looks_the_same` (over-long), the pool's own tests in `src/service/passwords.rs` |
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `logout::without_a_hint_the_person_is_asked_and_stays`, `logout::what_was_wrong_is_on_record`, `logout::a_replayed_form_ends_nobody_elses_session`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-58 to R-60 | `private_key_jwt::nobody_is_sent_into_our_network`, `private_key_jwt::keys_that_cannot_be_fetched_look_like_a_wrong_signature`, the fetcher's own tests in `src/service/outbound` |
-//! | R-61 | `dynamic_registration::every_address_passes_the_validator`, `registration::an_update_is_checked_as_a_whole` |
-//! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::the_limits_of_a_token_hold`, `dynamic_registration::only_what_the_registry_names_can_be_set`, `dynamic_registration::the_management_token_dies_with_its_client`, `dynamic_registration::fifty_registrations_with_a_token_for_three_give_three` |
+//! | R-61 | `dynamic_registration::registering::every_address_passes_the_validator`, `registration::an_update_is_checked_as_a_whole` |
+//! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::registering::the_limits_of_a_token_hold`, `dynamic_registration::registering::only_what_the_registry_names_can_be_set`, `dynamic_registration::managing::the_management_token_dies_with_its_client`, `dynamic_registration::registering::fifty_registrations_with_a_token_for_three_give_three` |
 //! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
 //! | R-66 | `device::a_device_code_is_bound_to_its_client`, `device::polls_that_come_too_soon_slow_down_on_every_replica`, `device::fifty_polls_give_one_set_of_tokens` |
 //! | R-67 | `device::the_page_says_who_asks_for_what_and_from_where`; in Chromium: `device.test.js` |
@@ -75,7 +75,7 @@
 //! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
 //! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none`, `attacks_server::a_request_has_one_host_and_it_is_one` |
-//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::what_is_open_to_everybody_has_bounds`, `dynamic_registration::a_client_changes_itself_so_often_and_no_more`, `edge::many_who_ask_for_an_origin_at_once_cause_one_reading` |
+//! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::registering::what_is_open_to_everybody_has_bounds`, `dynamic_registration::managing::a_client_changes_itself_so_often_and_no_more`, `edge::many_who_ask_for_an_origin_at_once_cause_one_reading` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
 //! | R-79 | `edge::too_many_open_sign_ins_are_refused`, `login::guesses_are_slowed_down_and_never_lock_for_ever`, `attacks_server::a_write_that_takes_its_time_holds_up_no_reader`, `server::who_finds_no_place_is_told_to_come_back_in_time`, `crate::faults::overload` |
 //! | R-80 | `edge::broken_requests_never_break_the_server`; `Site::note` fails every test that meets a 5xx |
