@@ -11,10 +11,12 @@ use uuid::Uuid;
 use crate::entropy;
 use crate::oidc::user::User;
 use crate::secret::Secret;
+use crate::service::audit::with_change;
 use crate::service::document::{Document, DocumentError};
 use crate::service::operator::{OperationError, Operator};
 use crate::service::passwords::check_policy;
 use crate::service::revision::Precondition;
+use crate::storage::audit::AuditEvent;
 use crate::storage::users as store;
 use crate::storage::{StoreError, groups};
 
@@ -22,7 +24,7 @@ pub use document::{PasswordFile, ShownUser, UserDocument, UserFile, read_passwor
 
 /// Characters of a password that is made here: about 119 bits.
 const MADE_PASSWORD: usize = 20;
-/// How often a change is decided anew after somebody else was faster.
+/// How often it is looked once more whether somebody is there.
 const ATTEMPTS: usize = 8;
 /// People read at once when everybody is meant.
 const PAGE: u32 = 500;
@@ -64,7 +66,7 @@ async fn add_as(
     let event = operator.event("user.add", &user.id.to_string(), None, Some(show(&user)));
     match store::insert(operator.db, &user, hash.as_deref(), &event).await {
         Ok(()) => Ok(user),
-        Err(StoreError::Conflict(_)) => Err(taken(&user)),
+        Err(StoreError::Conflict(_)) => Err(taken(&user.username)),
         Err(error) => Err(error.into()),
     }
 }
@@ -103,7 +105,7 @@ pub async fn by_sub(operator: &Operator<'_>, sub: &str) -> Result<User, Operatio
 /// # Errors
 /// When there is none.
 pub async fn by_id(operator: &Operator<'_>, id: Uuid) -> Result<User, OperationError> {
-    store::find(operator.db, id).await?.ok_or_else(|| OperationError::NotFound { kind: "user", id: id.to_string() })
+    store::find(operator.db, id).await?.ok_or_else(|| gone(id))
 }
 
 /// People in the order of their ids, which is the order in which they were added, after the one with the id `after`.
@@ -252,15 +254,9 @@ pub async fn update_if(
     patch: Document,
     precondition: &Precondition,
 ) -> Result<User, OperationError> {
-    for _ in 0..ATTEMPTS {
-        let before = by_id(operator, id).await?;
-        precondition.check(Some(&show(&before)))?;
-        let after = document::patched(&before, patch.clone(), operator.now)?;
-        if let Some(changed) = change(operator, before, after).await? {
-            return Ok(changed);
-        }
-    }
-    Err(contended(id))
+    let (wanted, now) = (patch.clone(), operator.now);
+    let changed = change(operator, id, wanted, precondition, move |before| document::patched(before, patch, now)).await?;
+    changed.ok_or_else(|| gone(id))
 }
 
 /// Replaces the person with this id by the document, or adds them. What the document leaves out gets its default. Also answers whether
@@ -277,7 +273,7 @@ pub async fn put(
     for _ in 0..ATTEMPTS {
         let before = store::find(operator.db, id).await?;
         precondition.check(before.as_ref().map(show).as_ref())?;
-        let Some(before) = before else {
+        if before.is_none() {
             document.repeat("id", &id.to_string().into())?;
             match add_as(operator, id, UserDocument::read(document.clone())?, None).await {
                 // Somebody else has added them meanwhile.
@@ -292,32 +288,45 @@ pub async fn put(
         {
             return Err(DocumentError::member("password", document::PASSWORD).into());
         }
-        let after = document::replacing(&before, replacing, operator.now)?;
-        if let Some(changed) = change(operator, before, after).await? {
+        let (wanted, now) = (replacing.clone(), operator.now);
+        let decide = move |before: &User| document::replacing(before, replacing, now);
+        if let Some(changed) = change(operator, id, wanted, precondition, decide).await? {
             return Ok((changed, false));
         }
     }
     Err(contended(id))
 }
 
-/// The person as they shall be in the place of `before`; `None` if somebody else has changed them since. Disabling ends in the same
-/// transaction what [`disable`] ends.
-async fn change(operator: &Operator<'_>, before: User, after: User) -> Result<Option<User>, OperationError> {
-    if (User { updated_at: before.updated_at, ..after.clone() }) == before {
-        return Ok(Some(before));
-    }
-    // Later than before even if clocks are not: it is what the next change is compared with.
-    let after = User { updated_at: operator.now.max(before.updated_at.plus(Duration::from_micros(1))), ..after };
-    let action = match (before.enabled, after.enabled) {
-        (true, false) => "user.disable",
-        (false, true) => "user.enable",
-        (true, true) | (false, false) => "user.update",
-    };
-    let event = operator.event(action, &before.id.to_string(), Some(show(&before)), Some(show(&after)));
-    match store::update(operator.db, &before, &after, &event).await {
-        Ok(changed) => Ok(changed.then_some(after)),
-        Err(StoreError::Conflict(_)) => Err(taken(&after)),
-        Err(error) => Err(error.into()),
+/// The person as `decide` makes them, if the precondition holds of what is there at that moment; `None` if they are gone. Disabling ends in the
+/// same transaction what [`disable`] ends. `wanted` is the document of it.
+async fn change(
+    operator: &Operator<'_>,
+    id: Uuid,
+    mut wanted: Document,
+    precondition: &Precondition,
+    decide: impl FnOnce(&User) -> Result<User, DocumentError> + Send + 'static,
+) -> Result<Option<User>, OperationError> {
+    let (precondition, now) = (precondition.clone(), operator.now);
+    let event = operator.event("user.update", &id.to_string(), None, None);
+    let changed = store::change(operator.db, id, move |before| {
+        precondition.check(Some(&show(before)))?;
+        let after = decide(before)?;
+        if (User { updated_at: before.updated_at, ..after.clone() }) == *before {
+            return Ok(None);
+        }
+        // Later than before even if clocks are not: no two states have one time.
+        let after = User { updated_at: now.max(before.updated_at.plus(Duration::from_micros(1))), ..after };
+        let action = match (before.enabled, after.enabled) {
+            (true, false) => "user.disable",
+            (false, true) => "user.enable",
+            (true, true) | (false, false) => "user.update",
+        };
+        let event = with_change(AuditEvent { action: action.to_owned(), ..event }, &show(before), &show(&after));
+        Ok(Some((after, event)))
+    });
+    match changed.await {
+        Err(OperationError::Store(StoreError::Conflict(_))) => Err(taken(&wanted.take::<String>("username")?.unwrap_or_default())),
+        changed => changed,
     }
 }
 
@@ -335,23 +344,25 @@ pub async fn remove(operator: &Operator<'_>, name: &str) -> Result<User, Operati
 /// # Errors
 /// The same, or that the precondition does not hold.
 pub async fn remove_if(operator: &Operator<'_>, id: Uuid, precondition: &Precondition) -> Result<User, OperationError> {
-    for _ in 0..ATTEMPTS {
-        let user = by_id(operator, id).await?;
-        precondition.check(Some(&show(&user)))?;
-        let event = operator.event("user.remove", &user.id.to_string(), Some(show(&user)), None);
-        if store::remove(operator.db, &user, operator.now, &event).await? {
-            return Ok(user);
-        }
-    }
-    Err(contended(id))
+    let precondition = precondition.clone();
+    let event = operator.event("user.remove", &id.to_string(), None, None);
+    let removed = store::remove(operator.db, id, move |user| {
+        precondition.check(Some(&show(user)))?;
+        Ok::<_, OperationError>(AuditEvent { was: Some(show(user).to_string()), ..event })
+    });
+    removed.await?.ok_or_else(|| gone(id))
 }
 
-fn taken(user: &User) -> OperationError {
-    OperationError::Taken { member: "username", detail: format!("there is a user {:?} already", user.username) }
+fn taken(username: &str) -> OperationError {
+    OperationError::Taken { member: "username", detail: format!("there is a user {username:?} already") }
+}
+
+fn gone(id: Uuid) -> OperationError {
+    OperationError::NotFound { kind: "user", id: id.to_string() }
 }
 
 fn contended(id: Uuid) -> OperationError {
-    OperationError::Conflict(format!("the user {id} is being changed by many at once; try again"))
+    OperationError::Conflict(format!("the user {id} is being added and removed all the time; try again"))
 }
 
 async fn hash(operator: &Operator<'_>, password: Secret<String>) -> Result<String, OperationError> {

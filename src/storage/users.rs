@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::args;
 use crate::clock::Timestamp;
 use crate::oidc::user::User;
-use crate::storage::audit::AuditEvent;
+use crate::storage::audit::{self, AuditEvent};
 use crate::storage::audited;
 use crate::storage::db::{Db, Tx};
 use crate::storage::error::StoreError;
@@ -25,7 +25,7 @@ statements! {
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
     UPDATE = Both("UPDATE users SET username = $2, canonical_username = $3, enabled = $4, admin = $5, group_names = $6, claims = $7,
                           updated_at = $8
-                   WHERE id = $1 AND updated_at = $9");
+                   WHERE id = $1");
     // The first statement of everything that ends a person's sessions: it takes the row's lock.
     SET_ENABLED = Both("UPDATE users SET enabled = $2, updated_at = $3 WHERE id = $1");
     SET_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 WHERE id = $1");
@@ -36,14 +36,12 @@ statements! {
     FIRST_PASSWORD = Both("UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3
                            WHERE id = $1 AND enabled = 1 AND password_hash IS NULL AND EXISTS
                            (SELECT 1 FROM sessions s WHERE s.id = $4 AND s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $3)");
-    EDIT_CLAIMS = Both("UPDATE users SET claims = $2, updated_at = $3 WHERE id = $1 AND enabled = 1 AND updated_at = $4");
     TOUCH = Both("UPDATE users SET updated_at = $2 WHERE id = $1");
-    TOUCH_SEEN = Both("UPDATE users SET updated_at = $2 WHERE id = $1 AND updated_at = $3");
     // Consents, sessions, grants and what hangs on them go with it, by foreign keys.
     DELETE = Both("DELETE FROM users WHERE id = $1");
     REHASH = Both("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2");
 
-    // Nobody signs in, is disabled or has their password changed in between.
+    // Nobody signs in, is changed, disabled or has their password changed in between.
     LOCK = Split {
         sqlite: "SELECT id FROM users WHERE id = $1",
         postgres: "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE",
@@ -148,48 +146,61 @@ pub async fn list(db: &Db, limit: u32, after: Option<Uuid>) -> Result<Vec<User>,
     db.all(LIST, args![after.unwrap_or(Uuid::nil()), limit]).await?.iter().map(user).collect()
 }
 
-/// Writes all of a person but the password, if nobody has changed them since `before` was read; `false` if somebody has, or they are
-/// gone. Disabling ends what [`set_enabled`] ends.
+/// Writes what `decide` makes of a person, all of it but the password. Nobody changes them between its look and the writing, so whoever
+/// changes them all the time keeps nobody from it. `None` of `decide` changes nothing. Disabling ends what [`set_enabled`] ends. Answers the
+/// person as they are then; `None` if they are gone.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the username is taken.
-pub async fn update(db: &Db, before: &User, user: &User, event: &AuditEvent) -> Result<bool, StoreError> {
-    let (id, now, disabled) = (user.id, event.at, before.enabled && !user.enabled);
-    let values = args![
-        user.id,
-        &user.username,
-        canonical(&user.username),
-        user.enabled,
-        user.admin,
-        to_json(&user.groups)?,
-        to_json(&user.claims)?,
-        user.updated_at,
-        before.updated_at
-    ];
-    audited(db, "user.update", Some(event), move |tx| {
+/// Those of `decide`; [`StoreError::Conflict`] if the username is taken.
+pub async fn change<E: From<StoreError> + Send + 'static>(
+    db: &Db,
+    id: Uuid,
+    decide: impl FnOnce(&User) -> Result<Option<(User, AuditEvent)>, E> + Send + 'static,
+) -> Result<Option<User>, E> {
+    db.transaction("user.change", move |tx| {
         Box::pin(async move {
-            let changed = tx.execute(UPDATE, values).await?;
-            if changed > 0 && disabled {
-                end_everything(tx, id, now, "user disabled").await?;
+            let Some(before) = held(tx, id).await? else { return Ok(None) };
+            let Some((after, event)) = decide(&before)? else { return Ok(Some(before)) };
+            let values = args![
+                id,
+                &after.username,
+                canonical(&after.username),
+                after.enabled,
+                after.admin,
+                to_json(&after.groups)?,
+                to_json(&after.claims)?,
+                after.updated_at
+            ];
+            tx.execute(UPDATE, values).await?;
+            if before.enabled && !after.enabled {
+                end_everything(tx, id, event.at, "user disabled").await?;
             }
-            Ok(changed)
+            audit::insert_tx(tx, &event).await?;
+            Ok(Some(after))
         })
     })
     .await
 }
 
-/// Removes a person with everything that was ever issued for them, if nobody has changed them since `seen`; `false` if somebody has, or
-/// they are gone already.
-pub async fn remove(db: &Db, seen: &User, now: Timestamp, event: &AuditEvent) -> Result<bool, StoreError> {
-    let (id, updated_at) = (seen.id, seen.updated_at);
-    audited(db, "user.remove", Some(event), move |tx| {
+/// Removes a person with everything that was ever issued for them, unless `decide` refuses. Answers who they were; `None` if they are gone
+/// already.
+///
+/// # Errors
+/// Those of `decide`.
+pub async fn remove<E: From<StoreError> + Send + 'static>(
+    db: &Db,
+    id: Uuid,
+    decide: impl FnOnce(&User) -> Result<AuditEvent, E> + Send + 'static,
+) -> Result<Option<User>, E> {
+    db.transaction("user.remove", move |tx| {
         Box::pin(async move {
-            if tx.execute(TOUCH_SEEN, args![id, now, updated_at]).await? == 0 {
-                return Ok(0);
-            }
+            let Some(user) = held(tx, id).await? else { return Ok(None) };
+            let event = decide(&user)?;
             // First what has no foreign key, and the locks in their order.
-            end_everything(tx, id, now, "user removed").await?;
-            tx.execute(DELETE, args![id]).await
+            end_everything(tx, id, event.at, "user removed").await?;
+            tx.execute(DELETE, args![id]).await?;
+            audit::insert_tx(tx, &event).await?;
+            Ok(Some(user))
         })
     })
     .await
@@ -251,12 +262,6 @@ pub async fn change_password(
         })
     })
     .await
-}
-
-/// Writes the claims of `after` and nothing else. `false` if the person is disabled, gone, or was changed since `before` was read.
-pub async fn edit_claims(db: &Db, before: &User, after: &User, event: &AuditEvent) -> Result<bool, StoreError> {
-    let values = args![before.id, to_json(&after.claims)?, after.updated_at, before.updated_at];
-    audited(db, "user.edit_claims", Some(event), move |tx| Box::pin(async move { tx.execute(EDIT_CLAIMS, values).await })).await
 }
 
 /// Ends everything that a person is signed in to. `false` if the person is gone.
@@ -346,6 +351,14 @@ pub async fn end_grants(db: &Db, id: Uuid, now: Timestamp, event: &AuditEvent) -
 /// Replaces a hash by a stronger one of the same password, unless it was changed meanwhile. Nothing ends.
 pub async fn rehash(db: &Db, id: Uuid, old: &str, new: &str) -> Result<bool, StoreError> {
     Ok(db.execute(REHASH, args![id, old, new]).await? > 0)
+}
+
+/// The person, whom nobody else changes before the unit of work ends.
+async fn held(tx: &mut Tx, id: Uuid) -> Result<Option<User>, StoreError> {
+    if tx.optional(LOCK, args![id]).await?.is_none() {
+        return Ok(None);
+    }
+    tx.optional(FIND, args![id]).await?.as_ref().map(user).transpose()
 }
 
 /// In the order of the locks (see the folder's comment); the person's own row is locked already.

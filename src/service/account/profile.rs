@@ -1,18 +1,18 @@
 //! What people may say of themselves: names, language, time zone, and two links. What others rely on is not among it: the username, email
 //! address and phone number with their verification, groups, roles, and whether somebody is an administrator (security.md R-72).
 
+use std::time::Duration;
+
 use url::Url;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::oauth::refusal::Reason;
-use crate::oidc::user::{Claims, User};
+use crate::oidc::user::Claims;
 use crate::service::audit::{self, Actor, with_change};
 use crate::service::users::show;
 use crate::storage::users as store;
-
-/// How often a change is decided anew when the person was changed meanwhile.
-const ATTEMPTS: usize = 3;
 
 /// A claim that people may change themselves, under its name of OpenID Connect Core §5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,28 +122,26 @@ impl Field {
 /// Writes these values, and nothing else of the person: whatever an operator changes at the same moment stays changed.
 ///
 /// # Errors
-/// When the person is gone or changes all the time, or the database is away.
-pub async fn edit(app: &App, user: &User, values: &[(Field, Option<String>)], now: Timestamp) -> Result<(), Reason> {
-    let mut before = Some(user.clone());
-    for _ in 0..ATTEMPTS {
-        let Some(user) = before else { return Err(Reason::UserGone) };
-        let mut after = user.clone();
+/// When the person is gone or may not sign in any more, or the database is away.
+pub async fn edit(app: &App, id: Uuid, values: Vec<(Field, Option<String>)>, now: Timestamp) -> Result<(), Reason> {
+    let event = audit::event(app, now, &Actor::User(id), "user.edit_profile", &id.to_string());
+    let edited = store::change(&app.db, id, move |before| {
+        if !before.enabled {
+            return Err(Reason::UserGone);
+        }
+        let mut after = before.clone();
         for (field, value) in values {
-            field.set(&mut after.claims, value.clone());
+            field.set(&mut after.claims, value);
         }
-        if after == user {
-            return Ok(());
+        if after == *before {
+            return Ok(None);
         }
-        // Two changes of one person never have one time, so that the second is told from the first.
-        after.updated_at = now.max(Timestamp::from_micros(user.updated_at.micros().saturating_add(1)));
-        let event = audit::event(app, now, &Actor::User(user.id), "user.edit_profile", &user.id.to_string());
-        let event = with_change(event, &show(&user), &show(&after));
-        if store::edit_claims(&app.db, &user, &after, &event).await? {
-            return Ok(());
-        }
-        before = store::find(&app.db, user.id).await?.filter(|user| user.enabled);
-    }
-    Err(Reason::StateChanged)
+        // Two changes of one person never have one time.
+        after.updated_at = now.max(before.updated_at.plus(Duration::from_micros(1)));
+        let event = with_change(event, &show(before), &show(&after));
+        Ok(Some((after, event)))
+    });
+    edited.await?.map(drop).ok_or(Reason::UserGone)
 }
 
 /// RFC 5646 §2.1 in outline: letters, then subtags. `de-DE`, `zh-Hant-TW`.

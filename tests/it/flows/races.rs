@@ -1,8 +1,10 @@
 //! What happens at the same moment: on two replicas of PostgreSQL, and on SQLite. One winner, no server errors, no half state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chancery::storage::users;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -16,6 +18,7 @@ on_both![
     a_disable_between_read_and_write_wins,
     a_client_that_is_switched_off_meanwhile_is_refused_and_not_to_be_tried_again,
     one_consent_answered_twice_gives_one_code,
+    whoever_changes_all_the_time_keeps_no_operator_out,
     replicas_agree_about_everything,
 ];
 
@@ -208,6 +211,39 @@ async fn one_consent_answered_twice_gives_one_code(server: Server) {
         assert_eq!(codes, 1);
     }
     drop(server);
+}
+
+/// A person who edits their profile over and over is disabled and removed like any other (security.md R-46).
+async fn whoever_changes_all_the_time_keeps_no_operator_out(server: Server) {
+    let (server, _, client) = server.actors().await;
+    let admin = server.admin("admin:write").await;
+    for round in 0..rounds(4, 20) {
+        let alice = Arc::new(server.person("alice").await);
+        alice.tokens(&client, "openid").await;
+        let page = alice.browser.get("/account/profile").await;
+        let (edits, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let editors = (0..8).map(|_| {
+            let (alice, page, edits, over) = (alice.clone(), page.clone(), edits.clone(), over.clone());
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let edit = edits.fetch_add(1, Ordering::Relaxed);
+                    alice.browser.submit(&page, &[("nickname", &edit.to_string())]).await;
+                }
+            })
+        });
+        let editors: Vec<_> = editors.collect();
+        while edits.load(Ordering::Relaxed) < 40 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let id = users::find_by_sub(&server.app.db, &alice.sub).await.unwrap().unwrap().id;
+        let path = format!("/users/{id}");
+        let answer = if round % 2 == 0 { admin.delete(&path).await } else { admin.patch(&path, json!({ "enabled": false })).await };
+        over.store(true, Ordering::Relaxed);
+        for editor in editors {
+            editor.await.unwrap();
+        }
+        assert!([200, 204].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text);
+    }
 }
 
 async fn replicas_agree_about_everything(server: Server) {

@@ -5,7 +5,7 @@ use chancery::oidc::groups::Group;
 use chancery::oidc::user::User;
 use chancery::secret::Digest;
 use chancery::storage::groups::{self, Kept, Removal};
-use chancery::storage::{Kind, StoreError, audit, migrate, users};
+use chancery::storage::{Db, Kind, StoreError, audit, migrate, users};
 use sqlx::Connection as _;
 
 use super::Store;
@@ -133,25 +133,36 @@ on_both! {
         assert_eq!(groups::members(db, "staff", 2000, None).await.unwrap().len(), 1003);
     }
 
-    async fn a_person_is_changed_by_one_of_two_who_saw_the_same(kind) {
+    async fn nobody_changes_a_person_between_look_and_change(kind) {
         let world = World::new(kind).await;
-        for round in 0..crate::harness::rounds(10, 100) {
-            let before = users::find(&world.store.db, world.user.id).await.unwrap().unwrap();
-            let after = |name: &str| User {
-                groups: vec![format!("{name}-{round}")],
-                updated_at: at(u64::try_from(round).unwrap() + 1),
-                ..before.clone()
-            };
-            let (one, two) = (world.store.replica().await, world.store.replica().await);
-            let (first, second, event_one, event_two) = (after("first"), after("second"), event("user.update"), event("user.update"));
-            let (first, second) =
-                tokio::join!(users::update(&one, &before, &first, &event_one), users::update(&two, &before, &second, &event_two));
-            let (first, second) = (first.unwrap(), second.unwrap());
-            assert_ne!(first, second);
-            let left = users::find(&world.store.db, world.user.id).await.unwrap().unwrap().groups;
-            assert_eq!(left, [format!("{}-{round}", if first { "first" } else { "second" })]);
-            assert_eq!(groups::members(&world.store.db, &left[0], 10, None).await.unwrap().len(), 1);
+        let id = world.user.id;
+        let join = |db: Db, name: String| async move {
+            let changed = users::change(&db, id, move |before| {
+                let groups = before.groups.iter().cloned().chain([name]).collect();
+                Ok::<_, StoreError>(Some((User { groups, ..before.clone() }, event("user.update"))))
+            });
+            changed.await.unwrap().unwrap()
+        };
+        let (one, two) = (world.store.replica().await, world.store.replica().await);
+        let before = users::find(&one, id).await.unwrap().unwrap().groups.len();
+        let rounds = crate::harness::rounds(10, 100);
+        for round in 0..rounds {
+            tokio::join!(join(one.clone(), format!("first-{round}")), join(two.clone(), format!("second-{round}")));
         }
+        let left = users::find(&world.store.db, id).await.unwrap().unwrap().groups;
+        assert_eq!(left.len(), before + 2 * rounds, "{left:?}");
+        assert_eq!(groups::members(&world.store.db, "first-0", 10, None).await.unwrap().len(), 1);
+    }
+
+    async fn who_is_not_to_be_changed_stays_as_they_are(kind) {
+        let world = World::new(kind).await;
+        let (db, id) = (&world.store.db, world.user.id);
+        let refusal = || StoreError::Conflict("no".to_owned());
+        assert_eq!(users::change(db, id, move |_| Err(refusal())).await, Err(refusal()));
+        assert_eq!(users::change(db, id, |_| Ok::<_, StoreError>(None)).await, Ok(Some(world.user.clone())));
+        assert_eq!(users::remove(db, id, move |_| Err(refusal())).await, Err(refusal()));
+        assert_eq!(users::find(db, id).await, Ok(Some(world.user.clone())));
+        assert_eq!(users::change(db, uuid::Uuid::nil(), |_| Ok::<_, StoreError>(None)).await, Ok(None));
     }
 
     async fn a_person_is_removed_with_all_that_hangs_on_them(kind) {
@@ -159,12 +170,13 @@ on_both! {
         let db = &world.store.db;
         let (_, family) = world.redeemed(true).await;
         let code = world.code(false).await;
-        assert!(users::remove(db, &world.user, at(1), &event("user.remove")).await.unwrap());
+        let remove = || users::remove(db, world.user.id, |_| Ok::<_, StoreError>(event("user.remove")));
+        assert!(remove().await.unwrap().is_some());
         assert!(users::find(db, world.user.id).await.unwrap().is_none());
         assert!(chancery::storage::families::find(db, family.id).await.unwrap().is_none());
         assert!(chancery::storage::codes::find(db, &code.digest).await.unwrap().is_none());
         assert!(chancery::storage::sessions::find(db, &world.cookie).await.unwrap().is_none());
         assert!(groups::members(db, "staff", 10, None).await.unwrap().is_empty());
-        assert!(!users::remove(db, &world.user, at(1), &event("user.remove")).await.unwrap());
+        assert!(remove().await.unwrap().is_none());
     }
 }

@@ -85,8 +85,8 @@ on_both! {
                 Replaced => sessions::replace(db, first.id, now, "expired", &event("x")).await,
                 Disable => users::set_enabled(db, id, false, now, &event("x")).await,
                 Update => {
-                    let after = chancery::oidc::user::User { enabled: false, updated_at: now, ..world.user.clone() };
-                    users::update(db, &world.user, &after, &event("x")).await
+                    let off = |user: &chancery::oidc::user::User| chancery::oidc::user::User { enabled: false, ..user.clone() };
+                    users::change(db, id, move |user| Ok(Some((off(user), event("x"))))).await.map(|user| user.is_some())
                 }
                 Password => users::set_password(db, id, "$new$", now, &event("x")).await,
                 SignOut => users::sign_out(db, id, now, &event("x")).await,
@@ -96,7 +96,7 @@ on_both! {
                 Grant => grants::end(db, grant.id, "test", now, Some(&event("x"))).await,
                 Withdraw => consents::withdraw(db, id, "app", now, &event("x")).await,
                 Reset => users::reset_factors(db, id, now, &event("x")).await,
-                Remove => users::remove(db, &world.user, now, &event("x")).await,
+                Remove => users::remove(db, id, |_| Ok(event("x"))).await.map(|user| user.is_some()),
             };
             assert!(done.unwrap(), "{end:?}");
             let pair = |client: &str, session: &chancery::oidc::session::Session| (client.to_owned(), session.sid.clone());

@@ -54,7 +54,7 @@ async fn change(cx: &Context, params: &Params) -> Result<Response, Instead> {
             }
         }
     }
-    profile::edit(&cx.app, &person.user, &values, cx.now).await?;
+    profile::edit(&cx.app, person.user.id, values, cx.now).await?;
     Ok(done(cx, Done::ProfileChanged))
 }
 
