@@ -24,6 +24,9 @@ const MOST: usize = 64;
 /// A group of writes that takes longer, because somebody holds one of its rows or its connection is lost, is not waited for: the next begins.
 const STUCK: Duration = Duration::from_millis(10);
 
+/// The same of a group of reads, which nobody can hold up: the database is far away, or in trouble.
+const LATE: Duration = Duration::from_millis(2);
+
 /// The answers to the questions of one group, in their order: what one of them brought to light must not fail the others.
 pub type Answers<O> = Result<Vec<Result<O, StoreError>>, StoreError>;
 
@@ -33,18 +36,34 @@ pub type Run<I, O> = fn(Db, Tx, Vec<I>) -> BoxFuture<'static, Answers<O>>;
 /// What a group does, and how many are under way at the same time.
 #[derive(Debug, Clone)]
 pub enum Purpose {
-    Reads(usize),
+    Reads(Reading),
     /// Commits in flight share a disk's sync.
     Writes(Arc<Places>),
     /// There is one writer.
     InTurn,
 }
 
+/// How many groups of reads are under way at the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Those that are answered soon. Fewer are larger, which costs less for each question, as long as they keep the database busy.
+    pub at_once: usize,
+    /// With those that are not.
+    pub most: usize,
+}
+
+impl Reading {
+    /// So many, whatever becomes of them.
+    pub const fn always(at_once: usize) -> Self {
+        Self { at_once, most: at_once }
+    }
+}
+
 impl Purpose {
     /// May one more begin, where `own` are under way and `stuck` of these for long?
     fn take(&self, own: usize, stuck: usize) -> bool {
         match self {
-            Self::Reads(at_once) => own < *at_once,
+            Self::Reads(reading) => own.saturating_sub(stuck) < reading.at_once && own < reading.most,
             Self::Writes(places) => places.take(own, stuck),
             Self::InTurn => own == 0,
         }
@@ -52,8 +71,18 @@ impl Purpose {
 
     fn too_many(&self, own: usize, stuck: usize) -> bool {
         match self {
-            Self::Reads(_) | Self::InTurn => false,
+            Self::Reads(reading) => own.saturating_sub(stuck) > reading.at_once,
             Self::Writes(places) => places.too_many(own, stuck),
+            Self::InTurn => false,
+        }
+    }
+
+    /// After how long the next does not wait for a group any more. `None`: it always does.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Reads(reading) => (reading.most > reading.at_once).then_some(LATE),
+            Self::Writes(_) => Some(STUCK),
+            Self::InTurn => None,
         }
     }
 
@@ -167,11 +196,8 @@ impl<I: Send + 'static, O: Send + 'static> Lead<I, O> {
 
     /// The answers of a group under way. If they do not come for long, those who wait get somebody else to lead them.
     async fn not_alone_for_long(&mut self, db: &Db, mut group: BoxFuture<'static, Answers<O>>) -> Answers<O> {
-        match self.queue.purpose {
-            Purpose::Reads(_) | Purpose::InTurn => return group.await,
-            Purpose::Writes(_) => {}
-        }
-        if let Ok(answers) = timeout(STUCK, &mut group).await {
+        let Some(patience) = self.queue.purpose.patience() else { return group.await };
+        if let Ok(answers) = timeout(patience, &mut group).await {
             return answers;
         }
         let another = {
@@ -400,12 +426,12 @@ mod tests {
     }
 
     fn purposes() -> [Purpose; 3] {
-        [Purpose::Reads(1), Purpose::InTurn, Purpose::Writes(Arc::new(Places::new(4)))]
+        [Purpose::Reads(Reading::always(1)), Purpose::InTurn, Purpose::Writes(Arc::new(Places::new(4)))]
     }
 
     #[tokio::test]
     async fn those_who_come_while_one_is_under_way_go_together() {
-        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+        for purpose in [Purpose::Reads(Reading::always(1)), Purpose::InTurn] {
             let stage = Stage::set(purpose).await;
             let line = stage.line(Outcome::Answer, 5, Outcome::Answer).await;
             assert_eq!(stage.told(line).await, [1, 5, 5, 5, 5, 5].map(Ok));
@@ -414,7 +440,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_group_that_fails_hears_so_at_once_and_the_next_goes_on() {
-        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+        for purpose in [Purpose::Reads(Reading::always(1)), Purpose::InTurn] {
             let stage = Stage::set(purpose).await;
             let line = stage.line(Outcome::Answer, 5, Outcome::Failure).await;
             let told = stage.told(line).await;
@@ -426,7 +452,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_a_statement_that_was_cut_off() {
-        for purpose in [Purpose::Reads(1), Purpose::InTurn] {
+        for purpose in [Purpose::Reads(Reading::always(1)), Purpose::InTurn] {
             let stage = Stage::set(purpose).await;
             let line = stage.line(Outcome::Panic, 5, Outcome::Answer).await;
             let told = stage.told(line).await;
@@ -437,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_away_takes_the_question_along() {
-        let stage = Stage::set(Purpose::Reads(1)).await;
+        let stage = Stage::set(Purpose::Reads(Reading::always(1))).await;
         let mut line = stage.line(Outcome::Answer, 4, Outcome::Answer).await;
         for gone in line.drain(2..) {
             gone.abort();
@@ -475,18 +501,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_group_of_writes_that_is_stuck() {
-        let stage = Stage::set(Purpose::Writes(Arc::new(Places::new(4)))).await;
-        let stuck = stage.line(Outcome::Answer, 0, Outcome::Answer).await;
-        let free = Arc::new(Semaphore::new(1));
-        // Those that come before it has taken long, and those that come later.
-        for came in [STUCK / 4, 2 * STUCK] {
-            tokio::time::sleep(came).await;
-            let behind = (0..5).map(|_| stage.ask_at(&free, Outcome::Answer));
-            assert!(in_time(join_all(behind)).await.into_iter().all(|told| told.unwrap().is_ok()));
+    async fn nobody_waits_for_a_group_that_is_stuck() {
+        let purposes =
+            [(Purpose::Writes(Arc::new(Places::new(4))), STUCK), (Purpose::Reads(Reading { at_once: 1, most: 4 }), LATE)];
+        for (purpose, patience) in purposes {
+            let stage = Stage::set(purpose).await;
+            let stuck = stage.line(Outcome::Answer, 0, Outcome::Answer).await;
+            let free = Arc::new(Semaphore::new(1));
+            // Those that come before it has taken long, and those that come later.
+            for came in [patience / 4, 2 * patience] {
+                tokio::time::sleep(came).await;
+                let behind = (0..5).map(|_| stage.ask_at(&free, Outcome::Answer));
+                assert!(in_time(join_all(behind)).await.into_iter().all(|told| told.unwrap().is_ok()));
+            }
+            assert_eq!(stage.told(stuck).await, [Ok(1)]);
+            stage.until(|line| line.under_way == 0 && line.stuck == 0).await;
+            assert_eq!(stage.told(vec![stage.ask(Outcome::Answer)]).await, [Ok(1)]);
         }
-        assert_eq!(stage.told(stuck).await, [Ok(1)]);
+    }
+
+    #[tokio::test]
+    async fn no_more_reads_are_stuck_than_there_are_places_for() {
+        let stage = Stage::set(Purpose::Reads(Reading { at_once: 1, most: 3 })).await;
+        let mut line = Vec::new();
+        for stuck in 1..=3 {
+            line.push(stage.ask(Outcome::Answer));
+            stage.until(|line| line.under_way == stuck && line.stuck == stuck).await;
+        }
+        line.extend((0..5).map(|_| stage.ask(Outcome::Answer)));
+        stage.until(|line| line.under_way == 3 && line.waiting.len() == 5).await;
+        assert_eq!(stage.told(line).await, [1, 1, 1, 5, 5, 5, 5, 5].map(Ok));
         stage.until(|line| line.under_way == 0 && line.stuck == 0).await;
-        assert_eq!(stage.told(vec![stage.ask(Outcome::Answer)]).await, [Ok(1)]);
     }
 }
