@@ -1,6 +1,6 @@
 //! Chancery: an OAuth 2.0 and OpenID Connect authorization server that explains itself when it says no.
 //!
-//! Folders are layers, and a lower one never names a higher one: `clock`, `entropy`, `secret`, `printable`, `json`, `seal`, `jose`, `factors` and the
+//! Folders are layers, and a lower one never names a higher one: `clock`, `entropy`, `secret`, `printable`, `typed`, `json`, `seal`, `jose`, `factors` and the
 //! pure core (`oauth`, `oidc`) know nothing of databases or HTTP; `storage` holds facts; `service` loads facts, asks the core, applies its
 //! decisions; `http`, `cli` and `jobs` are the edges; `app` is the one place where all is put together.
 
@@ -26,3 +26,4 @@ pub mod secret;
 pub mod service;
 pub mod spans;
 pub mod storage;
+pub mod typed;

@@ -14,7 +14,7 @@ pub struct User {
     pub id: Uuid,
     /// The subject identifier: random, never reassigned, at most 255 ASCII characters (OpenID Connect Core §8).
     pub sub: String,
-    /// As the person types it; compared in canonical form (trimmed, lower-cased).
+    /// As the person types it, composed; compared as [`crate::typed::username`] has it.
     pub username: String,
     pub enabled: bool,
     /// May use the admin pages and is granted admin scopes.

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::config::PasswordsConfig;
 use crate::entropy::{self, Entropy};
 use crate::secret::{Secret, constant_time_eq};
+use crate::typed;
 
 /// The most characters that a password may have.
 pub const MOST_CHARACTERS: usize = 128;
@@ -93,6 +94,7 @@ impl Passwords {
     /// # Errors
     /// [`PasswordError::Overloaded`] when the queue is full; [`PasswordError::Failed`] when the stored hash is damaged.
     pub async fn verify(&self, password: Secret<String>, stored: Option<String>) -> Result<bool, PasswordError> {
+        let password = Secret::new(typed::password(password.expose()).into_owned());
         let fits = !password.expose().is_empty() && fits(password.expose());
         let parsed = stored.as_deref().map(Stored::parse).transpose();
         let (against, real) = match &parsed {
@@ -111,6 +113,7 @@ impl Passwords {
     /// # Errors
     /// [`PasswordError::Overloaded`] when the queue is full.
     pub async fn hash(&self, password: Secret<String>) -> Result<String, PasswordError> {
+        let password = Secret::new(typed::password(password.expose()).into_owned());
         let params = self.dummy.params.clone();
         let salt = entropy::bytes::<SALT_BYTES>(self.entropy.as_ref()).to_vec();
         let hash = self.compute(password, params.clone(), salt.clone(), HASH_BYTES).await?;
@@ -152,6 +155,8 @@ impl Passwords {
 /// # Errors
 /// Which rule it breaks.
 pub fn check_policy(config: &PasswordsConfig, password: &str) -> Result<(), PolicyError> {
+    let password = Secret::new(typed::password(password).into_owned());
+    let password = password.expose();
     if !fits(password) {
         return Err(PolicyError::TooLong);
     }

@@ -14,6 +14,7 @@ use crate::storage::facts::user;
 use crate::storage::logouts::{self, Ended};
 use crate::storage::sessions;
 use crate::storage::text::to_json;
+use crate::typed;
 
 statements! {
     FIND = Both(concat!("SELECT u.password_hash, ", user_columns!(), " FROM users u WHERE u.id = $1"));
@@ -88,9 +89,9 @@ statements! {
                                AND grant_id IN (SELECT id FROM grants WHERE user_id = $1 AND session_id IS DISTINCT FROM $2)");
 }
 
-/// A username as it is compared: trimmed, lower-cased.
+/// A username as it is compared.
 pub fn canonical(username: &str) -> String {
-    username.trim().to_lowercase()
+    typed::username(username)
 }
 
 /// Adds a person.

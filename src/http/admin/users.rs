@@ -18,7 +18,10 @@ pub const OPERATIONS: &[Operation] = &[
         right: Right::Read,
         summary: "Lists users by their ids, which is the order in which they were added.",
         query: &[
-            Parameter { name: "username", description: "The user with this username, compared without regard to case." },
+            Parameter {
+                name: "username",
+                description: "The user with this username, compared without regard to case, width and Unicode form.",
+            },
             Parameter { name: "sub", description: "The user with this subject identifier, public or pairwise." },
             Parameter { name: "group", description: "The users in this group." },
         ],

@@ -9,6 +9,7 @@ use crate::oidc::user::{Claims, User};
 use crate::printable::is_deceptive;
 use crate::secret::Secret;
 use crate::service::document::{Document, DocumentError, check_text};
+use crate::typed;
 
 /// All that a document may hold: the claims of OpenID Connect Core §5.1, then our own.
 const MEMBERS: [&str; 23] = [
@@ -76,7 +77,7 @@ impl UserDocument {
         for name in SET_BY_SERVER {
             document.refuse(name, "is set by the server")?;
         }
-        let read = Self {
+        let mut read = Self {
             username: document.take("username")?,
             password: document.take::<String>("password")?.map(Secret::new),
             enabled: document.take("enabled")?,
@@ -88,12 +89,13 @@ impl UserDocument {
         Ok(read)
     }
 
-    /// Checks what may come from flags too.
+    /// Checks what may come from flags too, and composes the username.
     ///
     /// # Errors
     /// The first member that is not acceptable.
-    pub fn check(&self) -> Result<(), DocumentError> {
-        if let Some(username) = &self.username {
+    pub fn check(&mut self) -> Result<(), DocumentError> {
+        if let Some(username) = &mut self.username {
+            *username = typed::composed(username);
             check_username(username)?;
         }
         if let Some(groups) = &self.groups {
@@ -124,7 +126,7 @@ pub fn show(user: &User) -> Value {
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code, reason = "the shape of a document, which is read member by member")]
 pub struct UserFile {
-    /// What the person types to sign in; compared without regard to case.
+    /// What the person types to sign in; kept in Unicode's composed form (NFC), and compared without regard to case and width.
     username: String,
     /// For somebody new; later it has an address of its own, and PUT takes the one that there is alone.
     password: Option<String>,

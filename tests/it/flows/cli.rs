@@ -126,6 +126,12 @@ async fn two_people_never_share_a_username_in_whatever_case() {
         shell.run(&["user", "add", "--username", "alice"]);
         let error = shell.fails(&["user", "add", "--username", "Alice"]);
         assert!(error.contains("there is a user"), "{error}");
+        let added = shell.json(&["user", "add", "--username", "Zoe\u{308}"]);
+        assert_eq!(added["username"], "Zo\u{eb}");
+        assert_eq!(shell.json(&["user", "show", "zo\u{eb}"])["id"], added["id"]);
+        assert_eq!(shell.json(&["user", "show", "ZOE\u{308}"])["id"], added["id"]);
+        let error = shell.fails(&["user", "add", "--username", "zo\u{eb}"]);
+        assert!(error.contains("there is a user"), "{error}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::harness::{Browser, Page, Person, Request, Server, Setup, on_both, rounds};
 
 on_both![
@@ -12,6 +14,7 @@ on_both![
     pages_carry_the_headers_of_a_page,
     guesses_are_slowed_down_and_never_lock_for_ever,
     the_username_is_taken_as_people_type_it,
+    a_name_is_the_same_in_whatever_code_points_it_is_typed,
     credentials_in_the_address_line_are_not_used,
     disabling_ends_everything_in_one_step,
     a_session_idles_out_and_ages_out,
@@ -278,6 +281,57 @@ async fn the_username_is_taken_as_people_type_it(server: Server) {
         alice.browser.forget_cookies();
         alice.visit(&client, "openid").await.code();
     }
+}
+
+/// One machine sends é as one code point, another as two, and a keyboard for Japanese sends letters in full width: one person, with one password.
+async fn a_name_is_the_same_in_whatever_code_points_it_is_typed(server: Server) {
+    let client = server.client(json!({})).await;
+    let admin = server.admin("admin:write").await;
+    let (composed, decomposed) = ("ren\u{e9}@caf\u{e9}.test", "rene\u{301}@cafe\u{301}.test");
+    let (password, otherwise) = ("mot de passe \u{e9}t\u{e9}", "mot\u{a0}de passe e\u{301}te\u{301}");
+    let document = json!({ "username": decomposed, "password": otherwise });
+    let made = admin.post("/users", document.clone()).await;
+    assert_eq!((made.status, made.str("username")), (201, composed.to_owned()), "what is kept is told: {}", made.text);
+    let path = format!("/users/{}", made.str("id"));
+    let kept = admin.put(&path, document).await.ok();
+    assert_eq!(kept.header("etag"), made.header("etag"), "said once more it changes nothing");
+    for again in [composed, decomposed, "REN\u{c9}@CAFE\u{301}.TEST", "\u{ff32}ene\u{301}\u{ff20}caf\u{e9}.test"] {
+        admin.post("/users", json!({ "username": again })).await.problem(409, "admin-conflict");
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("username", again).finish();
+        let found = admin.get(&format!("/users?{query}")).await.ok().json();
+        assert_eq!(found["items"][0]["id"], made.str("id"), "{again:?}");
+        for password in [password, otherwise] {
+            let person = Person {
+                browser: Browser::new(server.site()),
+                username: again.to_owned(),
+                password: password.to_owned(),
+                sub: String::new(),
+            };
+            person.visit(&client, "openid").await.code();
+        }
+    }
+    // A guess is counted for the person, however it is typed.
+    let stranger = |username: &str| Person {
+        browser: Browser::new(server.site()),
+        username: username.to_owned(),
+        password: "guess".to_owned(),
+        sub: String::new(),
+    };
+    let mut answers = Vec::new();
+    for guess in 0..30 {
+        let stranger = stranger(if guess % 2 == 0 { composed } else { decomposed });
+        let page = login_page(&stranger, &Request::of(&client)).await;
+        let fields = [("username", stranger.username.as_str()), ("password", "guess")];
+        answers.push(stranger.browser.submit(&page, &fields).await.status);
+        if answers.last() == Some(&429) {
+            break;
+        }
+    }
+    let failures = u32::try_from(answers.iter().filter(|status| **status != 429).count()).unwrap();
+    assert_eq!(failures, server.app.config.throttle.account_failures, "{answers:?}");
+    // Who only looks alike is somebody else.
+    let other = admin.post("/users", json!({ "username": "r\u{435}n\u{e9}@caf\u{e9}.test" })).await;
+    assert_eq!(other.status, 201, "{}", other.text);
 }
 
 async fn credentials_in_the_address_line_are_not_used(server: Server) {
