@@ -26,8 +26,8 @@ pub use document::{
 const CLIENT_ID: usize = 24;
 /// Characters of a client secret: 256 bits, so that a plain digest of it is enough (design 6).
 const CLIENT_SECRET: usize = 43;
-/// How often a change is decided anew after somebody else was faster.
-const ATTEMPTS: usize = 8;
+/// How often a change is decided anew after somebody else was faster: so many that come at once are all made.
+const ATTEMPTS: usize = 64;
 /// A secret that was rotated out stays valid no longer than this.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
 

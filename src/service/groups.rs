@@ -19,8 +19,8 @@ use crate::storage::owners::Guard;
 pub use store::Kept;
 use store::Removal;
 
-/// How often a change is decided anew after somebody else was faster.
-const ATTEMPTS: usize = 8;
+/// How often a change is decided anew after somebody else was faster: so many that come at once are all made.
+const ATTEMPTS: usize = 64;
 /// What a group's file may hold.
 const MEMBERS: [&str; 4] = ["identifier", "name", "description", "roles"];
 /// What the server says about a group and nobody else.

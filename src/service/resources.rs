@@ -13,8 +13,8 @@ use crate::storage::StoreError;
 use crate::storage::owners::Guard;
 use crate::storage::resources as store;
 
-/// How often a change is decided anew after somebody else was faster.
-const ATTEMPTS: usize = 8;
+/// How often a change is decided anew after somebody else was faster: so many that come at once are all made.
+const ATTEMPTS: usize = 64;
 /// What a resource's file may hold (contract.md).
 const MEMBERS: [&str; 8] = [
     "identifier",

@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::rows::{client_file, resource_file, resource_path};
-use crate::harness::{Server, on_both, unique};
+
+use crate::harness::{Admin, Server, on_both, rounds, unique};
 
 on_both![
     a_client_is_made_shown_changed_and_removed,
@@ -13,6 +14,7 @@ on_both![
     secrets_are_told_once_and_two_live,
     what_was_seen_is_what_is_changed,
     simultaneous_changes_lose_nothing,
+    many_changes_at_once_are_all_made,
     an_id_that_comes_back_revives_nothing,
     what_a_set_up_file_keeps_is_marked_and_read_only,
 ];
@@ -195,6 +197,29 @@ async fn simultaneous_changes_lose_nothing(server: Server) {
     let mut statuses = join_all(puts).await;
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 201]);
+}
+
+/// However many there are: nobody is told to come again because others were faster.
+async fn many_changes_at_once_are_all_made(server: Server) {
+    let admin = server.admin("admin:write").await;
+    let replica = server.replica().await;
+    let elsewhere = Admin { site: replica.site(), ..admin.clone() };
+    let client = format!("/clients/{}", admin.post("/clients", client_file()).await.str("client_id"));
+    let (api, group) = (format!("https://{}.example", unique("api")), unique("group"));
+    admin.post("/resources", resource_file(&api, &unique("scope"))).await;
+    admin.post("/groups", json!({ "identifier": group })).await;
+    for (path, member) in [(client, "client_name"), (resource_path(&api), "name"), (format!("/groups/{group}"), "description")] {
+        for _ in 0..rounds(3, 20) {
+            let changes = (0..24).map(|number| {
+                let admin = if number % 2 == 0 { admin.clone() } else { elsewhere.clone() };
+                let (path, change) = (path.clone(), json!({ member: format!("the {number}th") }));
+                tokio::spawn(async move { admin.patch(&path, change).await })
+            });
+            for changed in join_all(changes).await {
+                changed.unwrap().ok();
+            }
+        }
+    }
 }
 
 /// `chancery apply`: what a file keeps is changed by the file.
