@@ -1,7 +1,7 @@
 //! The HTTP server's own accept loop (security.md ).
 //!
 //! Every wait has an end: for the first byte, for the head, between two requests, for the body, for a reader that does not read.
-//! Connections are counted, in all and per address; when there are too many, those that do nothing make room. A shutdown goes in this
+//! Connections are counted, in all and per address; when there are too many, those that do nothing, or half of it, make room. A shutdown goes in this
 //! order: readiness down, a pause in which balancers notice, no new connections, requests in flight finish, and at the deadline whatever
 //! is left is cut off.
 //!
@@ -516,7 +516,7 @@ impl Front {
         peer: SocketAddr,
         activity: Activity,
     ) -> Result<Response<FinishedBody>, Infallible> {
-        if activity.request_began() {
+        if activity.request_began(request.body().is_end_stream()) {
             // A thousand who send many requests at once would else be served one after the other, many at a time, before anybody else.
             tokio::task::yield_now().await;
         }
@@ -529,7 +529,7 @@ impl Front {
             };
             (response, true)
         } else {
-            let body = TimedBody::new(body, self.limits.body_read_timeout);
+            let body = TimedBody::new(body, self.limits.body_read_timeout, activity.clone());
             let whole = body.whole();
             let response = self.route(Request::from_parts(parts, Body::new(body)), peer).await;
             (response, whole.is_read())

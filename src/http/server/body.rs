@@ -33,6 +33,7 @@ pub struct TimedBody<B> {
     clock: Option<Pin<Box<Sleep>>>,
     has_trailers: bool,
     whole: Whole,
+    activity: Activity,
 }
 
 /// Whether a request's body was read to an end that nobody doubts, for the connection that it came over.
@@ -48,10 +49,10 @@ impl Whole {
 }
 
 impl<B: HttpBody> TimedBody<B> {
-    /// Gives `inner` at most `patience`.
-    pub fn new(inner: B, patience: Duration) -> Self {
+    /// Gives `inner` at most `patience`, and tells `activity` of its end.
+    pub(super) fn new(inner: B, patience: Duration, activity: Activity) -> Self {
         let whole = Whole(Arc::new(AtomicBool::new(inner.is_end_stream())));
-        Self { inner, patience, clock: None, has_trailers: false, whole }
+        Self { inner, patience, clock: None, has_trailers: false, whole, activity }
     }
 
     /// To be asked when the answer is there.
@@ -73,8 +74,11 @@ where
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             // RFC 9112 §7.1.2, §2.2: where trailers end is not one place for those who take a bare LF for the end of a line and those who do not.
             this.has_trailers |= matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
-            if !this.has_trailers && (frame.is_none() || this.inner.is_end_stream()) {
-                this.whole.0.store(true, Ordering::Release);
+            if frame.is_none() || this.inner.is_end_stream() {
+                this.activity.body_came();
+                if !this.has_trailers {
+                    this.whole.0.store(true, Ordering::Release);
+                }
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

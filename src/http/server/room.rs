@@ -1,5 +1,5 @@
 //! Who has a connection and does nothing with it makes room for a newcomer when all places are taken (security.md R-75): a server with a
-//! thousand places must not be shut for as long as somebody keeps a thousand silent connections open.
+//! thousand places must not be shut for as long as somebody keeps a thousand silent connections open, or a thousand requests half said.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use super::timed_io::Activity;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whoever has asked for nothing for so long, as far as anybody has looked. Shorter are the pauses of those who are busy.
 const IDLE: Duration = Duration::from_secs(1);
+/// Whoever has said half a request for so long, however the rest trickles in. Even where a part of it was lost twice on the way it is whole by then.
+const HALF_SAID: Duration = Duration::from_secs(4);
 
 /// The connections that are served. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +27,7 @@ struct Guests {
     next: u64,
     present: BTreeMap<u64, Guest>,
     looked: Option<Instant>,
-    /// Who did nothing then and was not asked to leave since; whoever is to be asked first is last.
+    /// Who could leave then and was not asked to since; whoever is to be asked first is last.
     idle: Vec<Arc<Leave>>,
 }
 
@@ -36,6 +38,16 @@ struct Guest {
     seen: u64,
     since: Instant,
     leave: Arc<Leave>,
+}
+
+/// In which order they are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Idle,
+    /// Their answer has not left: it would be cut off.
+    Stuck,
+    /// They may yet say the rest, and would hear no answer.
+    HalfSaid,
 }
 
 /// What somebody is asked to leave with.
@@ -67,7 +79,7 @@ impl Room {
         Place { room: self.clone(), number, activity, leave }
     }
 
-    /// Asks somebody who has done nothing for long to leave. `false`: there is nobody.
+    /// Asks somebody who has done nothing for long to leave, or has not come to the end of a request. `false`: there is nobody.
     pub(super) fn make(&self) -> bool {
         let mut guests = self.guests();
         let now = Instant::now();
@@ -85,26 +97,37 @@ impl Room {
 }
 
 impl Guests {
-    /// First those who have done nothing for longest; after them, in the same order, those whose answer has not left: it would be cut off.
+    /// Within each turn first those who have been at it for longest.
     fn look(&mut self, now: Instant) {
         let mut idle = Vec::new();
         for guest in self.present.values_mut() {
             let stamp = guest.activity.stamp();
             if std::mem::replace(&mut guest.seen, stamp) != stamp {
                 guest.since = now;
-            } else if guest.activity.does_nothing() && now.duration_since(guest.since) >= IDLE {
+            } else if let Some((turn, patience)) = turn(&guest.activity)
+                && now.duration_since(guest.since) >= patience
+            {
                 guest.leave.seen.store(stamp, Ordering::Release);
-                idle.push((guest.activity.is_stuck(), guest.since, Arc::clone(&guest.leave)));
+                idle.push((turn, guest.since, Arc::clone(&guest.leave)));
             }
         }
-        idle.sort_unstable_by_key(|(is_stuck, since, _)| Reverse((*is_stuck, *since)));
+        idle.sort_unstable_by_key(|(turn, since, _)| Reverse((*turn, *since)));
         self.idle = idle.into_iter().map(|(_, _, leave)| leave).collect();
         self.looked = Some(now);
     }
 }
 
+/// When somebody's turn is, and after how long. Whoever is being answered has none.
+fn turn(activity: &Activity) -> Option<(Turn, Duration)> {
+    if activity.is_half_said() {
+        return Some((Turn::HalfSaid, HALF_SAID));
+    }
+    let turn = if activity.is_stuck() { Turn::Stuck } else { Turn::Idle };
+    activity.does_nothing().then_some((turn, IDLE))
+}
+
 impl Place {
-    /// Returns when this connection is to close for somebody else: it was asked to, and nothing has come since it was seen to do nothing.
+    /// Returns when this connection is to close for somebody else: it was asked to, and is still at what it was seen at.
     pub(super) async fn is_wanted(&self) {
         loop {
             self.leave.asked.notified().await;

@@ -1,8 +1,8 @@
 //! A socket on which no wait is without end.
 //!
-//! A connection is always in one of four phases: fresh (not a byte yet), head (part of a request's head is here), request (a handler
-//! or its body is at work: the body and the handler have clocks of their own), idle (between two requests). In each of the other
-//! three the next read has a deadline. A write that the peer does not take has one too. A TLS handshake is a part of the fresh phase.
+//! A connection is always in one of five phases: fresh (not a byte yet), head (part of a request's head is here), body (all of the head, and
+//! not yet of the body), request (the handler is at work: the body and the handler have clocks of their own), idle (between two requests).
+//! In the first two and the last the next read has a deadline. A write that the peer does not take has one too. A TLS handshake is a part of the fresh phase.
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +20,8 @@ const FRESH: u64 = 0;
 const HEAD: u64 = 1;
 const REQUEST: u64 = 2;
 const IDLE: u64 = 3;
-const PHASES: u64 = 4;
+const BODY: u64 = 4;
+const PHASES: u64 = 8;
 
 /// The phase of one connection, shared by its socket, its service and the accept loop. The number counts transitions in its upper
 /// bits, so that two idle times after each other are told apart.
@@ -39,11 +40,27 @@ impl Activity {
         Self(Arc::new(Known { stamp: AtomicU64::new(FRESH), is_stuck: AtomicBool::new(false) }))
     }
 
-    /// A whole head is here and the service was called. `true`: it had come together with the request before.
-    pub fn request_began(&self) -> bool {
+    /// A whole head is here and the service was called; `is_whole`: it has no body. `true`: it had come together with the request before.
+    pub fn request_began(&self, is_whole: bool) -> bool {
         let had_come = self.is_idle();
-        self.enter(REQUEST);
+        self.enter(if is_whole { REQUEST } else { BODY });
         had_come
+    }
+
+    /// The last of the body is here.
+    pub fn body_came(&self) {
+        if self.awaits_body() {
+            self.enter(REQUEST);
+        }
+    }
+
+    fn awaits_body(&self) -> bool {
+        self.stamp() % PHASES == BODY
+    }
+
+    /// Part of a request is here.
+    pub fn is_half_said(&self) -> bool {
+        self.stamp() % PHASES == HEAD || self.awaits_body()
     }
 
     /// The response is on its way.
@@ -134,7 +151,7 @@ impl<S> TimedIo<S> {
     fn poll_read_clock(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let stamp = self.activity.stamp();
         let patience = match stamp % PHASES {
-            REQUEST => return Poll::Pending,
+            REQUEST | BODY => return Poll::Pending,
             IDLE => self.idle,
             _ => self.header,
         };
@@ -352,7 +369,7 @@ mod tests {
         for _ in 0..3 {
             peer.write_all(b"a").await.unwrap();
             io.read_exact(&mut byte).await.unwrap();
-            activity.request_began();
+            activity.request_began(true);
             activity.request_ended();
             let waited = tokio::time::timeout(Duration::from_millis(700), io.read(&mut byte)).await;
             assert!(waited.is_err(), "a third of the idle time is allowed each time");
@@ -365,7 +382,7 @@ mod tests {
         let (_peer, ours) = tokio::io::duplex(64);
         let activity = Activity::new();
         let mut io = TimedIo::new(ours, activity.clone(), &limits());
-        activity.request_began();
+        activity.request_began(true);
         assert!(tokio::time::timeout(Duration::from_millis(900), io.read(&mut [0])).await.is_err());
     }
 

@@ -390,6 +390,61 @@ async fn where_nobody_is_idle_a_newcomer_is_told_to_come_back_at_once() {
     }
 }
 
+/// The clocks alone would hold the door for a minute here.
+fn patient(connections: usize) -> Limits {
+    Limits { connections, header_read_timeout: 60 * SECOND, body_read_timeout: 60 * SECOND, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_shut_the_door() {
+    const FORM: &str = "POST /form HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let of_length = format!("{FORM}Content-Length: 50\r\n\r\na=");
+    let in_chunks = format!("{FORM}Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n");
+    join_all([("GET /ok HTTP/1.1\r\nHost: ", "x"), (of_length.as_str(), "x"), (in_chunks.as_str(), "1\r\nx\r\n")].map(
+        async |(half, more)| {
+            for trickles in [false, true] {
+                let running = start(patient(1)).await;
+                let mut stream = running.connect().await;
+                stream.write_all(half.as_bytes()).await.unwrap();
+                // It may be about to say the rest.
+                let begun = Instant::now();
+                until(20 * SECOND, async || {
+                    if trickles {
+                        drop(stream.write_all(more.as_bytes()).await);
+                    }
+                    let is_served = status(&running.get("/ok", "").await) == "200";
+                    assert!(!is_served || begun.elapsed() > 3 * SECOND, "{half:?}");
+                    is_served
+                })
+                .await;
+            }
+        },
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_slow_is_served_where_there_is_room_and_leaves_after_the_idle() {
+    in_one_of_several_tries(async || {
+        let running = start(patient(2)).await;
+        let mut slow = running.connect().await;
+        slow.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+        let mut idle = running.connect().await;
+        expect("idle", &ask_again(&mut idle).await, "200")?;
+        expect("too early", &running.get("/ok", "").await, "503")?;
+        tokio::time::sleep(5 * SECOND).await;
+        expect("newcomer", &running.get("/ok", "").await, "200")?;
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+        // There is room now, whatever the slow one does.
+        for _ in 0..3 {
+            expect("another", &running.get("/ok", "").await, "200")?;
+        }
+        slow.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+        expect("slow", &read_all(&mut slow).await, "200")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn connections_without_a_word_do_not_shut_the_door() {
     let running = start(Limits { connections: 20, ..Limits::default() }).await;
