@@ -21,7 +21,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::storage::db::{self, Db, Row, Sql, Tx};
+use crate::storage::db::{self, Db, Row, Sql, Turn, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::together;
 use crate::storage::value::Args;
@@ -230,23 +230,28 @@ impl Service {
                 return;
             }
             match writer {
-                Ok(mut writer) => match self.alone() {
-                    Some(work) => {
-                        let done = work(Ok(&mut writer)).await;
-                        (done.tell)(Ok(()));
+                Ok(mut writer) => {
+                    let turn = db.turn().await;
+                    match self.alone() {
+                        Some(work) => {
+                            let done = work(Ok(&mut writer)).await;
+                            drop(turn);
+                            (done.tell)(Ok(()));
+                        }
+                        None => self.group(&mut writer, turn).await,
                     }
-                    None => self.group(&mut writer).await,
-                },
+                }
                 Err(error) => self.refuse(&error).await,
             }
         }
     }
 
     /// One transaction.
-    async fn group(&self, tx: &mut Tx) {
+    async fn group(&self, tx: &mut Tx, turn: Option<Turn<'_>>) {
         if let Err(error) = tx.begin().await {
             return self.refuse(&error).await;
         }
+        drop(turn);
         let (begun, mut group) = (Instant::now(), Group { tx, done: Vec::new(), marked: false });
         let mut next = self.next();
         let broken = loop {

@@ -17,6 +17,7 @@ mod lender;
 mod log_index;
 mod row;
 mod trouble;
+mod turnstile;
 mod tx;
 
 use std::future::Future;
@@ -40,6 +41,7 @@ use crate::storage::together::{Answers, Together};
 use crate::storage::value::Args;
 
 pub use row::{Column, Row};
+pub(super) use turnstile::Turn;
 pub use tx::Tx;
 pub(super) use tx::went_on;
 
@@ -49,6 +51,7 @@ use kept::Kept;
 use lender::Lender;
 use log_index::LogIndex;
 use trouble::{Trouble, in_time, store_error};
+use turnstile::Turnstile;
 use tx::{Connection, State};
 
 /// How long somebody who only looks waits for anything.
@@ -142,7 +145,7 @@ struct Checkpoints {
 }
 
 enum Pools {
-    Sqlite { readers: Arc<Lender>, writer: Arc<Lender>, file: PathBuf, index: LogIndex, disk: Disk },
+    Sqlite { readers: Arc<Lender>, writer: Arc<Lender>, file: PathBuf, turnstile: Turnstile, index: LogIndex, disk: Disk },
     Postgres(Postgresql),
 }
 
@@ -504,6 +507,14 @@ impl Db {
                 Pools::Postgres(Postgresql { kept, .. }) => Connection::Postgres(kept.lend().await.map_err(store_error)?),
             },
         ))
+    }
+
+    /// To be held until a unit of work has begun, where other processes write too; see [`turnstile`].
+    pub(super) async fn turn(&self) -> Option<Turn<'_>> {
+        match &self.0.pools {
+            Pools::Sqlite { turnstile, .. } => turnstile.pass().await,
+            Pools::Postgres(_) => None,
+        }
     }
 
     fn borrowed(&self, asked: Instant, connection: Connection) -> Tx {

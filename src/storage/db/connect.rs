@@ -15,6 +15,7 @@ use super::kept::Kept;
 use super::lender::Lender;
 use super::log_index::LogIndex;
 use super::trouble::store_error;
+use super::turnstile::Turnstile;
 use super::{Pools, Postgresql};
 use crate::config::database::DatabaseConfig;
 use crate::storage::error::StoreError;
@@ -82,8 +83,8 @@ async fn open(file: &Path, options: SqliteConnectOptions, config: &DatabaseConfi
     };
     let readers = Lender::open(reads, most, config.acquire_timeout).await.map_err(store_error)?;
     drop(turn);
-    let (file, index, disk) = (file.to_owned(), LogIndex::of(file), Disk::of(file));
-    Ok(Pools::Sqlite { readers, writer, file, index, disk })
+    let (turnstile, index, disk) = (Turnstile::beside(file), LogIndex::of(file), Disk::of(file));
+    Ok(Pools::Sqlite { readers, writer, file: file.to_owned(), turnstile, index, disk })
 }
 
 /// Makes the file and the folders above it where they are missing, for the owner's eyes only; SQLite gives the log the same mode.
@@ -115,8 +116,8 @@ pub(super) async fn look_at(config: &DatabaseConfig) -> Result<Pools, StoreError
         .busy_timeout(config.acquire_timeout)
         .pragma("query_only", "ON");
     let readers = Lender::open(move |_| options.clone(), 2, config.acquire_timeout).await.map_err(store_error)?;
-    let (index, disk) = (LogIndex::of(&file), Disk::of(&file));
-    Ok(Pools::Sqlite { writer: Arc::clone(&readers), readers, file, index, disk })
+    let (turnstile, index, disk) = (Turnstile::none(), LogIndex::of(&file), Disk::of(&file));
+    Ok(Pools::Sqlite { writer: Arc::clone(&readers), readers, file, turnstile, index, disk })
 }
 
 /// `looking`: nothing can be written.
