@@ -164,7 +164,8 @@ async fn post(app: &App, delivery: &Delivery) -> Result<Outcome, Reason> {
     });
     // §2.6: as its ID tokens.
     let alg = client.metadata.id_token_signed_response_alg;
-    let mut token = issue::sign(app, &keys, alg, Typ::LogoutToken, &claims, now).await?;
+    let key = issue::signer(app, &keys, alg, now).await?;
+    let mut token = issue::sign(app, &key, Typ::LogoutToken, &claims).await?;
     // §2.6: who has ID tokens encrypted should take no logout token that is not.
     if let Some(how) = client.metadata.id_token_encryption() {
         token = encrypt::to_client(app, &client, how, Content::Nested, &token, now).await?;

@@ -1,20 +1,23 @@
 //! The one place where tokens are made, for every grant alike (security.md R-09).
 //!
 //! [`mint`] takes nothing but an [`Issuance`], and the only way to one looks at the whole world once more: may the user authenticate, does
-//! the grant stand, is each scope still allowed, does the audience still exist. Then it signs.
+//! the grant stand, is each scope still allowed, does the audience still exist. Then it signs, while the one write is made whose condition
+//! is that all of this still holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::jose::{Alg, Content, Typ};
+use crate::jose::{Alg, Content, SigningKey, Typ};
 use crate::json::ToJson;
 use crate::oauth::access_token::{self, Token};
 use crate::oauth::client::Client;
 use crate::oauth::family::{self, Family};
-use crate::oauth::grant::Issuance;
+use crate::oauth::grant::{Grant, Issuance};
 use crate::oauth::refusal::Reason;
 use crate::oauth::resource::TokenFormat;
 use crate::oidc::claims::named;
@@ -30,7 +33,7 @@ use crate::storage::{StoreError, groups};
 /// Bytes of most claims.
 const USUAL: usize = 512;
 
-/// Freshly minted tokens; not yet to be shown to anybody, since the write that they rest on is still to come.
+/// Freshly minted tokens, of which whatever they rest on has been written.
 pub struct Minted {
     pub access_token: Secret<String>,
     pub expires_in: Duration,
@@ -39,11 +42,31 @@ pub struct Minted {
     pub scopes: Vec<String>,
 }
 
-/// Makes an access token, and an ID token where the grant decided so.
+/// An access token, and an ID token where there is one.
+type Signed = (String, Option<Secret<String>>);
+
+/// What an ID token is made of beside what its access token is.
+struct Identity<'a> {
+    grant: &'a Grant,
+    key: Arc<SigningKey>,
+    /// The client's own claims about groups and roles.
+    mapped: ClaimMap,
+}
+
+/// Makes an access token, and an ID token where the grant decided so, while `write` writes what they rest on; answers with both when both
+/// are done. `write` begins when nothing is left that anybody but this process could spoil (docs/decisions/signed-while-it-is-written.md).
 ///
 /// # Errors
-/// When the client was disabled, there is no key to sign with or to encrypt to, or the person's groups do not fit.
-pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuance, now: Timestamp) -> Result<Minted, Reason> {
+/// When the client was disabled, there is no key to sign with or to encrypt to, or the person's groups do not fit: then nothing is written.
+/// Those of `write`.
+pub async fn mint<T>(
+    app: &App,
+    keys: &Snapshot,
+    client: &Client,
+    issuance: &Issuance,
+    now: Timestamp,
+    write: impl Future<Output = Result<T, StoreError>>,
+) -> Result<(T, Minted), Reason> {
     if !client.enabled {
         return Err(Reason::ClientDisabled { client_id: client.client_id.clone() });
     }
@@ -65,38 +88,73 @@ pub async fn mint(app: &App, keys: &Snapshot, client: &Client, issuance: &Issuan
     if let Some(member) = &member {
         claims.add(audience.claims.claims_for_token(member, &audience.aud)?);
     }
-    let access_token = match audience.format {
-        TokenFormat::Jwt => sign(app, keys, audience.alg, Typ::AccessToken, &claims, now).await?,
-        TokenFormat::Opaque => {
-            let mut plain = Vec::with_capacity(USUAL);
-            claims.write(&mut plain).map_err(|error| Reason::Internal { detail: error.to_string() })?;
-            bearer::seal_opaque(app, &keys.data, &plain)
-        }
+    let key = match audience.format {
+        TokenFormat::Jwt => Some(signer(app, keys, audience.alg, now).await?),
+        TokenFormat::Opaque => None,
     };
-    let id_token = match issuance.grant() {
+    let identity = match issuance.grant() {
         Some(grant) if issuance.id_token => {
-            let alg = client.metadata.id_token_signed_response_alg;
-            let expires_at = now.plus(app.config.lifetimes.id_token);
-            let nonce = issuance.nonce.as_deref();
-            let mut claims =
-                id_token::claims(grant, &IdToken { issuer, nonce, access_token: &access_token, alg, issued_at: now, expires_at });
-            let by_name = grant.claims.within(&client.registered_scopes()).id_token;
-            if let Some(standing) = issuance.standing.as_ref().filter(|_| !by_name.is_empty()) {
-                add(&mut claims, named(standing.user.profile(), &by_name));
-            }
-            if let Some(member) = &member {
-                add(&mut claims, asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?);
-            }
-            let signed = sign(app, keys, alg, Typ::IdToken, &claims, now).await?;
-            Some(match client.metadata.id_token_encryption() {
-                None => signed.into(),
-                Some(how) => Box::pin(encrypt::to_client(app, client, how, Content::Nested, &signed, now)).await?.into(),
-            })
+            let mapped = match &member {
+                Some(member) => asked.claims_for_token(member, std::slice::from_ref(&client.client_id))?,
+                None => ClaimMap::new(),
+            };
+            Some(Identity { grant, key: signer(app, keys, client.metadata.id_token_signed_response_alg, now).await?, mapped })
         }
         Some(_) | None => None,
     };
+
+    let encrypts = identity.is_some() && client.metadata.id_token_encryption().is_some();
+    let sign = async {
+        let access_token = match &key {
+            Some(key) => sign(app, key, Typ::AccessToken, &claims).await?,
+            None => {
+                let mut plain = Vec::with_capacity(USUAL);
+                claims.write(&mut plain).map_err(|error| Reason::Internal { detail: error.to_string() })?;
+                bearer::seal_opaque(app, &keys.data, &plain)
+            }
+        };
+        let id_token = match identity {
+            Some(identity) => Some(id_token(app, client, issuance, identity, &access_token, now).await?),
+            None => None,
+        };
+        Ok::<Signed, Reason>((access_token, id_token))
+    };
+    // The keys of a client come from the client: what does not fit them must not have cost it its code.
+    let (written, (access_token, id_token)) = if encrypts {
+        let signed = sign.await?;
+        (write.await?, signed)
+    } else {
+        let (written, signed) = join(write, sign).await;
+        (written?, signed?)
+    };
     let expires_in = Duration::from_secs(u64::try_from(expires_at.seconds().saturating_sub(now.seconds())).unwrap_or(0));
-    Ok(Minted { access_token: access_token.into(), expires_in, id_token, scopes: audience.scopes.clone() })
+    Ok((written, Minted { access_token: access_token.into(), expires_in, id_token, scopes: audience.scopes.clone() }))
+}
+
+/// The ID token that goes with this access token.
+async fn id_token(
+    app: &App,
+    client: &Client,
+    issuance: &Issuance,
+    identity: Identity<'_>,
+    access_token: &str,
+    now: Timestamp,
+) -> Result<Secret<String>, Reason> {
+    let Identity { grant, key, mapped } = identity;
+    let issuer = app.config.issuer.as_str();
+    let expires_at = now.plus(app.config.lifetimes.id_token);
+    let nonce = issuance.nonce.as_deref();
+    let mut claims = id_token::claims(grant, &IdToken { issuer, nonce, access_token, alg: key.alg, issued_at: now, expires_at });
+    let by_name = grant.claims.within(&client.registered_scopes()).id_token;
+    if let Some(standing) = issuance.standing.as_ref().filter(|_| !by_name.is_empty()) {
+        add(&mut claims, named(standing.user.profile(), &by_name));
+    }
+    add(&mut claims, mapped);
+    let signed = sign(app, &key, Typ::IdToken, &claims).await?;
+    Ok(match client.metadata.id_token_encryption() {
+        None => signed.into(),
+        Some(how) => Box::pin(encrypt::to_client(app, client, how, Content::Nested, &signed, now)).await?.into(),
+    })
 }
 
 /// What the person belongs to, as far as one of these mappings asks; roles are read at this moment and never remembered.
@@ -128,27 +186,23 @@ pub fn add(claims: &mut ClaimMap, mapped: ClaimMap) {
     }
 }
 
-/// A token of this kind, signed with this algorithm.
+/// The key that signs with this algorithm now.
 ///
 /// # Errors
-/// When there is no key and none can be made.
-pub(super) async fn sign(
-    app: &App,
-    keys: &Snapshot,
-    alg: Alg,
-    typ: Typ,
-    claims: &(impl ToJson + Sync),
-    now: Timestamp,
-) -> Result<String, Reason> {
-    let made_now;
-    let key = match keys.set.active(alg) {
-        Some(key) => key,
-        None => {
-            made_now = Box::pin(app.keys.signer(keys, alg, now)).await?;
-            &made_now
-        }
-    };
-    let turn = app.turns.to_sign(alg).await;
+/// When there is none and none can be made.
+pub(super) async fn signer(app: &App, keys: &Snapshot, alg: Alg, now: Timestamp) -> Result<Arc<SigningKey>, Reason> {
+    match keys.set.active(alg) {
+        Some(key) => Ok(Arc::clone(key)),
+        None => Ok(Box::pin(app.keys.signer(keys, alg, now)).await?),
+    }
+}
+
+/// A token of this kind, signed with this key when it is time for it.
+///
+/// # Errors
+/// When the claims cannot be written.
+pub(super) async fn sign(app: &App, key: &SigningKey, typ: Typ, claims: &(impl ToJson + Sync)) -> Result<String, Reason> {
+    let turn = app.turns.to_sign(key.alg).await;
     let signed = key.sign_jwt(typ.as_str(), claims).map_err(|error| Reason::Internal { detail: error.to_string() });
     app.turns.to_answer(turn).await;
     signed

@@ -3,6 +3,7 @@
 //! The write repeats every fact that the decision rested on. If it hits no row, something changed in between: the facts are loaded and
 //! decided once more, so that a lost race is answered for what it was (design 3).
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,11 +159,11 @@ async fn credentials(
 ) -> Result<Tokens, Reason> {
     let (keys, catalogue) = world(app, view, now).await?;
     let issuance = client_credentials::decide(request, client, &catalogue, &limits(app), now).map_err(|refusal| refusal.reason)?;
-    let minted = issue::mint(app, &keys, client, &issuance, now).await?;
+    let ((), minted) = issue::mint(app, &keys, client, &issuance, now, ready(Ok(()))).await?;
     Ok(Tokens { minted, refresh_token: None })
 }
 
-/// RFC 6749 §4.1.3: find, decide, mint, and redeem under the condition that all still holds.
+/// RFC 6749 §4.1.3: find, decide, and mint while it is redeemed under the condition that all still holds.
 async fn code(
     app: &App,
     view: View<'_>,
@@ -179,10 +180,10 @@ async fn code(
             Err(refusal) => return Err(apply(app, refusal, client, now).await?),
         };
         let family = first_family(app, &keys, &issuance, now);
-        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
-        let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
-        if codes::redeem(&app.db, redeem).await? {
-            let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
+        let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
+        let redeem = codes::redeem(&app.db, codes::Redeem { digest, client_id: client.client_id.clone(), family, now });
+        let (redeemed, minted) = issue::mint(app, &keys, client, &issuance, now, redeem).await?;
+        if redeemed {
             return Ok(Tokens { minted, refresh_token });
         }
     }
@@ -216,10 +217,10 @@ async fn device(
             Err(refusal) => return Err(apply(app, refusal, client, now).await?),
         };
         let family = first_family(app, &keys, &issuance, now);
-        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
-        let redeem = codes::Redeem { digest, client_id: client.client_id.clone(), family: family.clone(), now };
-        if device_codes::redeem(&app.db, redeem).await? {
-            let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
+        let refresh_token = family.as_ref().map(|family| issue::refresh_token(&keys.data, family)).transpose()?;
+        let redeem = device_codes::redeem(&app.db, codes::Redeem { digest, client_id: client.client_id.clone(), family, now });
+        let (redeemed, minted) = issue::mint(app, &keys, client, &issuance, now, redeem).await?;
+        if redeemed {
             return Ok(Tokens { minted, refresh_token });
         }
     }
@@ -246,9 +247,10 @@ async fn refresh(
         let RefreshPlan::Answer { before, after } = issuance.refresh.clone() else {
             return Err(Reason::Internal { detail: "a refresh was decided without a family".to_owned() });
         };
-        let minted = issue::mint(app, &keys, client, &issuance, now).await?;
         let refresh_token = Some(issue::refresh_token(&keys.data, &after)?);
-        if families::rotate(&app.db, families::Rotation { before, after, now }).await? {
+        let rotate = families::rotate(&app.db, families::Rotation { before, after, now });
+        let (rotated, minted) = issue::mint(app, &keys, client, &issuance, now, rotate).await?;
+        if rotated {
             if let Some(standing) = &issuance.standing {
                 use_session(app, standing, now).await;
             }

@@ -14,7 +14,7 @@ pub const FEWEST: usize = 1;
 /// What takes less is quick: a server that is very busy waits that long for the processor alone.
 const QUICK: Duration = Duration::from_micros(1800);
 /// For so long a group keeps the processors busy, roughly: beyond that as many as times that this fits.
-const STEP: Duration = Duration::from_micros(250);
+const STEP: Duration = Duration::from_micros(400);
 /// What a row adds, roughly.
 const ROW: Duration = Duration::from_micros(40);
 /// Groups looked at before anything is changed.
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn slow_commits_get_more_places_in_steps_and_no_more_than_there_are() {
         let mut width = Width::new(12);
-        assert_eq!([1; 6].map(|one| after(&mut width, looks(one, 1, SLOW))), [1, 2, 4, 8, 10, 10]);
+        assert_eq!([1; 6].map(|one| after(&mut width, looks(one, 1, SLOW))), [1, 2, 4, 6, 6, 6]);
         assert_eq!(after(&mut width, looks(5, 1, SLOW * 10)), 12);
         assert_eq!(Width::new(1).most, FEWEST);
     }
@@ -152,15 +152,15 @@ mod tests {
         let mut slow = Width::new(12);
         after(&mut slow, looks(5, 1, SLOW));
         let empty = (0..20 * LOOK).map(|group| (1, if group % 8 == 0 { Duration::from_micros(100) } else { SLOW }));
-        assert_eq!(after(&mut slow, empty), 10);
+        assert_eq!(after(&mut slow, empty), 6);
     }
 
     #[test]
     fn it_changes_when_two_looks_agree() {
         let mut width = Width::new(12);
         after(&mut width, looks(5, 1, SLOW));
-        assert_eq!(after(&mut width, looks(1, 1, FAST)), 10);
-        assert_eq!(after(&mut width, looks(1, 1, SLOW)), 10);
+        assert_eq!(after(&mut width, looks(1, 1, FAST)), 6);
+        assert_eq!(after(&mut width, looks(1, 1, SLOW)), 6);
         assert_eq!(after(&mut width, looks(2, 1, FAST)), FEWEST);
         // And no more at one look alone.
         assert_eq!(after(&mut width, looks(1, 1, SLOW)), FEWEST);
@@ -183,18 +183,18 @@ mod tests {
         for _ in 0..5 * LOOK {
             places.note(1, SLOW);
         }
-        for own in 1..9 {
+        for own in 1..5 {
             assert!(places.take(own, 0));
         }
-        assert!(!places.take(9, 0) && !places.too_many(9, 0));
+        assert!(!places.take(5, 0) && !places.too_many(5, 0));
         for _ in 0..2 * LOOK {
             places.note(1, FAST);
         }
-        assert!(places.too_many(9, 0) && places.too_many(2, 0) && !places.too_many(1, 0));
-        for _ in 0..9 {
+        assert!(places.too_many(5, 0) && places.too_many(2, 0) && !places.too_many(1, 0));
+        for _ in 0..5 {
             places.give_back();
         }
-        assert!(!places.too_many(9, 0));
+        assert!(!places.too_many(5, 0));
     }
 
     #[test]
