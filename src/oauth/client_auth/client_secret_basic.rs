@@ -25,12 +25,14 @@ pub(crate) fn read(headers: &[&[u8]]) -> Result<Option<(String, Secret<String>)>
         return Err(malformed("it is too long"));
     }
     let header = std::str::from_utf8(header).map_err(|_| malformed("it is not ASCII"))?;
-    // RFC 9110 §11.1: the scheme is case-insensitive; RFC 7617 §2: one space, then base64 with padding.
+    // RFC 9110 §11.1: the scheme is case-insensitive; §11.4: one space or more; RFC 7617 §2: base64 with padding.
     let (scheme, encoded) = header.split_once(' ').ok_or_else(|| malformed("it has no scheme and value"))?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(malformed("its scheme is not Basic"));
     }
-    let decoded = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| malformed("its value is not base64 with padding"))?);
+    let decoded = Zeroizing::new(
+        STANDARD.decode(encoded.trim_start_matches(' ')).map_err(|_| malformed("its value is not base64 with padding"))?,
+    );
     let colon =
         decoded.iter().position(|byte| *byte == b':').ok_or_else(|| malformed("it has no colon between client_id and secret"))?;
     let (client_id, secret) = decoded.split_at_checked(colon).ok_or_else(|| malformed("it has no colon"))?;
@@ -77,7 +79,13 @@ mod tests {
     #[test]
     fn both_halves_are_form_decoded() {
         assert_eq!(one(&header("a%3Ab:p%25+%2B%3A%C3%A9:x")).unwrap(), Some(("a:b".into(), "p% +:é:x".into())));
-        assert_eq!(one(&format!("bAsIc {}", STANDARD.encode("a:b"))).unwrap(), Some(("a".into(), "b".into())));
+    }
+
+    #[test]
+    fn the_scheme_has_any_case_and_any_number_of_spaces_behind_it() {
+        for header in ["Basic YTpi", "bAsIc YTpi", "Basic  YTpi", "basic    YTpi"] {
+            assert_eq!(one(header).unwrap(), Some(("a".into(), "b".into())), "{header}");
+        }
     }
 
     #[test]
@@ -86,7 +94,8 @@ mod tests {
             "",
             "Basic",
             "Basic ",
-            "Basic  YTpi",
+            "Basic   ",
+            "Basic\tYTpi",
             "Basic YTpi ",
             "Basic YTpiYw",
             "Basic YTpiYx==",

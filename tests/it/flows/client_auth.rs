@@ -89,9 +89,13 @@ async fn the_basic_header_is_read_strictly(server: Server) {
             raw::post(&server, "/token", &lines, b"grant_type=client_credentials").await
         }
     };
-    for fine in
-        [format!("Authorization: Basic {good}"), format!("Authorization: basic {good}"), format!("authorization: BASIC {good}")]
-    {
+    for fine in [
+        format!("Authorization: Basic {good}"),
+        format!("Authorization: basic {good}"),
+        format!("authorization: BASIC {good}"),
+        // RFC 9110 §11.4: one space or more.
+        format!("Authorization: Basic  {good}"),
+    ] {
         let answer = send(vec![fine.clone()]).await;
         assert_eq!(raw::status(&answer), 200, "{fine}: {answer}");
     }
