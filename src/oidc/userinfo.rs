@@ -6,7 +6,8 @@ use crate::oauth::access_token::Claims;
 use crate::oauth::refusal::Reason;
 use crate::oauth::scope;
 
-/// Is this token meant for userinfo at all? To be asked after [`Claims::check`], before the store.
+/// Is this token meant for userinfo at all? To be asked after [`Claims::check`], before the store;
+/// a dead token is refused as such before it is told that it lacks a scope.
 ///
 /// # Errors
 /// `TokenWrongAudience`: its `aud` lacks the issuer (design 4.4). `InsufficientScope`: it is nobody's sign-in (§5.3.1).

@@ -15,6 +15,7 @@ on_both![
     a_token_is_read_from_the_database_too,
     a_token_for_another_audience_is_refused,
     a_token_without_openid_lacks_scope,
+    a_dead_token_is_invalid_whatever_it_lacks,
     a_damaged_document_fails_whoever_needs_it,
 ];
 
@@ -241,6 +242,34 @@ async fn a_token_without_openid_lacks_scope(server: Server) {
     let (server, alice, client) = server.actors().await;
     let token = alice.tokens(&client, "email").await.str("access_token");
     server.userinfo(&token).await.refused(403, "insufficient_scope");
+}
+
+/// RFC 6750 §3.1: a client that is told of a scope asks for more; one whose token is dead has to get another.
+async fn a_dead_token_is_invalid_whatever_it_lacks(server: Server) {
+    let (server, alice, client) = server.actors().await;
+    let machine = server.machine(json!({})).await;
+    let own = async || machine.token(&[("grant_type", "client_credentials")]).await.ok().str("access_token");
+    let others = async || alice.tokens(&client, "email").await.str("access_token");
+    for (owner, token) in [(&machine, own().await), (&client, others().await)] {
+        server.userinfo(&token).await.refused(403, "insufficient_scope");
+        owner.revoke(&token).await.ok();
+        server.userinfo(&token).await.refused(401, "invalid_token");
+    }
+    let tokens = [own().await, others().await];
+    server.wait(Duration::from_secs(599));
+    for token in &tokens {
+        server.userinfo(token).await.refused(403, "insufficient_scope");
+    }
+    server.wait(Duration::from_secs(2));
+    for token in &tokens {
+        server.userinfo(token).await.refused(401, "invalid_token");
+    }
+    let tokens = [own().await, others().await];
+    server.disable_client(&machine).await;
+    server.disable_user(&alice).await;
+    for token in &tokens {
+        server.userinfo(token).await.refused(401, "invalid_token");
+    }
 }
 
 /// What is stored as JSON: nothing is told that cannot be read, and what the answer does not need does not fail it.
