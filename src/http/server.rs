@@ -9,6 +9,7 @@
 
 mod body;
 mod caps;
+mod lines;
 mod room;
 mod shutdown;
 mod timed_io;
@@ -27,7 +28,7 @@ use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -519,6 +520,14 @@ impl Front {
         if activity.request_began(request.body().is_end_stream()) {
             // A thousand who send many requests at once would else be served one after the other, many at a time, before anybody else.
             tokio::task::yield_now().await;
+        }
+        if activity.is_loose() {
+            // RFC 9112 §2.2 lets a recipient take it. Who stands in front may have seen another request in these bytes, and nothing that comes
+            // behind them can be trusted to be one.
+            let mut response = Response::new(FinishedBody::new(Body::empty(), activity));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
         }
         let (parts, body) = request.into_parts();
         let (mut response, is_read) = if body.is_end_stream() {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
+use super::lines::Lines;
 
 const FRESH: u64 = 0;
 const HEAD: u64 = 1;
@@ -33,11 +34,13 @@ struct Known {
     stamp: AtomicU64,
     /// The peer does not take what is written.
     is_stuck: AtomicBool,
+    /// A line of a head ended in a bare LF.
+    is_loose: AtomicBool,
 }
 
 impl Activity {
     pub fn new() -> Self {
-        Self(Arc::new(Known { stamp: AtomicU64::new(FRESH), is_stuck: AtomicBool::new(false) }))
+        Self(Arc::new(Known { stamp: AtomicU64::new(FRESH), is_stuck: AtomicBool::new(false), is_loose: AtomicBool::new(false) }))
     }
 
     /// A whole head is here and the service was called; `is_whole`: it has no body. `true`: it had come together with the request before.
@@ -83,11 +86,22 @@ impl Activity {
         self.is_fresh() || self.is_idle()
     }
 
-    fn bytes_came(&self) {
-        let phase = self.stamp() % PHASES;
-        if phase == FRESH || phase == IDLE {
+    /// A head has come whose lines do not all end in CR and LF.
+    pub fn is_loose(&self) -> bool {
+        self.0.is_loose.load(Ordering::Acquire)
+    }
+
+    /// `true`: the first bytes of a request.
+    fn bytes_came(&self) -> bool {
+        let is_first = self.does_nothing();
+        if is_first {
             self.enter(HEAD);
         }
+        is_first
+    }
+
+    fn is_in_head(&self) -> bool {
+        self.stamp() % PHASES == HEAD
     }
 
     /// Bytes of a handshake.
@@ -124,6 +138,7 @@ impl Activity {
 pub struct TimedIo<S> {
     inner: S,
     activity: Activity,
+    lines: Lines,
     header: Duration,
     idle: Duration,
     read_clock: Option<Pin<Box<Sleep>>>,
@@ -138,12 +153,24 @@ impl<S> TimedIo<S> {
         Self {
             inner,
             activity,
+            lines: Lines::default(),
             header: limits.header_read_timeout,
             idle: limits.idle_timeout,
             read_clock: None,
             read_until: None,
             write_clock: None,
             write_waits: false,
+        }
+    }
+
+    /// Bytes have come. Those of a request that was sent before the one before it was answered are not looked at: no proxy that others share
+    /// does that.
+    fn look(&mut self, bytes: &[u8]) {
+        if self.activity.bytes_came() {
+            self.lines = Lines::default();
+        }
+        if self.activity.is_in_head() && !self.lines.take(bytes) {
+            self.activity.0.is_loose.store(true, Ordering::Release);
         }
     }
 
@@ -228,8 +255,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(done) => {
-                if buf.filled().len() > before {
-                    this.activity.bytes_came();
+                if let Some(bytes @ [_, ..]) = buf.filled().get(before..) {
+                    this.look(bytes);
                 }
                 // A head that trickles in keeps the clock of its first byte: the phase, and so the stamp, stays.
                 Poll::Ready(done)

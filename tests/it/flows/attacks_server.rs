@@ -9,6 +9,7 @@ use chancery::service::keys::By;
 use chancery::storage::StoreError;
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::machine;
 use crate::harness::{Backend, Server, on_both, raw};
@@ -19,6 +20,7 @@ on_both![
     a_request_that_could_be_two_is_one_or_none,
     a_request_has_one_host_and_it_is_one,
     nothing_is_read_behind_trailers,
+    a_line_of_a_head_ends_in_cr_and_lf,
 ];
 
 const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
@@ -290,4 +292,55 @@ async fn nothing_is_read_behind_trailers(server: Server) {
         assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{what}: {answer}");
     }
     server.get("/healthz").await.ok();
+}
+
+/// RFC 9112 §2.2: to whom a bare LF is the end of a line, and to whom it is not, are different requests. On a connection that is kept, too.
+async fn a_line_of_a_head_ends_in_cr_and_lf(server: Server) {
+    let good = "GET /healthz HTTP/1.1\r\nHost: id.test\r\n\r\n";
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: id.test\r\n\r\n";
+    for (what, loose) in [
+        ("the request line", "GET /healthz HTTP/1.1\nHost: id.test\r\n\r\n".to_owned()),
+        ("a header", "GET /healthz HTTP/1.1\r\nHost: id.test\r\nA: b\nC: d\r\n\r\n".to_owned()),
+        ("the empty line", "GET /healthz HTTP/1.1\r\nHost: id.test\r\n\n".to_owned()),
+        ("all", "GET /healthz HTTP/1.1\nHost: id.test\n\n".to_owned()),
+        (
+            "a length that others read as a part of a value",
+            format!("POST /token HTTP/1.1\r\nHost: id.test\r\n{form}\r\nA: b\nContent-Length: {}\r\n\r\n{inner}", inner.len()),
+        ),
+        (
+            "the end of the head, for some",
+            format!("POST /token HTTP/1.1\r\nHost: id.test\r\n{form}\r\nContent-Length: 3\r\n\na=b{inner}"),
+        ),
+    ] {
+        let answer = raw::send(&server.site(), loose.as_bytes()).await;
+        assert_eq!(raw::status(&answer), 400, "{what}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{what}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{what}: {answer}");
+        // As the second one of a connection, in two pieces.
+        let mut stream = tokio::net::TcpStream::connect(server.site().address).await.unwrap();
+        stream.write_all(good.as_bytes()).await.unwrap();
+        let mut first = Vec::new();
+        while !first.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut first).await.unwrap(), 0);
+        }
+        assert_eq!(raw::status(&String::from_utf8_lossy(&first)), 200);
+        let (begin, end) = loose.split_at(10);
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        tokio::task::yield_now().await;
+        let _ = stream.write_all(end.as_bytes()).await;
+        let mut second = Vec::new();
+        let _ = stream.read_to_end(&mut second).await;
+        let second = String::from_utf8_lossy(&second).into_owned();
+        assert!(second.contains("HTTP/1.1 400 ") && !second.contains("/smuggled"), "{what}: {second}");
+    }
+    // Before a request there may be empty lines, and in its body there may be anything.
+    for fine in [
+        format!("\r\n{}", good.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")),
+        format!("POST /token HTTP/1.1\r\nHost: id.test\r\nConnection: close\r\n{form}\r\nContent-Length: 9\r\n\r\na=b\n\nc\n\n"),
+    ] {
+        let answer = raw::send(&server.site(), fine.as_bytes()).await;
+        assert!(answer.contains("ancery-trace-id") || raw::status(&answer) == 200, "{answer}");
+    }
 }
