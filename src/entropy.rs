@@ -1,11 +1,12 @@
 //! Randomness, injected, so that a test can repeat a run exactly. Production reads the operating system's CSPRNG.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
 
 /// A source of unpredictable bytes.
 pub trait Entropy: Send + Sync + 'static {
@@ -52,6 +53,29 @@ impl Entropy for SystemEntropy {
             }
             stock.truncate(rest);
         });
+    }
+}
+
+/// Bytes that follow from a seed which nobody can guess: from the same seed the same.
+pub struct Seeded {
+    seed: Secret<[u8; 32]>,
+    /// Blocks drawn.
+    drawn: AtomicU64,
+}
+
+impl Seeded {
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self { seed: Secret::new(seed), drawn: AtomicU64::new(0) }
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&self, out: &mut [u8]) {
+        for piece in out.chunks_mut(32) {
+            let number = self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            let block = Digest::of(&[self.seed.expose().as_slice(), &number].concat());
+            piece.iter_mut().zip(block.as_bytes()).for_each(|(to, from)| *to = *from);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 pub enum Purpose {
     /// Seals private signing keys.
     Signing,
-    /// The MAC of refresh tokens.
+    /// The MAC of refresh tokens, and what follows a registration access token.
     Refresh,
     /// Seals the grant into `jti`, and whole opaque access tokens.
     Token,

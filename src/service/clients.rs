@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::entropy;
+use crate::entropy::{self, Entropy};
 use crate::oauth::client::{Client, ClientMetadata, ClientSecret, Policy, validate};
 use crate::oauth::registration as rules;
 use crate::secret::Secret;
@@ -402,9 +402,14 @@ fn contended(client_id: &str) -> OperationError {
     OperationError::Conflict(format!("the client {client_id:?} is being changed by others all the time; try again"))
 }
 
+/// The characters of a secret.
+pub(super) fn secret_of(entropy: &dyn Entropy) -> Secret<String> {
+    Secret::new(entropy::alphanumeric(entropy, CLIENT_SECRET))
+}
+
 /// A secret that is newer than those of the client, even if clocks stand still: the newest is what a rotation keeps.
 fn make_secret(operator: &Operator<'_>, others: &[ClientSecret]) -> (Secret<String>, ClientSecret) {
-    let secret = Secret::new(entropy::alphanumeric(operator.entropy, CLIENT_SECRET));
+    let secret = secret_of(operator.entropy);
     let id = entropy::row_id(operator.entropy, operator.now);
     let after = others.iter().map(|other| other.created_at.plus(Duration::from_micros(1))).max();
     let created_at = after.map_or(operator.now, |after| after.max(operator.now));

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::RegistrationMode;
-use crate::entropy;
+use crate::entropy::{self, Entropy, Seeded};
 use crate::oauth::bearer;
 use crate::oauth::client::{Client, ClientMetadata, MetadataCode, MetadataError, Policy, WHOLE, validate};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oauth::registration::{self as rules, AccessFault, InitialAccessToken, Limits, Registered, TokenFault};
+use crate::seal::{DataKeys, Purpose};
 use crate::secret::{Digest, Secret};
 use crate::service::address::Prefix;
 use crate::service::audit::{self, Actor};
@@ -21,13 +24,15 @@ use crate::service::document::{Document, DocumentError};
 use crate::service::keys;
 use crate::service::operator::Operator;
 use crate::service::token::Refused;
-use crate::storage::registrations::{self as store, Outcome, Register};
+use crate::storage::registrations::{self as store, Outcome, Register, Turn};
 use crate::storage::{StoreError, clients as client_store, initial_access_tokens};
 
 /// The stretch of time in which `[registration] open_per_address` is counted.
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// How often a client may change itself in this time: each change stays in the audit log, and is told to every replica (security.md R-77).
 pub const CHANGES: u64 = 20;
+/// How long the registration access token before the latest may be presented once more, if nobody has used the latest: its answer may be lost.
+pub const RETRY: Duration = Duration::from_secs(3600);
 /// How the audit log calls those who register without a token.
 const NOBODY: &str = "anonymous";
 /// How often a change is decided anew after somebody else was faster.
@@ -128,16 +133,20 @@ fn too_many(scope: &str, limit: u64, retry_after: u64) -> Reason {
     Reason::TooManyRegistrations { scope: scope.to_owned(), limit, retry_after }
 }
 
-/// RFC 7592 §2.1: the client looks at itself. Its token is told once more, since that is all that is left of it here.
+/// RFC 7592 §2.1: the client looks at itself. The token that it is to use is told once more, since that is all that is left of it here.
 ///
 /// # Errors
 /// `RegistrationAccessRefused`, or the token is not sent as one.
-pub async fn show(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -> Result<Told, Refused> {
-    let (client, token) = opened(app, client_id, headers, query).await?;
-    Ok(Told { client, secret: None, registration_access_token: token })
+pub async fn show(app: &App, client_id: &str, headers: &[&[u8]], query: &Params, now: Timestamp) -> Result<Told, Refused> {
+    let Opened { client, presented, next, repeated, .. } = opened(app, client_id, headers, query, now).await?;
+    Ok(match repeated {
+        None => Told { client, secret: None, registration_access_token: presented },
+        Some(Repeated { secret }) => Told { client, secret, registration_access_token: next.token },
+    })
 }
 
-/// RFC 7592 §2.2: the client replaces what it may set of itself, and its registration access token is another one from now on.
+/// RFC 7592 §2.2: the client replaces what it may set of itself, and its registration access token is another one from now on. A client that
+/// never got the answer sends its request once more with the token that it has, and is told the same.
 ///
 /// # Errors
 /// As [`show`], or the metadata is not acceptable.
@@ -150,12 +159,12 @@ pub async fn update(
     now: Timestamp,
 ) -> Result<Told, Refused> {
     for attempt in 0..ATTEMPTS {
-        let (before, presented) = opened(app, client_id, headers, query).await?;
+        let opened = opened(app, client_id, headers, query, now).await?;
         if attempt == 0 {
             // By the client alone, and once its token was right: nobody else uses up what it has.
             app.registration_changes.take(None, client_id, now).map_err(|reason| of_client(client_id, rationed(reason)))?;
         }
-        if let Some(told) = update_from(app, before, &presented, body, now).await.map_err(|reason| of_client(client_id, reason))? {
+        if let Some(told) = update_from(app, opened, body, now).await.map_err(|reason| of_client(client_id, reason))? {
             return Ok(told);
         }
     }
@@ -165,8 +174,7 @@ pub async fn update(
 /// `None` if somebody else has changed the client since it was read.
 async fn update_from(
     app: &App,
-    before: Client,
-    presented: &Secret<String>,
+    Opened { client: before, presented, next, repeated }: Opened,
     body: &[u8],
     now: Timestamp,
 ) -> Result<Option<Told>, Reason> {
@@ -181,24 +189,30 @@ async fn update_from(
         }
         rules::refused(error.field, "was set by an operator: from then on operators alone change this client")
     })?;
-    let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
-    let (after, secret) = clients::changed(&operator, &before, merged, before.enabled);
-    let fresh = entropy::token(app.entropy.as_ref());
-    let digests = (presented.digest(), fresh.digest());
-    if after.metadata == before.metadata && secret.is_none() {
-        let done = store::rotate(&app.db, &before.client_id, digests).await.map_err(kept_by_operators)?;
-        return Ok(done.then_some(Told { client: before, secret: None, registration_access_token: fresh }));
+    let (seeded, presented) = (next.entropy(), presented.digest());
+    // From the seed once only, when the token gives way: a secret that was ended since never comes back.
+    let (entropy, turn): (&dyn Entropy, Turn) = match &repeated {
+        None => (&seeded, Turn::Next { presented, next: next.token.digest(), now }),
+        Some(_) => (app.entropy.as_ref(), Turn::Again { presented }),
+    };
+    let operator = Operator { entropy, ..operator(app, Actor::Client(before.client_id.clone()).words(), now) };
+    let (after, made) = clients::changed(&operator, &before, merged, before.enabled);
+    let lost = repeated.and_then(|repeated| repeated.secret);
+    if after.metadata == before.metadata && made.is_none() {
+        let done = store::rotate(&app.db, &before.client_id, turn).await.map_err(kept_by_operators)?;
+        return Ok(done.then_some(Told { client: before, secret: lost, registration_access_token: next.token }));
     }
     let (was, is_now) = differences(written(&before), written(&after));
     let event = operator.event("client.update", &before.client_id, Some(was), Some(is_now));
-    let stored = secret.as_ref().map(|(_, stored)| stored);
-    let done = store::update(&app.db, &after, before.updated_at, stored, digests, &event).await.map_err(kept_by_operators)?;
+    let stored = made.as_ref().map(|(_, stored)| stored);
+    let done = store::update(&app.db, &after, before.updated_at, stored, turn, &event).await.map_err(kept_by_operators)?;
     // Here at once; other replicas hear of it as of every change.
     app.registry.clear();
     if done {
         want_keys(app, &after, now).await;
     }
-    Ok(done.then(|| Told { client: after, secret: secret.map(|(secret, _)| secret), registration_access_token: fresh }))
+    let secret = made.map(|(secret, _)| secret).or(lost);
+    Ok(done.then_some(Told { client: after, secret, registration_access_token: next.token }))
 }
 
 /// The key job makes the first keys of the algorithms that the client registered. Whoever needs them earlier makes them then, so the client is
@@ -259,7 +273,7 @@ fn about_itself(client: &Client, document: &mut Document, now: Timestamp) -> Res
 /// # Errors
 /// As [`show`].
 pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Params, now: Timestamp) -> Result<(), Refused> {
-    let (before, _) = opened(app, client_id, headers, query).await?;
+    let before = opened(app, client_id, headers, query, now).await?.client;
     let operator = operator(app, Actor::Client(before.client_id.clone()).words(), now);
     let event = operator.event("client.remove", client_id, Some(Value::Object(written(&before))), None);
     let removed = client_store::remove(&app.db, client_id, now, &event).await;
@@ -272,23 +286,87 @@ pub async fn remove(app: &App, client_id: &str, headers: &[&[u8]], query: &Param
     Err(refused(client_id, AccessFault::NoSuchClient))
 }
 
-/// The client that the token of this request opens, and the token.
-async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params) -> Result<(Client, Secret<String>), Refused> {
+/// A client that looks after itself, by its registration access token.
+struct Opened {
+    client: Client,
+    presented: Secret<String>,
+    next: Next,
+    /// The token has given way already, and nobody has used the next one: the answer that told it is lost, or somebody asked twice.
+    repeated: Option<Repeated>,
+}
+
+struct Repeated {
+    /// What that answer told beside the token, if it still lives.
+    secret: Option<Secret<String>>,
+}
+
+/// What follows a registration access token. It is always the same: whoever asks once more is told what the lost answer told, and none of it
+/// has to be kept. Without the data key nobody gets from one to the next.
+struct Next {
+    token: Secret<String>,
+    /// Of the secret that comes with it, if the client needs one from then on.
+    seed: [u8; 32],
+}
+
+impl Next {
+    /// Under the data keys that may have made it, newest first.
+    fn all(keys: &DataKeys, client_id: &str, presented: &Secret<String>) -> impl Iterator<Item = Self> {
+        let macs = |part: &[u8]| {
+            keys.recent_macs(
+                Purpose::Refresh,
+                &[b"registration access token", part, client_id.as_bytes(), presented.expose().as_bytes()],
+            )
+        };
+        let tokens = macs(b"next").into_iter().map(|mac| Secret::new(URL_SAFE_NO_PAD.encode(mac)));
+        tokens.zip(macs(b"secret")).map(|(token, seed)| Self { token, seed })
+    }
+
+    fn entropy(&self) -> Seeded {
+        Seeded::new(self.seed)
+    }
+}
+
+/// The client that the token of this request opens.
+async fn opened(app: &App, client_id: &str, headers: &[&[u8]], query: &Params, now: Timestamp) -> Result<Opened, Refused> {
     let nobody = |reason: Reason| Refused { reason, client_id: None };
-    let token = bearer::token(headers, query, None).map_err(nobody)?;
-    let presented = token.digest();
+    let presented = bearer::token(headers, query, None).map_err(nobody)?.keep();
+    let digest = presented.digest();
     // Both are always read, and the digest is compared in constant time: what is wrong is for the record alone.
     let client = client_store::find(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
-    let digest = store::digest(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
-    let right = digest.is_some_and(|digest| digest == presented);
-    match (client, digest) {
-        (None, _) => Err(refused(client_id, AccessFault::NoSuchClient)),
-        (Some(_), None) => Err(refused(client_id, AccessFault::NotDynamic)),
-        (Some(_), Some(digest)) if digest == Digest::NOBODYS => Err(refused(client_id, AccessFault::KeptByOperators)),
-        (Some(_), Some(_)) if !right => Err(refused(client_id, AccessFault::WrongToken)),
-        (Some(client), Some(_)) if !client.enabled => Err(refused(&client.client_id, AccessFault::ClientDisabled)),
-        (Some(client), Some(_)) => Ok((client, token.keep())),
+    let tokens = store::tokens(&app.db, client_id).await.map_err(|error| nobody(error.into()))?;
+    let (client, tokens) = match (client, tokens) {
+        (None, _) => return Err(refused(client_id, AccessFault::NoSuchClient)),
+        (Some(_), None) => return Err(refused(client_id, AccessFault::NotDynamic)),
+        (Some(_), Some(tokens)) if tokens.current == Digest::NOBODYS => {
+            return Err(refused(client_id, AccessFault::KeptByOperators));
+        }
+        (Some(client), Some(tokens)) => (client, tokens),
+    };
+    let is_current = tokens.current == digest;
+    let is_previous = tokens.previous.is_some_and(|(previous, replaced_at)| previous == digest && now < replaced_at.plus(RETRY));
+    if !is_current && !is_previous {
+        return Err(refused(client_id, AccessFault::WrongToken));
     }
+    if !client.enabled {
+        return Err(refused(&client.client_id, AccessFault::ClientDisabled));
+    }
+    let keys = app.keys.live(now).await.map_err(|error| nobody(error.into()))?;
+    let mut nexts = Next::all(&keys.data, client_id, &presented);
+    let next = if is_current { nexts.next() } else { nexts.find(|next| next.token.digest() == tokens.current) };
+    drop(nexts);
+    // Its key was declared compromised meanwhile: what it made is believed no more.
+    let Some(next) = next else { return Err(refused(client_id, AccessFault::WrongToken)) };
+    let repeated = if is_current {
+        if tokens.previous.is_some() {
+            store::settle(&app.db, client_id, digest).await.map_err(|error| of_client(client_id, error.into()))?;
+        }
+        None
+    } else {
+        let secret = clients::secret_of(&next.entropy());
+        let lives = client.secrets.iter().any(|known| known.is_live(now) && known.digest == secret.digest());
+        Some(Repeated { secret: lives.then_some(secret) })
+    };
+    Ok(Opened { client, presented, next, repeated })
 }
 
 fn refused(client_id: &str, because: AccessFault) -> Refused {

@@ -63,6 +63,7 @@ migrations! {
     19 "0019_logout"
     20 "0020_fewer_indexes"
     21 "0021_disabled"
+    22 "0022_registration_retry"
 }
 
 /// How long to wait for another process that is migrating.

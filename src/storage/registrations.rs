@@ -7,7 +7,7 @@ use crate::oauth::client::{Client, ClientSecret};
 use crate::secret::Digest;
 use crate::storage::audit::{self, AuditEvent};
 use crate::storage::clients;
-use crate::storage::db::{Db, Tx};
+use crate::storage::db::{Db, Row, Tx};
 use crate::storage::error::StoreError;
 use crate::storage::initial_access_tokens;
 use crate::storage::owners::{Guard, guarded};
@@ -38,9 +38,12 @@ pub enum Outcome {
 statements! {
     INSERT = Both("INSERT INTO registrations (client_id, digest, initial_access_token, address, limits, registered_at)
                    VALUES ($1, $2, $3, $4, $5, $6)");
-    DIGEST = Both("SELECT digest FROM registrations WHERE client_id = $1");
-    ROTATE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1 AND digest = $3");
-    CLOSE = Both("UPDATE registrations SET digest = $2 WHERE client_id = $1");
+    TOKENS = Both("SELECT digest, previous, replaced_at FROM registrations WHERE client_id = $1");
+    ROTATE = Both("UPDATE registrations SET digest = $2, previous = $3, replaced_at = $4 WHERE client_id = $1 AND digest = $3");
+    // What comes after it stays as it is; nobody may use that before this is done.
+    REPEAT = Both("UPDATE registrations SET previous = $2 WHERE client_id = $1 AND previous = $2");
+    SETTLE = Both("UPDATE registrations SET previous = NULL, replaced_at = NULL WHERE client_id = $1 AND digest = $2 AND previous IS NOT NULL");
+    CLOSE = Both("UPDATE registrations SET digest = $2, previous = NULL, replaced_at = NULL WHERE client_id = $1");
     // One of them, after so many others.
     ONE_MORE_UNUSED = Both("SELECT client_id FROM clients WHERE unused_until > $1 ORDER BY unused_until LIMIT 1 OFFSET $2");
     USED = Both("UPDATE clients SET unused_until = NULL WHERE client_id = $1 AND unused_until IS NOT NULL");
@@ -96,26 +99,59 @@ pub async fn register(db: &Db, register: Register) -> Result<Outcome, StoreError
     .await
 }
 
-/// The digest of a client's registration access token, if it registered itself.
-pub async fn digest(db: &Db, client_id: &str) -> Result<Option<Digest>, StoreError> {
-    db.optional(DIGEST, args![client_id]).await?.map(|row| row.get("digest")).transpose()
+/// The registration access tokens of a client, by digest.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens {
+    pub current: Digest,
+    /// The one before and when it was replaced, as long as nobody has used the current one.
+    pub previous: Option<(Digest, Timestamp)>,
 }
 
-/// As [`clients::update`], by the client itself: its registration access token is replaced, if it is still the one that was presented.
+/// What a change by the client does to its registration access tokens.
+#[derive(Debug, Clone, Copy)]
+pub enum Turn {
+    /// The current one was presented, and gives way to the next.
+    Next { presented: Digest, next: Digest, now: Timestamp },
+    /// The previous one was presented once more.
+    Again { presented: Digest },
+}
+
+/// The registration access tokens of a client, if it registered itself.
+pub async fn tokens(db: &Db, client_id: &str) -> Result<Option<Tokens>, StoreError> {
+    let read = |row: Row| {
+        let (previous, replaced_at): (Option<Digest>, Option<Timestamp>) = (row.get("previous")?, row.get("replaced_at")?);
+        Ok(Tokens { current: row.get("digest")?, previous: previous.zip(replaced_at) })
+    };
+    db.optional(TOKENS, args![client_id]).await?.map(read).transpose()
+}
+
+/// The current token was used: whoever has it needs the one before no more.
+pub async fn settle(db: &Db, client_id: &str, current: Digest) -> Result<(), StoreError> {
+    db.execute(SETTLE, args![client_id, current]).await.map(drop)
+}
+
+/// Nothing was changed yet, so a lost race writes nothing.
+async fn turn_tx(tx: &mut Tx, client_id: &str, turn: Turn) -> Result<u64, StoreError> {
+    match turn {
+        Turn::Next { presented, next, now } => tx.execute(ROTATE, args![client_id, next, presented, now]).await,
+        Turn::Again { presented } => tx.execute(REPEAT, args![client_id, presented]).await,
+    }
+}
+
+/// As [`clients::update`], by the client itself: its registration access token gives way to the next, if it still counts.
 pub async fn update(
     db: &Db,
     client: &Client,
     expected: Timestamp,
     secret: Option<&ClientSecret>,
-    (presented, fresh): (Digest, Digest),
+    turn: Turn,
     event: &AuditEvent,
 ) -> Result<bool, StoreError> {
     let guard = Guard::client(&client.client_id);
     let (client, secret) = (client.clone(), secret.cloned());
     guarded(db, "client.update_itself", guard, Some(event), move |tx| {
         Box::pin(async move {
-            // Nothing was changed yet, so a lost race writes nothing.
-            if tx.execute(ROTATE, args![&client.client_id, fresh, presented]).await? == 0 {
+            if turn_tx(tx, &client.client_id, turn).await? == 0 {
                 return Ok(0);
             }
             match clients::update_tx(tx, &client, expected, secret.as_ref()).await? {
@@ -135,16 +171,16 @@ pub async fn update(
     })
 }
 
-/// As [`update`] where nothing of the client changes: only its registration access token is replaced.
-pub async fn rotate(db: &Db, client_id: &str, (presented, fresh): (Digest, Digest)) -> Result<bool, StoreError> {
-    let values = args![client_id, fresh, presented];
+/// As [`update`] where nothing of the client changes: only its registration access token gives way.
+pub async fn rotate(db: &Db, client_id: &str, turn: Turn) -> Result<bool, StoreError> {
+    let id = client_id.to_owned();
     guarded(db, "client.rotate_registration", Guard::client(client_id), None, move |tx| {
-        Box::pin(async move { tx.execute(ROTATE, values).await })
+        Box::pin(async move { turn_tx(tx, &id, turn).await })
     })
     .await
 }
 
-/// Ends the client's registration access token, if it has one.
+/// Ends the client's registration access tokens, if it has any.
 pub(super) async fn close_tx(tx: &mut Tx, client_id: &str) -> Result<(), StoreError> {
     tx.execute(CLOSE, args![client_id, Digest::NOBODYS]).await.map(drop)
 }

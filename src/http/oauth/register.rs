@@ -41,7 +41,7 @@ pub async fn get(
     authorization: RawAuthorization,
     Query(query): Query,
 ) -> Result<Response, OAuthError> {
-    let told = registration::show(&app, &client_id, &authorization.values(), &query).await.map_err(refused)?;
+    let told = registration::show(&app, &client_id, &authorization.values(), &query, app.clock.now()).await.map_err(refused)?;
     Ok(private_json(document(&app, &told)?))
 }
 

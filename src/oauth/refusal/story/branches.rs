@@ -83,7 +83,7 @@ pub(in crate::oauth::refusal) fn registration_access(client_id: &str, because: A
             format!("Change it by `chancery client update {client_id}`."),
         ),
         AccessFault::WrongToken => (
-            "The registration access token is not this client's, or not any more: each change of the client makes a new one.",
+            "The registration access token is not this client's, or not any more: each change of the client makes a new one, whose first use, or an hour, ends the one before.",
             format!("Let the client keep the token of the latest answer. If it is lost: `chancery client update {client_id}`."),
         ),
         AccessFault::KeptByOperators => (

@@ -12,13 +12,15 @@ use serde_json::json;
 
 use super::{DAY, Registered, is_no_token, open, send, web, web_with};
 use crate::harness::keyring::{AppKey, jwks};
-use crate::harness::{Answer, Request, Server, on_both};
+use crate::harness::{Answer, Client, Request, Server, on_both};
 
 on_both![
     a_client_looks_after_itself_and_nobody_else,
     an_update_resets_what_it_leaves_out_and_keeps_ours,
     the_management_token_dies_with_its_client,
-    of_two_changes_at_once_one_token_makes_one,
+    changes_at_once_leave_everybody_with_the_token_that_works,
+    an_answer_that_was_lost_locks_nobody_out,
+    a_secret_that_was_lost_with_its_answer_is_told_again,
     what_operators_keep_is_theirs,
     a_client_changes_itself_so_often_and_no_more,
     what_an_operator_changed_stays_changed,
@@ -39,7 +41,7 @@ async fn a_client_looks_after_itself_and_nobody_else(server: Server) {
     assert_eq!(shown.json(), expected);
     assert_eq!(shown.json()["initiate_login_uri"], "https://app.test/login");
     let uri = mine.str("registration_client_uri");
-    // Every change makes another token, and ends the one before.
+    // Every change makes another token, and its first use ends the one before.
     let changed = mine.put(web_with(json!({ "client_name": "New name" }))).await.ok().json();
     assert_eq!(changed["client_name"], "New name");
     let fresh = changed["registration_access_token"].as_str().unwrap().to_owned();
@@ -171,7 +173,7 @@ async fn the_management_token_dies_with_its_client(server: Server) {
     is_no_token(made.own("DELETE", None).await);
 }
 
-async fn of_two_changes_at_once_one_token_makes_one(server: Server) {
+async fn changes_at_once_leave_everybody_with_the_token_that_works(server: Server) {
     let server = open(&server).await;
     for _ in 0..3 {
         let made = Arc::new(Registered::new(&server, None, web()).await);
@@ -180,13 +182,93 @@ async fn of_two_changes_at_once_one_token_makes_one(server: Server) {
             tokio::spawn(async move { made.put(web_with(json!({ "client_name": format!("Number {number}") }))).await })
         });
         let answers: Vec<Answer> = join_all(changes).await.into_iter().map(Result::unwrap).collect();
-        let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
-        assert_eq!((done.len(), refused.len()), (1, 5));
-        refused.into_iter().for_each(|answer| drop(is_no_token(answer)));
-        let fresh = done[0].str("registration_access_token");
+        // Who tells two that ask at once from one that asks twice?
+        let told: BTreeSet<(u16, String)> =
+            answers.iter().map(|answer| (answer.status, answer.str("registration_access_token"))).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let (status, fresh) = told.into_iter().next().unwrap();
+        assert_eq!(status, 200);
         let shown = send(&server.site(), "GET", &made.str("registration_client_uri"), Some(&fresh), None).await.ok();
-        assert_eq!(shown.str("client_name"), done[0].str("client_name"));
+        assert!(answers.iter().any(|answer| answer.str("client_name") == shown.str("client_name")));
+        is_no_token(made.own("GET", None).await);
     }
+}
+
+/// RFC 7592 §3: the token may be another one after each update. Whoever never heard which has the one before.
+async fn an_answer_that_was_lost_locks_nobody_out(server: Server) {
+    let server = open(&server).await;
+    let named = |name: &str| web_with(json!({ "client_name": name }));
+    let made = Registered::new(&server, None, web()).await;
+    let (uri, first) = (made.str("registration_client_uri"), made.str("registration_access_token"));
+    let with = async |token: &str| send(&server.site(), "GET", &uri, Some(token), None).await;
+    // The same request once more, another one, and a look: all are told what the first answer told.
+    let second = made.put(named("One")).await.ok().str("registration_access_token");
+    assert_ne!(second, first);
+    for name in ["One", "Two"] {
+        let again = made.put(named(name)).await.ok();
+        assert_eq!((again.str("registration_access_token"), again.str("client_name")), (second.clone(), name.to_owned()));
+    }
+    assert_eq!(made.own("GET", None).await.ok().str("registration_access_token"), second);
+    assert!(!server.dump().await.contains(&second));
+    // Once it has arrived the one before is dead, for the client and for whoever stole it.
+    assert_eq!(with(&second).await.ok().str("client_name"), "Two");
+    for method in ["GET", "PUT", "DELETE"] {
+        let mut body = named("Thief");
+        body["client_id"] = json!(made.str("client_id"));
+        is_no_token(made.own(method, (method == "PUT").then_some(&body)).await);
+    }
+    assert_eq!(with(&second).await.ok().str("client_name"), "Two");
+    // A request that is refused is a use of it too.
+    let mut body = named("Three");
+    body["client_id"] = json!(made.str("client_id"));
+    let third = send(&server.site(), "PUT", &uri, Some(&second), Some(&body)).await.ok().str("registration_access_token");
+    assert_eq!(send(&server.site(), "PUT", &uri, Some(&third), Some(&json!({}))).await.status, 400);
+    is_no_token(with(&second).await);
+    is_no_token(with(&first).await);
+    // Nor does it wait for ever.
+    let fourth = send(&server.site(), "PUT", &uri, Some(&third), Some(&body)).await.ok().str("registration_access_token");
+    server.wait(registration::RETRY - Duration::from_secs(1));
+    assert_eq!(with(&third).await.ok().str("registration_access_token"), fourth);
+    server.wait(Duration::from_secs(1));
+    is_no_token(with(&third).await);
+    with(&fourth).await.ok();
+    // What an operator takes over has no token before it either.
+    let fifth = send(&server.site(), "PUT", &uri, Some(&fourth), Some(&body)).await.ok().str("registration_access_token");
+    let admin = server.admin("admin:write").await;
+    admin.patch(&format!("/clients/{}", made.str("client_id")), json!({ "client_name": "Ours" })).await.ok();
+    is_no_token(with(&fourth).await);
+    is_no_token(with(&fifth).await);
+    // And one may go without ever having heard.
+    let other = Registered::new(&server, None, web()).await;
+    other.put(named("Lost")).await.ok();
+    assert_eq!(other.own("DELETE", None).await.status, 204);
+    is_no_token(other.own("GET", None).await);
+}
+
+/// RFC 7591 §3.2.1: a secret is told once, to whoever got the answer.
+async fn a_secret_that_was_lost_with_its_answer_is_told_again(server: Server) {
+    let server = open(&server).await;
+    let admin = server.admin("admin:write").await;
+    let public = web_with(json!({ "token_endpoint_auth_method": "none" }));
+    let made = Registered::new(&server, None, public).await;
+    assert!(made.client().secret.is_none());
+    let confidential = || web_with(json!({ "token_endpoint_auth_method": "client_secret_basic" }));
+    let secret = made.put(confidential()).await.ok().str("client_secret");
+    for again in [made.put(confidential()).await, made.own("GET", None).await] {
+        assert_eq!(again.ok().str("client_secret"), secret);
+    }
+    assert!(!server.dump().await.contains(&secret));
+    let client = Client { secret: Some(secret.clone()), ..made.client() };
+    client.call("/introspect", &[("token", "x")]).await.ok();
+    let secrets = format!("/clients/{}/secrets", made.str("client_id"));
+    assert_eq!(admin.get(&secrets).await.ok().json()["items"].as_array().unwrap().len(), 1);
+    // One that was ended since is not told, and never comes back.
+    let other = admin.call("POST", &secrets, None).await;
+    assert_eq!(other.status, 201, "{}", other.text);
+    assert_eq!(admin.delete(&secrets).await.status, 204);
+    let again = made.put(confidential()).await.ok().json();
+    assert!(again.get("client_secret").is_none(), "{again}");
+    client.call("/introspect", &[("token", "x")]).await.refused(401, "invalid_client");
 }
 
 async fn what_operators_keep_is_theirs(server: Server) {
@@ -241,8 +323,9 @@ async fn a_client_changes_itself_so_often_and_no_more(server: Server) {
     // Nothing new: another token, and nothing else is written.
     let seen = admin.get(&path).await.ok();
     let again = made.put(web()).await.ok().json();
-    is_no_token(made.own("GET", None).await);
-    made.answer = again;
+    let before = std::mem::replace(&mut made.answer, again)["registration_access_token"].as_str().unwrap().to_owned();
+    made.own("GET", None).await.ok();
+    is_no_token(send(&server.site(), "GET", &made.str("registration_client_uri"), Some(&before), None).await);
     assert_eq!(admin.get(&path).await.ok().header("etag"), seen.header("etag"));
     assert_eq!(admin.get(&events).await.ok().json()["items"], json!([]));
     // Of a change only what is different, and keys by their thumbprints.
