@@ -156,6 +156,9 @@ checks! {
     ClientSecretOld "client-secret-old",
         "A client's secret is over a year old.",
         "`chancery client rotate-secret CLIENT_ID`; the old one lives on for a day.";
+    LogoutUndelivered "logout-undelivered",
+        "An app has not been told for over ten minutes that sessions ended. It is tried again, for twelve hours.",
+        "See why its server does not answer the POST to `backchannel_logout_uri` with 200 (docs/flows/logout.md). If no server tries: start one.";
 }
 
 /// One thing that is wrong.

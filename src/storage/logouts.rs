@@ -139,6 +139,8 @@ statements! {
                         FROM waiting WHERE waiting.client_id IS NOT NULL)
                     SELECT waiting.client_id, (SELECT MIN(d.due_at) FROM logout_deliveries d WHERE d.client_id = waiting.client_id) AS due_at
                     FROM waiting WHERE waiting.client_id IS NOT NULL");
+    OLD = Both("SELECT COUNT(CASE WHEN created_at <= $2 THEN 1 END) AS number, MIN(created_at) AS since, MAX(attempts) AS attempts
+                FROM logout_deliveries WHERE client_id = $1");
     CLAIM = Split {
         sqlite: "UPDATE logout_deliveries SET due_at = $3, attempts = attempts + 1 WHERE id IN
                  (SELECT id FROM logout_deliveries WHERE client_id = $1 AND due_at <= $2 ORDER BY due_at LIMIT $4)
@@ -191,6 +193,24 @@ pub(super) async fn tell_tx(tx: &mut Tx, ended: Ended<'_>, now: Timestamp) -> Re
 /// The clients that deliveries wait for, each with the time at which the first of them is due.
 pub async fn waiting(db: &Db) -> Result<Vec<(String, Timestamp)>, StoreError> {
     db.all(WAITING, args![]).await?.iter().map(|row| Ok((row.get("client_id")?, row.get("due_at")?))).collect()
+}
+
+/// Deliveries to one client that have waited for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Old {
+    pub number: i64,
+    /// When the first of them was written.
+    pub since: Timestamp,
+    /// How often one of the client's was tried, at most.
+    pub attempts: i64,
+}
+
+/// What was written for a client by `until`, if any of it is still to be delivered.
+pub async fn old(db: &Db, client_id: &str, until: Timestamp) -> Result<Option<Old>, StoreError> {
+    let Some(row) = db.optional(OLD, args![client_id, until]).await? else { return Ok(None) };
+    let (since, attempts): (Option<Timestamp>, Option<i64>) = (row.get("since")?, row.get("attempts")?);
+    let number: i64 = row.get("number")?;
+    Ok(since.zip(attempts).filter(|_| number > 0).map(|(since, attempts)| Old { number, since, attempts }))
 }
 
 /// Takes at most `limit` of a client's deliveries that are due; until `until` nobody else does.

@@ -29,6 +29,7 @@ pub const CHECKS: &[Check] = &[
     Check::RedirectSuspicious,
     Check::ClientSecretUnused,
     Check::ClientSecretOld,
+    Check::LogoutUndelivered,
 ];
 
 /// What needs the schema as this program knows it.
@@ -44,6 +45,7 @@ const CONTENT: &[Check] = &[
     Check::RedirectSuspicious,
     Check::ClientSecretUnused,
     Check::ClientSecretOld,
+    Check::LogoutUndelivered,
 ];
 
 /// How long a report of a database that went back is repeated.

@@ -1,4 +1,4 @@
-//! What is registered and noted in the database: administrators, clients with their redirects and secrets, proxies.
+//! What is registered and noted in the database: administrators, clients with their redirects, secrets and sign-outs, proxies.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::oauth::client::Client;
 use crate::oauth::redirect_uri::doubts;
 use crate::service::forwarded;
-use crate::storage::{Db, StoreError, clients, doctor as store, secret_uses};
+use crate::storage::{Db, StoreError, clients, doctor as store, logouts, secret_uses};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a secret may wait for its first use before it is more than a note.
@@ -19,6 +19,8 @@ const FIRST_USE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const OLDEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long a proxy that was seen counts.
 const LATELY: Duration = DAY;
+/// How long a logout token may be on its way: a few attempts.
+const DELIVERY: Duration = Duration::from_secs(10 * 60);
 /// Clients read at once.
 const PAGE: u32 = 200;
 
@@ -29,6 +31,7 @@ pub async fn examine(db: &Db, config: &Config, now: Timestamp) -> Report {
     asked(&mut report, &[Check::ProxyUntrusted], proxies(db, config, now).await);
     let checks = [Check::RedirectSuspicious, Check::ClientSecretUnused, Check::ClientSecretOld];
     asked(&mut report, &checks, registered(db, config, now).await);
+    asked(&mut report, &[Check::LogoutUndelivered], undelivered(db, now).await);
     report
 }
 
@@ -50,6 +53,18 @@ async fn proxies(db: &Db, config: &Config, now: Timestamp) -> Result<Vec<Finding
         finding.about(seen.peer.to_string()).mended_by(mend)
     };
     Ok(lately.map(finding).collect())
+}
+
+async fn undelivered(db: &Db, now: Timestamp) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    for (client_id, _) in logouts::waiting(db).await? {
+        let Some(old) = logouts::old(db, &client_id, now.minus(DELIVERY)).await? else { continue };
+        let (number, since, attempts) = (old.number, old.since.rfc3339(), old.attempts);
+        let what =
+            format!("it has not been told of {number} sessions that ended, the first at {since}, after up to {attempts} attempts");
+        findings.push(Finding::warning(Check::LogoutUndelivered, what).about(client_id));
+    }
+    Ok(findings)
 }
 
 async fn registered(db: &Db, config: &Config, now: Timestamp) -> Result<Vec<Finding>, StoreError> {

@@ -702,6 +702,32 @@ async fn a_clients_secret_was_never_used_or_is_old() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_is_not_told_of_sign_outs() {
+    for machine in Machine::both().await {
+        let client = settle(&machine);
+        let id = client["client_id"].as_str().unwrap();
+        let db = machine.db().await;
+        let owe = async |row: u8, minutes: u32, attempts: i64| {
+            let values = args![vec![row; 16], id, now().minus(DAY / 1440 * minutes), attempts];
+            let owed = "INSERT INTO logout_deliveries (id, client_id, sub, sid, created_at, due_at, attempts)
+                        VALUES ($1, $2, 'sub', 'sid', $3, $3, $4)";
+            db.execute(owed, values).await.unwrap();
+        };
+        owe(1, 8, 4).await;
+        assert_eq!(result(&examine(&machine), "logout-undelivered"), "ok");
+        owe(2, 60, 7).await;
+        owe(3, 11, 5).await;
+        let found = found(&examine(&machine), "logout-undelivered");
+        assert!(
+            matches!(&found[..], [(severity, what, subject)] if severity == "warning" && subject == id
+                && what.contains("2 sessions") && what.contains("up to 7 attempts")),
+            "{found:?}"
+        );
+        db.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signing_key_is_past_its_time() {
     for machine in settled().await {
         machine.run(&["key", "list"]);
