@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::jose;
 use crate::oauth::client::MetadataError;
-use crate::printable::printable;
+use crate::printable::{is_deceiving, printable};
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -236,9 +236,67 @@ pub fn check_text(name: &str, text: &str, most: usize) -> Result<(), DocumentErr
     Ok(())
 }
 
+/// No text of an object, as it is shown, may hold what cannot be seen or turns the direction of writing around: people tell people, groups and
+/// APIs apart by these texts. What was there before this was asked for may stay, so that the rest can be changed.
+///
+/// # Errors
+/// The member that has such a text.
+pub fn check_shown(after: &Value, before: Option<&Value>) -> Result<(), DocumentError> {
+    let member = |name: &str| before.and_then(|before| before.get(name));
+    let mut members = after.as_object().into_iter().flatten();
+    match members.find(|(name, value)| is_deceiving_anew(value, member(name), 0)) {
+        Some((name, _)) => {
+            Err(DocumentError::member(name, "must not hold invisible characters, or those that turn the direction of writing"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// As deep as documents are.
+fn is_deceiving_anew(value: &Value, before: Option<&Value>, depth: usize) -> bool {
+    if before == Some(value) || depth > 16 {
+        return false;
+    }
+    match value {
+        // Lines may end.
+        Value::String(text) => text.lines().any(is_deceiving),
+        Value::Array(list) => {
+            let known = before.and_then(Value::as_array);
+            list.iter().any(|one| !known.is_some_and(|known| known.contains(one)) && is_deceiving_anew(one, None, depth + 1))
+        }
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            is_deceiving(name) || is_deceiving_anew(value, before.and_then(|before| before.get(name)), depth + 1)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_deceives_may_stay_and_not_come() {
+        let old = json!({ "name": "a\u{202e}b", "roles": ["x\u{200b}", "y"], "address": { "region": "\u{feff}", "formatted": "Weg 1\r\nBerlin" } });
+        let member = |after: Value| check_shown(&after, Some(&old)).err().and_then(|error| error.member);
+        let with = |name: &str, value: Value| {
+            let mut after = old.clone();
+            after[name] = value;
+            member(after)
+        };
+        assert_eq!(check_shown(&old, None).unwrap_err().member.as_deref(), Some("address"));
+        assert_eq!(member(old.clone()), None);
+        assert_eq!(with("nickname", json!("c")), None);
+        assert_eq!(with("name", json!("ab")), None);
+        assert_eq!(with("roles", json!(["z", "x\u{200b}"])), None);
+        assert_eq!(with("address", json!({ "region": "\u{feff}", "country": "DE" })), None);
+        assert_eq!(with("name", json!("a\u{202e}c")).as_deref(), Some("name"));
+        assert_eq!(with("roles", json!(["y\u{2066}"])).as_deref(), Some("roles"));
+        assert_eq!(with("address", json!({ "region": "x\u{feff}" })).as_deref(), Some("address"));
+        assert_eq!(with("claims", json!({ "a\u{200d}b": "groups" })).as_deref(), Some("claims"));
+    }
 
     fn merged(target: &str, patch: &str) -> Value {
         let mut target = Document::parse(target.as_bytes()).unwrap().members;

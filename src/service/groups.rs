@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::oidc::groups::Group;
 use crate::oidc::user::User;
-use crate::service::document::{Document, DocumentError, STEP, check_text, is_step};
+use crate::service::document::{Document, DocumentError, STEP, check_shown, check_text, is_step};
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
 use crate::storage::StoreError;
@@ -118,6 +118,7 @@ pub fn show(kept: &Kept) -> Value {
 pub async fn add(operator: &Operator<'_>, group: Group) -> Result<Kept, OperationError> {
     check(&group)?;
     let kept = Kept { group, created_at: operator.now, updated_at: operator.now };
+    check_shown(&show(&kept), None)?;
     let identifier = kept.group.identifier.as_str();
     let event = operator.event("group.add", identifier, None, Some(show(&kept)));
     match store::insert(operator.db, &kept, &event).await {
@@ -225,6 +226,7 @@ async fn change(operator: &Operator<'_>, before: Kept, group: Group) -> Result<O
     }
     let updated_at = operator.now.max(before.updated_at.plus(Duration::from_micros(1)));
     let after = Kept { group, updated_at, ..before.clone() };
+    check_shown(&show(&after), Some(&show(&before)))?;
     let event = operator.event("group.update", &after.group.identifier, Some(show(&before)), Some(show(&after)));
     let changed = store::update(operator.db, &after, before.updated_at, &event).await?;
     Ok(changed.then_some(after))

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::oauth::resource::{Catalogue, Resource, validate};
-use crate::service::document::{Document, DocumentError};
+use crate::service::document::{Document, DocumentError, check_shown};
 use crate::service::keys;
 use crate::service::operator::{OperationError, Operator};
 use crate::service::revision::Precondition;
@@ -48,6 +48,7 @@ pub fn read(document: Document) -> Result<Resource, DocumentError> {
 /// When it is not acceptable, there is one with this identifier, or another one has one of its scopes.
 pub async fn add(operator: &Operator<'_>, resource: Resource) -> Result<Resource, OperationError> {
     let resource = validate(resource, &catalogue(operator).await?)?;
+    check_shown(&show(&resource), None)?;
     let event = operator.event("resource.add", &resource.identifier, None, Some(show(&resource)));
     keys::want(operator.db, [resource.access_token_signing_alg], operator.now).await?;
     match store::insert(operator.db, &resource, operator.now, &event).await {
@@ -154,6 +155,7 @@ async fn change(
     if after == before {
         return Ok(Some(before));
     }
+    check_shown(&show(&after), Some(&show(&before)))?;
     let event = operator.event("resource.update", &before.identifier, Some(show(&before)), Some(show(&after)));
     keys::want(operator.db, [after.access_token_signing_alg], operator.now).await?;
     match store::update_seen(operator.db, &after, seen, operator.now, &event).await {

@@ -12,7 +12,7 @@ use crate::entropy;
 use crate::oidc::user::User;
 use crate::secret::Secret;
 use crate::service::audit::with_change;
-use crate::service::document::{Document, DocumentError};
+use crate::service::document::{Document, DocumentError, check_shown};
 use crate::service::operator::{OperationError, Operator};
 use crate::service::passwords::check_policy;
 use crate::service::revision::Precondition;
@@ -63,6 +63,7 @@ async fn add_as(
         created_at: operator.now,
         updated_at: operator.now,
     };
+    check_shown(&show(&user), None)?;
     let event = operator.event("user.add", &user.id.to_string(), None, Some(show(&user)));
     match store::insert(operator.db, &user, hash.as_deref(), &event).await {
         Ok(()) => Ok(user),

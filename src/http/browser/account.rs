@@ -174,12 +174,6 @@ pub fn page(cx: &Context, status: StatusCode, view: &impl askama::Template, fres
     cx.page(status, view, &Policy::strict(), fresh)
 }
 
-/// The person as the pages show them.
-pub fn shown(user: &User) -> Person<'_> {
-    let name = user.claims.name.as_deref().unwrap_or(&user.username);
-    Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }
-}
-
 /// Shows the account.
 pub async fn get(cx: Context) -> Response {
     match show(&cx).await {
@@ -244,7 +238,7 @@ async fn show(cx: &Context) -> Result<Response, Instead> {
     let view = AccountView {
         frame: cx.frame(),
         form: Form { action: paths::ACCOUNT, interaction: None, csrf: token.expose() },
-        person: shown(&person.user),
+        person: Person::of(&person.user),
         done,
         profile: &ProfileRow::of(cx.lang(), &person.user),
         sessions: &sessions,

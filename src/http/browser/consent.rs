@@ -70,12 +70,11 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
     let (binding, fresh) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&scopes, &claims));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
-    let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = ConsentView {
         frame: cx.frame(),
         form: Form { action: paths::CONSENT, interaction: Some(open.id.expose()), csrf: token.expose() },
         client: &client,
-        person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
+        person: Person::of(&user),
         groups: scope_words::groups_for(cx.lang(), (&scopes, &claims), &open.client, &catalogue),
     };
     let mut response = pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri));

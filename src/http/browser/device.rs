@@ -174,13 +174,12 @@ async fn show(cx: &Context, seen: &Seen, viewer: Viewer<'_>) -> Response {
     let (binding, fresh) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, DECIDE, &seen.question(viewer.session));
     let user_code = seen.user_code.shown();
-    let name = viewer.user.claims.name.as_deref().unwrap_or(&viewer.user.username);
     let view = LookedAtView {
         frame: cx.frame(),
         form: Form { action: paths::DEVICE, interaction: None, csrf: token.expose() },
         user_code: &user_code,
         client: &ClientSeen::of_device(&seen.client),
-        person: Person { name, detail: viewer.user.claims.email.as_deref().unwrap_or(&viewer.user.username) },
+        person: Person::of(viewer.user),
         groups: scope_words::groups_for(cx.lang(), (&seen.scopes, &[]), &seen.client, &catalogue),
         requested_from: &seen.code.requested_from,
         from_here: seen.code.requested_from == viewer.address.to_string(),

@@ -152,7 +152,7 @@ pub(super) fn new_passkey(cx: &Context, step: &Step, binding: &Secret<String>, f
         offer: PasskeyOffer { rp_id, challenge: challenge.token.expose().clone(), ids: passkeys::ids(found).join(" ") },
         user_handle: passkeys::user_handle(&step.user),
         username: step.user.username.clone(),
-        display_name: Person::of(&step.user).name.to_owned(),
+        display_name: Person::of(&step.user).name().into_owned(),
         algorithms: ALGORITHMS.map(|algorithm| algorithm.to_string()).join(" "),
     })
 }

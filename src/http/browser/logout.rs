@@ -14,6 +14,7 @@ use crate::oauth::endpoint::Endpoint;
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::oidc::logout::Request;
+use crate::printable::honest;
 use crate::service::browser::session;
 use crate::service::logout::{self, Step};
 
@@ -65,13 +66,13 @@ fn shown(cx: &Context, request: &Request, step: Step) -> Response {
         Step::Confirm { session, user, client_name } => {
             let (binding, fresh) = cx.binding();
             let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &session.id.to_string());
-            let name = user.claims.name.as_deref().unwrap_or(&user.username);
+            let name = client_name.as_deref().map(honest);
             let view = LogoutView {
                 frame: cx.frame(),
                 form: Form { action: Endpoint::Logout.path(), interaction: None, csrf: token.expose() },
                 asked: &request.fields(),
-                client_name: client_name.as_deref(),
-                person: Some(Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }),
+                client_name: name.as_deref(),
+                person: Some(Person::of(&user)),
             };
             // With a hint nobody is asked before the URI was proved to be registered; without one nobody is sent there.
             let proved = request.post_logout_redirect_uri.as_deref().filter(|_| request.id_token_hint.is_some());

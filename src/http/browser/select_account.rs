@@ -57,12 +57,11 @@ async fn show(cx: &Context, mut open: Open) -> Result<Response, LocalRefusal> {
     let (binding, _) = cx.binding();
     let token = csrf::token(&cx.app.keys.data(), &binding, PURPOSE, &open.question(&[], &[]));
     let client = ClientSeen::of(&open.client, &open.request.redirect_uri);
-    let name = user.claims.name.as_deref().unwrap_or(&user.username);
     let view = SelectAccountView {
         frame: cx.frame(),
         form: Form { action: paths::SELECT_ACCOUNT, interaction: Some(open.id.expose()), csrf: token.expose() },
         client: &client,
-        person: Person { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) },
+        person: Person::of(&user),
     };
     Ok(pages::respond(StatusCode::OK, &view, &Policy::redirecting_to(&open.request.redirect_uri)))
 }

@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::http::browser::paths;
 use crate::oauth::client::Client;
-use crate::printable::is_deceptive;
+use crate::printable::honest;
 use crate::secret::Digest;
 
 use super::i18n::Lang;
@@ -79,7 +79,7 @@ pub fn initial(name: &str) -> String {
 
 /// The name to show: what was registered, without the characters that would let it pretend, or the client's id.
 pub fn shown_name(registered: Option<&str>, client_id: &str) -> String {
-    let name: String = registered.unwrap_or_default().chars().filter(|c| !is_deceptive(*c)).take(100).collect();
+    let name: String = honest(registered.unwrap_or_default()).chars().take(100).collect();
     if name.trim().is_empty() { client_id.to_owned() } else { name.trim().to_owned() }
 }
 

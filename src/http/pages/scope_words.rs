@@ -2,7 +2,7 @@
 
 use crate::oauth::client::Client;
 use crate::oauth::resource::{Catalogue, Resource};
-use crate::printable::is_deceptive;
+use crate::printable::honest;
 
 use super::i18n::{Lang, ScopeWords};
 
@@ -115,7 +115,7 @@ fn in_words(lang: Lang, scope: &str) -> Option<ScopeWords> {
 }
 
 fn tame(text: &str) -> String {
-    text.chars().filter(|c| !is_deceptive(*c)).collect::<String>().trim().to_owned()
+    honest(text).trim().to_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The pages as plain structs: what a handler must know to show one. The templates of the same names turn them into HTML.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub mod account;
@@ -9,6 +10,7 @@ use askama::Template;
 
 use crate::oauth::refusal::Reason;
 use crate::oidc::user::User;
+use crate::printable::honest;
 
 use super::assets;
 use super::client_seen::{ClientSeen, Destination, initial};
@@ -137,9 +139,9 @@ impl LoginView<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'a> {
     /// The full name, or the username.
-    pub name: &'a str,
+    name: &'a str,
     /// Email address or username: what tells two accounts apart.
-    pub detail: &'a str,
+    detail: &'a str,
 }
 
 impl<'a> Person<'a> {
@@ -147,6 +149,15 @@ impl<'a> Person<'a> {
     pub fn of(user: &'a User) -> Self {
         let name = user.claims.name.as_deref().unwrap_or(&user.username);
         Self { name, detail: user.claims.email.as_deref().unwrap_or(&user.username) }
+    }
+
+    /// What to call them. Both may have been stored before anybody looked what is in them.
+    pub fn name(self) -> Cow<'a, str> {
+        honest(self.name)
+    }
+
+    fn detail(self) -> Cow<'a, str> {
+        honest(self.detail)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApplicationType, AuthMethod, ClientMetadata, GrantType, Introspection, Profile, RefreshRotation, SubjectType};
 use crate::oauth::{resource, scope};
 use crate::oidc::pairwise::{self, Sector};
-use crate::printable::{is_deceptive, printable};
+use crate::printable::{is_deceiving, printable};
 
 use addresses::{addresses, redirects};
 use keys::{encryption, keys, response_signing};
@@ -171,7 +171,7 @@ fn texts(metadata: &ClientMetadata) -> Result<(), MetadataError> {
             return refuse(field, format!("must have between 1 and {MAX_TEXT} characters"));
         }
         // Direction overrides and invisible letters make one name look like another on the consent page.
-        if text.chars().any(is_deceptive) {
+        if is_deceiving(text) {
             return refuse(field, "contains control or invisible formatting characters");
         }
     }

@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::oauth::refusal::Reason;
 use crate::oidc::user::Claims;
+use crate::printable::is_deceiving;
 use crate::service::audit::{self, Actor, with_change};
 use crate::service::users::show;
 use crate::storage::users as store;
@@ -37,6 +38,8 @@ pub enum Problem {
     NotALanguage,
     /// Not a name of the time zone database.
     NotATimeZone,
+    /// It holds what nobody sees, or what turns the direction of writing: apps show it to others.
+    Invisible,
 }
 
 impl Field {
@@ -110,10 +113,10 @@ impl Field {
             return Err(Problem::TooLong);
         }
         let problem = match self {
-            Self::Name | Self::GivenName | Self::FamilyName | Self::Nickname => None,
+            Self::Name | Self::GivenName | Self::FamilyName | Self::Nickname => is_deceiving(typed).then_some(Problem::Invisible),
             Self::Locale => (!is_language(typed)).then_some(Problem::NotALanguage),
             Self::Zoneinfo => (!is_time_zone(typed)).then_some(Problem::NotATimeZone),
-            Self::Website | Self::Picture => (!is_https(typed)).then_some(Problem::NotHttps),
+            Self::Website | Self::Picture => (!is_https(typed) || is_deceiving(typed)).then_some(Problem::NotHttps),
         };
         problem.map_or_else(|| Ok(Some(typed.to_owned())), Err)
     }
@@ -181,6 +184,8 @@ mod tests {
         assert_eq!(Field::Website.check("   "), Ok(None));
         assert_eq!(Field::Name.check(&"é".repeat(200)).unwrap().unwrap().len(), 400);
         assert_eq!(Field::Name.check(&"é".repeat(201)), Err(Problem::TooLong));
+        assert_eq!(Field::Nickname.check("Al\u{200b}ice"), Err(Problem::Invisible));
+        assert!(Field::Name.check("Ali\u{1f469}\u{200d}\u{1f680}").is_ok());
     }
 
     #[test]

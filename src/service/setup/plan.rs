@@ -12,7 +12,7 @@ use crate::config::{ConfigError, ConfigErrors};
 use crate::oauth::client::{Client, ClientSecret};
 use crate::oauth::resource::{self, Catalogue, Resource};
 use crate::secret::Digest;
-use crate::service::document::DocumentError;
+use crate::service::document::{DocumentError, check_shown};
 use crate::service::groups::{self, Kept};
 use crate::service::{clients, resources};
 use crate::storage::owners::{Guard, Kind, Object, Owned};
@@ -159,6 +159,10 @@ impl Decider<'_> {
         };
         let object = Object::resource(&after.identifier);
         let before = self.present.resources.iter().find(|present| present.identifier == after.identifier);
+        if let Err(error) = check_shown(&resources::show(&after), before.map(resources::show).as_ref()) {
+            self.errors.push(wanted.at.error(&error));
+            return;
+        }
         let Some(before) = before else {
             self.event("resource.add", &object.id, None, Some(resources::show(&after)));
             self.changes.added_resources.push(after);
@@ -239,10 +243,15 @@ impl Decider<'_> {
     fn group(&mut self, wanted: &WantedGroup) {
         let object = Object::group(&wanted.group.identifier);
         let now = self.author.now;
-        let Some(before) = self.present.groups.get(&wanted.group.identifier) else {
-            let kept = Kept { group: wanted.group.clone(), created_at: now, updated_at: now };
-            self.event("group.add", &object.id, None, Some(groups::show(&kept)));
-            self.changes.added_groups.push(kept);
+        let before = self.present.groups.get(&wanted.group.identifier);
+        let made = Kept { group: wanted.group.clone(), created_at: now, updated_at: now };
+        if let Err(error) = check_shown(&groups::show(&made), before.map(groups::show).as_ref()) {
+            self.errors.push(wanted.at.error(&error));
+            return;
+        }
+        let Some(before) = before else {
+            self.event("group.add", &object.id, None, Some(groups::show(&made)));
+            self.changes.added_groups.push(made);
             self.own(&object, false);
             return self.step(object, Action::Create, Vec::new());
         };

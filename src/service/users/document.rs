@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::oidc::user::{Claims, User};
 use crate::printable::is_deceptive;
 use crate::secret::Secret;
-use crate::service::document::{Document, DocumentError, check_text};
+use crate::service::document::{Document, DocumentError, check_shown, check_text};
 use crate::typed;
 
 /// All that a document may hold: the claims of OpenID Connect Core §5.1, then our own.
@@ -205,7 +205,7 @@ pub(crate) fn patched(user: &User, mut patch: Document, now: Timestamp) -> Resul
 }
 
 fn merged(user: &User, read: UserDocument, now: Timestamp) -> Result<User, DocumentError> {
-    Ok(User {
+    let after = User {
         username: read.username.ok_or_else(|| DocumentError::member("username", "is required"))?,
         enabled: read.enabled.unwrap_or(true),
         admin: read.admin.unwrap_or(false),
@@ -213,7 +213,9 @@ fn merged(user: &User, read: UserDocument, now: Timestamp) -> Result<User, Docum
         claims: read.claims,
         updated_at: now,
         ..user.clone()
-    })
+    };
+    check_shown(&show(&after), Some(&show(user)))?;
+    Ok(after)
 }
 
 fn check_username(username: &str) -> Result<(), DocumentError> {

@@ -45,7 +45,7 @@ fn at(server: &Server, person: &Person, device: &str) -> Person {
 }
 
 /// The person's account page, after signing in if that is due.
-async fn account(person: &Person) -> Page {
+pub(super) async fn account(person: &Person) -> Page {
     let mut page = person.browser.get("/account").await;
     for _ in 0..4 {
         if page.location().is_some() {

@@ -52,11 +52,11 @@
 //! | R-46 | `refresh::a_password_change_ends_them_all`, `login::disabling_ends_everything_in_one_step`, `factors::what_waits_ends_with_the_password_and_the_account`, `factors::a_reset_lets_in_with_the_password_and_ends_all_else`, `attacks_pages::what_hung_on_an_expired_session_stays_dead`, `admin::people::disabling_and_removing_end_everything_at_once`, `groups::a_person_who_is_removed_leaves_nothing_alive`, `account::a_new_password_ends_everything_and_goes_on_here`, `account::of_two_changes_of_a_password_one_counts`, `account::everywhere_else_is_everywhere_else` |
 //! | R-47 | `introspect_revoke::a_foreign_or_unknown_token_is_a_silent_success`, `introspect_revoke::revoking_a_refresh_token_ends_everything` |
 //! | R-48 | `introspect_revoke::only_those_who_may_learn_anything`, `introspect_revoke::nobody_finds_tokens_by_trying` |
-//! | R-49 | `userinfo::a_token_is_read_from_the_database_too` |
+//! | R-49 | `userinfo::a_token_is_read_from_the_database_too`, `userinfo::a_dead_token_is_invalid_whatever_it_lacks` |
 //! | R-50 | `login::signing_in_gives_a_new_cookie_and_keeps_it_safe`, `logout::the_session_and_what_hangs_on_it_end`, `attacks_pages::cookies_of_others_do_not_hide_ours`, `factors::an_old_session_does_not_satisfy_a_demand`, `account::confirming_renews_the_cookie_and_tells_clients_nothing`, `account::what_others_have_cannot_be_ended` |
 //! | R-51 | `login::a_form_needs_its_token_its_cookie_and_its_origin`, `consent::the_decision_cannot_be_forged`, `logout::the_form_cannot_be_forged`, `attacks_pages::a_page_shown_to_one_person_is_not_answered_for_another`, `attacks_pages::a_sign_out_page_signs_out_the_person_it_named_alone`, `device::the_decision_cannot_be_forged`, `account::the_forms_cannot_be_forged`, `account::a_page_of_an_ended_or_expired_session_does_nothing` |
 //! | R-52 | `login::pages_carry_the_headers_of_a_page`; in Chromium: `tests/clients/browser/pages.test.js` |
-//! | R-53 | `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup`, `account::a_profile_is_edited_and_apps_are_told` |
+//! | R-53 | `names::names_that_deceive_are_refused_wherever_they_are_given`, `consent::the_page_says_who_asks_for_what_and_where_it_leads`; in Chromium: `what a client calls itself is text, never markup`, `account::a_profile_is_edited_and_apps_are_told` |
 //! | R-54 | `login::every_failing_branch_looks_the_same`, `login::every_failing_branch_costs_the_same`, `attacks_pages::being_slowed_down_says_nothing_about_the_account`, `account::confirming_is_slowed_down_and_fails_like_a_sign_in`, `account::a_wrong_current_password_counts_like_a_sign_in` |
 //! | R-55 | `login::guesses_are_slowed_down_and_never_lock_for_ever`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `account::confirming_is_slowed_down_and_fails_like_a_sign_in` |
 //! | R-55, second factors | `factors::guesses_of_passwords_and_codes_are_counted_together`, `factors::a_code_counts_once`, `factors::of_many_who_send_one_code_at_once_one_gets_in`, `factors::the_step_cannot_be_skipped`, `passkeys::failures_count_with_all_others`, `passkeys::an_answer_counts_once` |
@@ -64,7 +64,7 @@
 //! | R-57 | `logout::anything_less_ends_on_a_page`, `logout::without_a_hint_a_page_asks_first`, `logout::without_a_hint_the_person_is_asked_and_stays`, `logout::what_was_wrong_is_on_record`, `logout::a_replayed_form_ends_nobody_elses_session`, `attacks_pages::a_sign_out_that_was_confirmed_leads_back_too` |
 //! | R-58 to R-60 | `private_key_jwt::nobody_is_sent_into_our_network`, `private_key_jwt::keys_that_cannot_be_fetched_look_like_a_wrong_signature`, the fetcher's own tests in `src/service/outbound` |
 //! | R-61 | `dynamic_registration::registering::every_address_passes_the_validator`, `registration::an_update_is_checked_as_a_whole` |
-//! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::registering::the_limits_of_a_token_hold`, `dynamic_registration::registering::only_what_the_registry_names_can_be_set`, `dynamic_registration::managing::the_management_token_dies_with_its_client`, `dynamic_registration::registering::fifty_registrations_with_a_token_for_three_give_three` |
+//! | R-62 | `dynamic_registration::*`, among them `dynamic_registration::managing::an_answer_that_was_lost_locks_nobody_out`, `dynamic_registration::registering::the_limits_of_a_token_hold`, `dynamic_registration::registering::only_what_the_registry_names_can_be_set`, `dynamic_registration::managing::the_management_token_dies_with_its_client`, `dynamic_registration::registering::fifty_registrations_with_a_token_for_three_give_three` |
 //! | R-65 | `device::nobody_but_the_first_who_looked_decides`, `device::guesses_of_codes_are_slowed_down_and_sign_ins_are_not`, `device::nothing_of_a_code_is_in_the_database`, `device::a_code_that_nobody_decides_about_expires`, `device::the_decision_cannot_be_forged`; the life of a code against a model in `src/oauth/device/model.rs` |
 //! | R-66 | `device::a_device_code_is_bound_to_its_client`, `device::polls_that_come_too_soon_slow_down_on_every_replica`, `device::fifty_polls_give_one_set_of_tokens` |
 //! | R-67 | `device::the_page_says_who_asks_for_what_and_from_where`; in Chromium: `device.test.js` |
@@ -73,7 +73,7 @@
 //! | R-72 | `admin::unknown_and_reserved_members_are_refused_by_name`, `registration::*`; the policy of `src/oauth/client/validate.rs`, `admin::people::what_the_server_sets_and_nobody_knows_is_refused_by_name`, `admin::people::a_name_that_looks_like_an_id_opens_nothing`, `groups::no_mapping_replaces_a_claim_of_the_specifications`, `groups::a_new_address_is_not_verified_because_the_old_one_was`, `account::nobody_makes_more_of_themselves`, `account::what_an_operator_changes_stays_changed` |
 //! | R-73 | `admin::secrets_are_told_once_and_two_live`, `admin::cursors_cannot_be_made_up_or_moved`, `admin::people::a_password_goes_in_and_never_comes_out`, `admin::people::people_are_found_by_what_has_an_index` |
 //! | R-74 | `admin::every_change_is_in_the_audit_log`, `admin::audit::no_secret_is_in_the_log`, `audit::what_people_apps_and_operators_do_is_in_the_log`, `audit::the_list_is_what_the_code_writes` |
-//! | R-75 | `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
+//! | R-75 | `attacks_server::a_line_of_a_head_ends_in_cr_and_lf`, `edge::heads_and_bodies_have_limits`, `edge::slow_connections_are_closed`, `edge::connections_of_one_address_are_capped`, `server::neither_slow_senders_nor_those_who_hang_up_take_a_place` |
 //! | R-76 | `edge::slow_connections_are_closed`, `server`, the accept loop's own tests, `attacks_server::a_request_that_could_be_two_is_one_or_none`, `attacks_server::a_request_has_one_host_and_it_is_one` |
 //! | R-77 | `edge::too_many_open_sign_ins_are_refused`, `attacks_pages::saying_no_gives_the_place_back_on_sqlite`, `device::too_many_open_device_codes_are_refused`, `dynamic_registration::registering::what_is_open_to_everybody_has_bounds`, `dynamic_registration::managing::a_client_changes_itself_so_often_and_no_more`, `edge::many_who_ask_for_an_origin_at_once_cause_one_reading` |
 //! | R-78 | the registry's and the throttle's own tests: a cache is no endpoint |
@@ -124,6 +124,7 @@ mod jar;
 mod keys;
 mod login;
 mod logout;
+mod names;
 mod pairwise;
 mod parameters;
 mod passkeys;

@@ -3,7 +3,7 @@
 
 use axum::response::Response;
 
-use super::{Instead, Section, SignedIn, answered, form_token, shown, signed_in};
+use super::{Instead, Section, SignedIn, answered, form_token, signed_in};
 use crate::http::browser::login::{failure_of, status_of, with_retry_after};
 use crate::http::browser::second_factor::{passkey_answer, policy};
 use crate::http::browser::{Context, paths};
@@ -11,7 +11,7 @@ use crate::http::error;
 use crate::http::extract::PageForm;
 use crate::http::pages::cookies::Name;
 use crate::http::pages::view::account::{ConfirmBy, ConfirmView};
-use crate::http::pages::view::{Form, LoginFailure, PasskeyOffer};
+use crate::http::pages::view::{Form, LoginFailure, PasskeyOffer, Person};
 use crate::oauth::params::Params;
 use crate::oauth::refusal::Reason;
 use crate::secret::Secret;
@@ -117,7 +117,7 @@ async fn ask(cx: &Context, person: &SignedIn, params: &Params, failure: Option<L
     let view = ConfirmView {
         frame: cx.frame(),
         form: Form { action: paths::ACCOUNT_CONFIRM, interaction: None, csrf: token.expose() },
-        person: shown(&person.user),
+        person: Person::of(&person.user),
         username: &person.user.username,
         to: section.word(),
         by,

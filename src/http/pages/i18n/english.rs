@@ -218,6 +218,7 @@ pub static TEXTS: Texts = Texts {
         not_https: "This must be an address that begins with https://.",
         not_a_language: "This must be a language such as en or de-AT.",
         not_a_time_zone: "This must be a time zone such as Europe/Berlin.",
+        invisible: "This holds characters that cannot be seen or that turn the direction of writing. Type it anew.",
         language_hint: "For example en or de-AT",
         time_zone_hint: "For example Europe/Berlin",
         link_hint: "Begins with https://",

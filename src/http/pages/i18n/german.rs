@@ -205,6 +205,7 @@ pub static TEXTS: Texts = Texts {
         not_https: "Das muss eine Adresse sein, die mit https:// beginnt.",
         not_a_language: "Das muss eine Sprache sein, etwa de oder de-AT.",
         not_a_time_zone: "Das muss eine Zeitzone sein, etwa Europe/Berlin.",
+        invisible: "Das enthält Zeichen, die man nicht sieht oder die die Schreibrichtung ändern. Bitte neu eintippen.",
         language_hint: "Zum Beispiel de oder de-AT",
         time_zone_hint: "Zum Beispiel Europe/Berlin",
         link_hint: "Beginnt mit https://",

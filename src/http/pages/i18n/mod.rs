@@ -318,6 +318,7 @@ pub struct AccountTexts {
     pub not_https: &'static str,
     pub not_a_language: &'static str,
     pub not_a_time_zone: &'static str,
+    pub invisible: &'static str,
     pub language_hint: &'static str,
     pub time_zone_hint: &'static str,
     pub link_hint: &'static str,

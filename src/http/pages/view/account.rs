@@ -5,6 +5,7 @@ use askama::Template;
 use crate::http::pages::client_seen::initial;
 use crate::http::pages::i18n::Lang;
 use crate::oidc::user::User;
+use crate::printable::honest;
 use crate::service::account::password::NotTaken;
 use crate::service::account::profile::{Field, Problem};
 use crate::service::passwords::PolicyError;
@@ -116,7 +117,13 @@ impl ProfileRow {
             (texts.picture, claims.picture.clone(), None),
         ];
         rows.into_iter()
-            .filter_map(|(label, value, note)| Some(Self { label, value: value.filter(|value| !value.trim().is_empty())?, note }))
+            .filter_map(|(label, value, note)| {
+                Some(Self {
+                    label,
+                    value: value.map(|value| honest(&value).into_owned()).filter(|value| !value.trim().is_empty())?,
+                    note,
+                })
+            })
             .collect()
     }
 }
@@ -163,6 +170,7 @@ impl ProfileField {
             Problem::NotHttps => texts.not_https,
             Problem::NotALanguage => texts.not_a_language,
             Problem::NotATimeZone => texts.not_a_time_zone,
+            Problem::Invisible => texts.invisible,
         });
         Self { name: field.claim(), label, value, autocomplete, hint, longest: field.longest(), problem }
     }
