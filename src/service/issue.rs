@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{TryFutureExt as _, try_join};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -119,13 +119,13 @@ pub async fn mint<T>(
         };
         Ok::<Signed, Reason>((access_token, id_token))
     };
+    let write = write.map_err(Reason::from);
     // The keys of a client come from the client: what does not fit them must not have cost it its code.
     let (written, (access_token, id_token)) = if encrypts {
         let signed = sign.await?;
         (write.await?, signed)
     } else {
-        let (written, signed) = join(write, sign).await;
-        (written?, signed?)
+        try_join(write, sign).await?
     };
     let expires_in = Duration::from_secs(u64::try_from(expires_at.seconds().saturating_sub(now.seconds())).unwrap_or(0));
     Ok((written, Minted { access_token: access_token.into(), expires_in, id_token, scopes: audience.scopes.clone() }))

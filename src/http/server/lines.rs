@@ -44,6 +44,8 @@ impl Lines {
             };
             let (line, rest) = bytes.split_at(end);
             match std::mem::take(&mut self.line).with(line) {
+                // Before a request it ends nothing, and bytes that came while the one before it was being answered may have ended in the CR.
+                Line::Nothing if !self.has_begun => {}
                 Line::Nothing | Line::Text => return false,
                 Line::Return => self.is_over = self.has_begun,
                 Line::TextAndReturn => self.has_begun = true,
@@ -74,6 +76,7 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na\nb",
             "GET / HTTP/1.1\r\nHost: a",
             "GET / HTTP/1.1\rHost: a\r\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "",
         ] {
             assert!(is_taken(head), "{head:?}");
@@ -82,7 +85,7 @@ mod tests {
             "GET / HTTP/1.1\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\n",
-            "\nGET / HTTP/1.1\r\n",
+            "\nGET / HTTP/1.1\n",
             "\r\n\r\nGET / HTTP/1.1\r\nA: b\nB: c\r\n\r\n",
             "GET / HTTP/1.1\r\n\rA: b\n\r\n",
         ] {
